@@ -1,0 +1,88 @@
+"""Events between services, apart from changes (`twinloop.contracts.changes`).
+
+Each carries `event_id` (deterministic), `caused_by` (the id of the event that led to it), `trace_id` and
+`observed_at` (when the source saw what started it). Times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What every event carries. `at` is when its writer made it."""
+
+    event_id: str
+    asset: str
+    at: datetime
+    observed_at: datetime
+    trace_id: str
+    caused_by: str | None = None
+
+
+class JointWelded(Event, frozen=True, kw_only=True, tag="joint_welded"):
+    """A station made a joint: what the build genealogy knows of it.
+
+    `sequence` is the part counter, equal to the sequence of the part's telemetry frame.
+    `resistance_uohm` is the four-wire measurement at end of line; the setpoints are those in force
+    while the part was made.
+    """
+
+    part_id: str
+    sequence: int
+    recipe: str
+    resistance_uohm: float
+    power_w: float
+    focus_mm: float
+
+
+class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
+    """A model's verdict on one window. `sequence` is that of the window's last frame, `row` the index of the
+    window's last sample in that frame."""
+
+    signal_set: str
+    part_id: str
+    sequence: int
+    row: int
+    score: float
+    threshold: float
+    anomalous: bool
+    model: str
+    model_version: int
+    input_digest: str
+
+
+class Anomaly(Event, frozen=True, kw_only=True, tag="anomaly"):
+    """An anomalous window. `features` are physical quantities of the window by name
+    (`oct_depth_mm.mean`), `deviations` the same in standard deviations from the model's reference."""
+
+    signal_set: str
+    part_id: str
+    sequence: int
+    row: int
+    score: float
+    threshold: float
+    features: dict[str, float]
+    deviations: dict[str, float]
+    model: str
+    model_version: int
+    input_digest: str
+
+
+class AlarmCode(StrEnum):
+    """What an alarm is about."""
+
+    GAP = "gap"
+    WINDOW_MAINTENANCE = "window_maintenance"
+    NO_EFFECT = "no_effect"
+    CHANGE_FAILED = "change_failed"
+
+
+class Alarm(Event, frozen=True, kw_only=True, tag="alarm"):
+    """Something that a person must look at; `text` says what was seen and what to do."""
+
+    code: AlarmCode
+    text: str

@@ -1,0 +1,125 @@
+"""Every topic as one frozen value. Provisioning and documentation are generated from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """How a topic's values are encoded."""
+
+    PROTOBUF = "application/protobuf"
+    JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A Kafka topic and the promises that its readers rely on.
+
+    `key` names the event field that becomes the record key: records of one key keep their order.
+    Topics that one service joins have equal partition counts, so equal keys share a partition number.
+    `retention_h` of `None` keeps records for ever (compacted topics keep the newest per key).
+    """
+
+    name: str
+    key: str
+    format: Format
+    partitions: int
+    retention_h: int | None
+    compacted: bool = False
+    meaning: str = ""
+
+    def named(self, prefix: str) -> str:
+        """The topic's name on the cluster; `prefix` separates sites, tenants and test runs."""
+        return prefix + self.name
+
+
+TELEMETRY_PARTITIONS = 12
+EVENT_PARTITIONS = 6
+
+TELEMETRY_FACTORY = Topic(
+    "telemetry.factory",
+    "asset",
+    Format.PROTOBUF,
+    TELEMETRY_PARTITIONS,
+    retention_h=72,
+    meaning="Sensor frames of stations and machines.",
+)
+TELEMETRY_VEHICLE = Topic(
+    "telemetry.vehicle",
+    "asset",
+    Format.PROTOBUF,
+    TELEMETRY_PARTITIONS,
+    retention_h=72,
+    meaning="Sensor frames of vehicles, under their pseudonyms.",
+)
+GENEALOGY = Topic(
+    "genealogy",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=None,
+    meaning="What was built where, when, with which settings, and what it measured at end of line.",
+)
+ANOMALIES = Topic(
+    "anomalies",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=24 * 30,
+    meaning="Windows that a model judged anomalous.",
+)
+SCORES = Topic(
+    "scores",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=24,
+    meaning="Verdicts on windows, anomalous or not; a sample of them when the rate is high.",
+)
+CHANGES = Topic(
+    "changes",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=None,
+    meaning="One ordered log per asset of every change and each state that it went through.",
+)
+ALARMS = Topic(
+    "alarms",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=24 * 30,
+    meaning="What a person must look at: a gap, a worn window, a change without effect.",
+)
+MODELS = Topic(
+    "models",
+    "scope",
+    Format.JSON,
+    1,
+    retention_h=None,
+    compacted=True,
+    meaning="Which model version serves which asset or signal set.",
+)
+DEAD_LETTERS = Topic(
+    "dead-letters",
+    "reason",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=24 * 30,
+    meaning="Input that was refused: its bytes, where it came from, and why.",
+)
+
+ALL: tuple[Topic, ...] = (
+    TELEMETRY_FACTORY,
+    TELEMETRY_VEHICLE,
+    GENEALOGY,
+    ANOMALIES,
+    SCORES,
+    CHANGES,
+    ALARMS,
+    MODELS,
+    DEAD_LETTERS,
+)

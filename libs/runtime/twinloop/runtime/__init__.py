@@ -1,0 +1,1 @@
+"""What every service stands on: life cycle, settings, health, metrics, logging, Kafka in and out."""

@@ -1,0 +1,208 @@
+"""Kafka in and out: producers that publish contract messages, consumers that read committed records only.
+
+`consume` is the loop of the services that are at least once: a batch's outputs are published and
+acknowledged before its offsets are committed, so a crash repeats a batch and loses none; what repeats has the
+same event ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
+
+from twinloop.contracts.codec import Message
+from twinloop.contracts.topics import Topic
+from twinloop.runtime import logging
+
+log = logging.logger(__name__)
+
+Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+
+class Publisher(Protocol):
+    """Publishes messages and returns once every one of them is acknowledged by all replicas in sync."""
+
+    async def publish(self, messages: Iterable[Message]) -> None:
+        """Raises `aiokafka.errors.KafkaError` when one could not be delivered."""
+        ...
+
+
+class KafkaPublisher:
+    """The `Publisher` on a real producer (idempotent, acks=all)."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic_prefix: str) -> None:
+        self._producer = producer
+        self._prefix = topic_prefix
+
+    async def publish(self, messages: Iterable[Message]) -> None:
+        """Send all, then wait for all acknowledgements."""
+        futures = [
+            await self._producer.send(
+                one.topic.named(self._prefix), value=one.value, key=one.key, headers=list(one.headers)
+            )
+            for one in messages
+        ]
+        if futures:
+            await asyncio.gather(*futures)
+
+
+class MemoryPublisher:
+    """The `Publisher` that keeps messages in a list, for unit tests."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def publish(self, messages: Iterable[Message]) -> None:
+        """Keep them."""
+        self.messages.extend(messages)
+
+
+async def _started(make: Callable[[], Any], stopping: asyncio.Event, what: str) -> Any:
+    """Start a client, trying again while the cluster is away: an outage at start is no crash."""
+    delay_s = 0.2
+    while True:
+        client = make()
+        try:
+            await client.start()
+        except KafkaError as error:
+            await client.stop()
+            log.warning("kafka is not there yet", client=what, problem=str(error), again_in_s=delay_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), delay_s)
+            if stopping.is_set():
+                raise
+            delay_s = min(delay_s * 2, 5.0)
+        else:
+            return client
+
+
+@contextlib.asynccontextmanager
+async def publisher(kafka: str, topic_prefix: str, stopping: asyncio.Event) -> AsyncIterator[KafkaPublisher]:
+    """A `KafkaPublisher` for the time of the context; flushed and closed at its end."""
+    producer = await _started(
+        lambda: AIOKafkaProducer(
+            bootstrap_servers=kafka,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=2,
+            max_request_size=MAX_MESSAGE_BYTES,
+            retry_backoff_ms=20,
+        ),
+        stopping,
+        "producer",
+    )
+    try:
+        yield KafkaPublisher(producer, topic_prefix)
+    finally:
+        await producer.stop()
+
+
+@contextlib.asynccontextmanager
+async def consumer(
+    kafka: str,
+    topics: Sequence[Topic],
+    topic_prefix: str,
+    stopping: asyncio.Event,
+    *,
+    group: str | None,
+    listener: ConsumerRebalanceListener | None = None,
+    max_poll_records: int = 500,
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that reads committed records, commits only explicitly and starts at the earliest record.
+
+    With `group=None` it is assigned every partition of `topics` and commits nothing: a follower.
+    The group is prefixed like the topics.
+    """
+    names = [topic.named(topic_prefix) for topic in topics]
+
+    def make() -> AIOKafkaConsumer:
+        made = AIOKafkaConsumer(
+            bootstrap_servers=kafka,
+            group_id=None if group is None else topic_prefix + group,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=30_000,
+            rebalance_timeout_ms=30_000,
+            heartbeat_interval_ms=3_000,
+            max_poll_records=max_poll_records,
+            fetch_max_wait_ms=100,
+        )
+        if group is None:
+            made.assign(
+                [
+                    TopicPartition(topic.named(topic_prefix), n)
+                    for topic in topics
+                    for n in range(topic.partitions)
+                ]
+            )
+        else:
+            made.subscribe(names, listener=listener)
+        return made
+
+    client = await _started(make, stopping, group or "follower")
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def follow(
+    client: AIOKafkaConsumer,
+    stopping: asyncio.Event,
+    apply: Callable[[ConsumerRecord], None],
+    caught_up: asyncio.Event,
+) -> None:
+    """Feed every record from the beginning to `apply`; set `caught_up` once the present ones are read.
+
+    For tables: small topics that every member reads as a whole.
+    """
+    ends = await client.end_offsets(client.assignment())
+    while not stopping.is_set():
+        for records in (await client.getmany(timeout_ms=100)).values():
+            for record in records:
+                apply(record)
+        if not caught_up.is_set():
+            at = {partition: await client.position(partition) for partition in ends}
+            if all(at[partition] >= end for partition, end in ends.items()):
+                caught_up.set()
+
+
+async def consume(
+    client: AIOKafkaConsumer,
+    stopping: asyncio.Event,
+    handle: Callable[[Batch], Awaitable[None]],
+    *,
+    poll_ms: int = 100,
+) -> None:
+    """Hand batches to `handle`, and commit a batch's offsets after it has returned.
+
+    `handle` publishes its outputs itself and returns when they are acknowledged; what it raises ends the
+    loop without a commit. A commit refused because of a rebalance drops the batch's offsets, not the
+    service: the new owner repeats the batch.
+    """
+    while not stopping.is_set():
+        batch = await client.getmany(timeout_ms=poll_ms)
+        if not batch:
+            continue
+        await handle(batch)
+        offsets = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+        owned = client.assignment()
+        offsets = {partition: offset for partition, offset in offsets.items() if partition in owned}
+        try:
+            if offsets:
+                await client.commit(offsets)
+        except (CommitFailedError, IllegalStateError, RebalanceInProgressError) as error:
+            log.warning(
+                "a rebalance overtook a commit; its records will be handled again", problem=str(error)
+            )

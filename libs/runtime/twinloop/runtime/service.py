@@ -1,0 +1,98 @@
+"""The life cycle of a service: start, run, stop in order and within a deadline.
+
+    settings -> logs -> health server -> main(context) ... SIGTERM -> stopping -> main returns -> exit 0
+
+`main` opens what it needs on `context.stack` (closed in reverse order) and returns once `context.stopping`
+is set and its work is drained and committed. When it has not returned `grace_s` after the signal it is
+cancelled and the process exits with 1: a supervisor must see that the drain was cut short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from twinloop.runtime import logging
+from twinloop.runtime.clock import Clock, SystemClock
+from twinloop.runtime.health import Health, serve
+from twinloop.runtime.settings import ServiceSettings
+
+log = logging.logger(__name__)
+
+
+@dataclass
+class Context:
+    """What `main` is given. `stack` closes in reverse order after `main` has returned."""
+
+    name: str
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    health: Health = field(default_factory=Health)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    clock: Clock = field(default_factory=SystemClock)
+    api: ASGIApp | None = None
+    """The service's own HTTP API, served beside health and metrics; `main` may set it at any time."""
+
+    async def serve_api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand an HTTP or WebSocket request to `api`, or answer 404 while there is none."""
+        if self.api is not None:
+            await self.api(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"this service has no API\n"})
+
+
+S = TypeVar("S", bound=ServiceSettings)
+Main = Callable[[S, Context], Awaitable[None]]
+
+
+async def _run(name: str, settings: S, main: Main[S]) -> int:
+    context = Context(name)
+    ProcessCollector(registry=context.registry)
+    PlatformCollector(registry=context.registry)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, context.stopping.set)
+
+    async def whole() -> None:
+        async with context.stack:
+            await main(settings, context)
+
+    async with serve(
+        context.health, context.registry, settings.health_host, settings.health_port, context.serve_api
+    ) as port:
+        log.info("started", host=settings.health_host, port=port)
+        work = asyncio.create_task(whole(), name=name)
+        stop = asyncio.create_task(context.stopping.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not work.done():
+            log.info("stopping", grace_s=settings.grace_s)
+            await asyncio.wait({work}, timeout=settings.grace_s)
+        if not work.done():
+            log.error("not stopped within the grace period")
+            work.cancel()
+            await asyncio.wait({work}, timeout=settings.grace_s)
+            return 1
+        if (error := work.exception()) is not None:
+            log.error("failed", exc_info=error)
+            return 1
+    log.info("stopped")
+    return 0
+
+
+def run(name: str, settings: S, main: Main[S]) -> int:
+    """Run a service until it is told to stop; returns the process's exit status."""
+    logging.configure(name, settings.log_format, settings.log_level)
+    try:
+        return asyncio.run(_run(name, settings, main))
+    except OSError as error:
+        log.error("cannot start", problem=str(error))
+        return 1

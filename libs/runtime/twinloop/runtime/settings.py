@@ -1,0 +1,98 @@
+"""Settings: one frozen, typed object a service, read once from the environment in `__main__`."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def check_address(value: str) -> str:
+    """`host:port`, or a comma-separated list of them; raises `ValueError` with what is wrong."""
+    for address in value.split(","):
+        host, colon, port = address.strip().rpartition(":")
+        if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{address!r} is not host:port, such as 127.0.0.1:9092")
+    return value
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs. A service subclasses this and sets its own `env_prefix`.
+
+    Fields here carry explicit names (`TWINLOOP_KAFKA`), the same for every service; those of the subclass
+    are read from `TWINLOOP_<SERVICE>_<FIELD>`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    kafka: str = Field(validation_alias="TWINLOOP_KAFKA", description="bootstrap servers, host:port")
+    topic_prefix: str = Field(default="", validation_alias="TWINLOOP_TOPIC_PREFIX")
+    health_host: str = Field(default="127.0.0.1", validation_alias="TWINLOOP_HEALTH_HOST")
+    health_port: int = Field(default=0, ge=0, le=65535, validation_alias="TWINLOOP_HEALTH_PORT")
+    log_format: LogFormat = Field(default=LogFormat.CONSOLE, validation_alias="TWINLOOP_LOG_FORMAT")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias="TWINLOOP_LOG_LEVEL"
+    )
+    grace_s: float = Field(default=10.0, gt=0, validation_alias="TWINLOOP_GRACE_S")
+
+    @field_validator("kafka")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return check_address(value)
+
+
+S = TypeVar("S", bound=BaseSettings)
+M = TypeVar("M", bound=BaseModel)
+
+
+def _variable(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
+    """The environment variable that a field is read from."""
+    name = str(location[0]) if location else "?"
+    field = kind.model_fields.get(name)
+    if field is not None and not isinstance(field.validation_alias, str):
+        name = f"{kind.model_config.get('env_prefix', '')}{name}".upper()
+    return ".".join([name, *map(str, location[1:])])
+
+
+def _refuse(header: str, problems: list[str]) -> NoReturn:
+    sys.stderr.write("\n".join([header, *[f"  {problem}" for problem in problems]]) + "\n")
+    raise SystemExit(2)
+
+
+def load(kind: type[S]) -> S:
+    """The settings from the environment. On failure lists *every* bad field on stderr and exits with 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        problems = []
+        for one in error.errors():
+            given = "" if one["type"] == "missing" else f" (got {str(one['input'])[:80]!r})"
+            problems.append(f"{_variable(kind, one['loc'])}: {one['msg']}{given}")
+        _refuse("These settings must be mended before this service can start:", problems)
+
+
+def load_toml(path: Path, kind: type[M]) -> M:
+    """The file's content as `kind`. On failure lists every bad field and exits with 2, like `load`."""
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        _refuse(f"{path} cannot be read:", [str(error)])
+    except tomllib.TOMLDecodeError as error:
+        _refuse(f"{path} is no valid TOML:", [str(error)])
+    except ValidationError as error:
+        _refuse(
+            f"{path} must be mended before this service can start:",
+            [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()],
+        )
