@@ -1,0 +1,20 @@
+"""What the topics hold, as the verdict is given it. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from twinloop.contracts.changes import AnyChange
+from twinloop.contracts.deadletters import DeadLetter
+from twinloop.contracts.events import Alarm, Anomaly, JointWelded, Verdict
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the topics hold, in each partition's order."""
+
+    joints: tuple[JointWelded, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+    changes: tuple[AnyChange, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
