@@ -1,0 +1,112 @@
+"""What the demo shows while it plays, and the report at its end. Rendering only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from twinloop.contracts.changes import State
+from twinloop.local.report import ChangeReport, Latency, Report, StationReport
+from twinloop.local.scenarios import CLOSED, OPEN, Scenario
+
+_ROLES = {CLOSED: "loop closed", OPEN: "loop open"}
+
+
+def _role(station: str, scenario: Scenario) -> str:
+    return f"{station} ({_ROLES[station]})" if len(scenario.stations) > 1 else station
+
+
+def _milliseconds(latency: Latency | None) -> str:
+    if latency is None:
+        return "none"
+    return f"p50 {latency.p50_s * 1000:.0f} ms, p99 {latency.p99_s * 1000:.0f} ms ({latency.count})"
+
+
+def _setpoints(made: StationReport) -> str:
+    power = f"{made.power_low_w:.0f}–{made.power_high_w:.0f} W"
+    return f"{power}, {made.focus_low_mm:+.2f}–{made.focus_high_mm:+.2f} mm"
+
+
+def _last_change(changes: Iterable[ChangeReport]) -> str:
+    last = next(reversed(list(changes)), None)
+    return "no change yet" if last is None else f"{last.what}: {last.state}"
+
+
+def live(scenario: Scenario, report: Report) -> RenderableType:
+    """The state of a running scenario: parts, bad welds, setpoints, the newest change."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("station", "parts", "", "bad", "setpoints"):
+        table.add_column(heading, justify="right" if heading in {"parts", "bad"} else "left")
+    for station, made in report.stations.items():
+        table.add_row(
+            _role(station, scenario),
+            f"{made.parts}/{scenario.welds}",
+            ProgressBar(total=scenario.welds, completed=made.parts, width=24),
+            Text(str(made.bad), style="red" if made.bad else "green"),
+            _setpoints(made),
+        )
+    done = sum(change.state is State.VERIFIED for change in report.changes)
+    line = f"changes: {len(report.changes)}, verified: {done}   {_last_change(report.changes)}"
+    return Group(table, Text(line))
+
+
+def live_line(scenario: Scenario, report: Report) -> str:
+    """The same in one line, for a log."""
+    parts = "   ".join(
+        f"{_role(station, scenario)}: {made.parts}/{scenario.welds} parts, {made.bad} bad"
+        for station, made in report.stations.items()
+    )
+    return f"{parts}   {_last_change(report.changes)}"
+
+
+def _change_table(changes: Iterable[ChangeReport]) -> Table:
+    table = Table(
+        title="changes, with seconds since the weld that led to them", title_justify="left", box=None
+    )
+    for heading in ("change", "station", "what", "diagnosis", "states"):
+        table.add_column(heading, no_wrap=heading == "change")
+    for change in changes:
+        table.add_row(
+            change.change_id[:8],
+            change.asset.rsplit(".", 1)[-1],
+            change.what,
+            str(change.diagnosis or ""),
+            " → ".join(f"{step.state} {step.after_s:.2f}" for step in change.steps),
+        )
+    return table
+
+
+def final(scenario: Scenario, report: Report) -> RenderableType:
+    """The report: what was made, what was changed, how fast, what was refused."""
+    parts: list[RenderableType] = []
+    if report.changes:
+        parts += [_change_table(report.changes), Text("")]
+    made = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("station", "parts", "scored", "bad welds", "setpoints"):
+        made.add_column(heading)
+    for station, one in report.stations.items():
+        made.add_row(_role(station, scenario), str(one.parts), str(one.scored), str(one.bad), _setpoints(one))
+    parts += [made, Text("")]
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    if OPEN in report.stations and CLOSED in report.stations:
+        opened, closed = report.stations[OPEN].bad, report.stations[CLOSED].bad
+        avoided = f"{opened - closed} of {opened} bad welds"
+        facts.add_row("scrap avoided", avoided + (f" ({1 - closed / opened:.0%})" if opened else ""))
+    facts.add_row("weld → anomaly", _milliseconds(report.to_anomaly))
+    facts.add_row("weld → applied", _milliseconds(report.to_applied))
+    facts.add_row("alarms", ", ".join(f"{code} {count}" for code, count in report.alarms.items()) or "none")
+    letters = ", ".join(f"{reason} {count}" for reason, count in report.dead_letters.items())
+    facts.add_row("dead letters", letters or "none")
+    parts.append(facts)
+    return Group(*parts)
+
+
+def verdict(report: Report) -> str:
+    """The last line."""
+    if report.closed:
+        return "VERDICT: loop closed"
+    return f"VERDICT: loop NOT closed: {'; '.join(report.problems)}"
