@@ -1,0 +1,138 @@
+"""`make demo`: the whole loop for real, one scenario, a verdict: `python -m twinloop.local.demo`.
+
+Exit status 0 when the scenario ended as it must, 1 when not, 2 when something must be put right first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from twinloop.local import display
+from twinloop.local.console import Printer
+from twinloop.local.errors import LocalError
+from twinloop.local.jobs import run_job
+from twinloop.local.pages import where_to_look
+from twinloop.local.panel import Panel
+from twinloop.local.play import PlayError, Saved, commission, play, served
+from twinloop.local.read_back import Reader
+from twinloop.local.report import Report
+from twinloop.local.scenarios import CLOSED, SCENARIOS, Scenario, asset
+from twinloop.local.services import SERVICES, select
+from twinloop.local.stack import Stack
+
+
+class Screen:
+    """Live display on a terminal; a line every few looks in a log."""
+
+    def __init__(self, console: Console, scenario: Scenario) -> None:
+        self._console = console
+        self._scenario = scenario
+        self._live: Live | None = None
+        self._looks = 0
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """For the time that the scenario plays."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, refresh_per_second=4) as self._live:
+            yield
+
+    def show(self, report: Report) -> None:
+        """The newest counts."""
+        if self._live is not None:
+            self._live.update(display.live(self._scenario, report))
+        elif self._looks % 10 == 0:
+            self._console.print(display.live_line(self._scenario, report), highlight=False, soft_wrap=True)
+        self._looks += 1
+
+
+async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Report:
+    """Commission, train and play `scenario` on a running stack, and print the report."""
+    where = stack.endpoints
+    async with Panel(where.health["simulator"]) as panel, Reader(where.kafka, where.topic_prefix) as reader:
+        console.print("commissioning: healthy welds at weld1, kept as Parquet by the historian")
+        welds = await commission(panel)
+        summary = await run_job(
+            "twinloop.trainer",
+            "fit",
+            *("--parquet", str(where.parquet), "--signal-set", "weld.v1", "--asset", asset(CLOSED)),
+            *("--min-windows", str(welds), "--model", "weld", "--repository", str(where.model_repository)),
+            environment=where.environment(),
+            timeout_s=120,
+            log=stack.state.log("trainer"),
+        )
+        console.print(summary.strip(), highlight=False)
+        await served(where.health["detector"])
+        console.print(f"\n[bold]{scenario.name}[/]: {scenario.story}")
+        screen = Screen(console, scenario)
+        with screen.showing():
+            report, since = await play(scenario, panel, reader, screen.show)
+    saved = Saved(report=report, since=dict(since), topic_prefix=where.topic_prefix, closed=report.closed)
+    (stack.state.root / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(saved), indent=1))
+    console.print()
+    console.print(display.final(scenario, report))
+    console.print()
+    console.print(
+        display.verdict(report), style="bold green" if report.closed else "bold red", soft_wrap=True
+    )
+    return report
+
+
+async def demo(scenario: Scenario, state: Path, *, keep: bool, console: Console) -> int:
+    """Start everything, play, judge, stop everything; with `keep` stop only when told."""
+    services = select([one.name for one in SERVICES if one.name not in scenario.left_out])
+    printer = Printer(console)
+    async with Stack(state, services=services, env=os.environ, listener=printer) as stack:
+        report = await stack.guard(run_scenario(stack, scenario, console))
+        console.print()
+        console.print(where_to_look(stack.endpoints, running=keep), highlight=False, soft_wrap=True)
+        if keep:
+            console.print("\neverything is still running: press Ctrl-C to stop it")
+            await stack.watch()
+    return 0 if report.closed else 1
+
+
+def main() -> int:
+    """Parse the command line, play, and turn what went wrong into one sentence."""
+    parser = argparse.ArgumentParser(prog="twinloop.local.demo", description=__doc__)
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="window-drift")
+    parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    options = parser.parse_args()
+    console = Console(highlight=False)
+
+    async def cancellable() -> int:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await demo(SCENARIOS[options.scenario], options.state, keep=options.keep, console=console)
+
+    try:
+        return asyncio.run(cancellable())
+    except LocalError as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return error.exit_code
+    except (PlayError, httpx.HTTPError) as error:
+        console.print(f"VERDICT: loop NOT closed: {error}", style="bold red", markup=False, soft_wrap=True)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What bootstrap does. Standard library only: it runs before anything is installed."""

@@ -1,0 +1,158 @@
+"""From what is wanted to what is started: every address chosen, every part and service with its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from twinloop.local.errors import CannotStart
+from twinloop.local.install.machine import available_memory_bytes, check_memory
+from twinloop.local.parts.base import Part
+from twinloop.local.parts.kafka import Kafka, KafkaElsewhere
+from twinloop.local.parts.mqtt import Mqtt, MqttElsewhere
+from twinloop.local.parts.triton import Triton, TritonElsewhere
+from twinloop.local.places import Places
+from twinloop.local.ports import Ports, checked_address
+from twinloop.local.services import Service, ServicePart, TopicsPart
+from twinloop.local.state import MARK, StateFolder
+
+PARTS = ("kafka", "triton", "mqtt")
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything is. An address is empty when the stack has no such part."""
+
+    state: Path
+    kafka: str = ""
+    triton: str = ""  # gRPC
+    triton_http: str = ""
+    mqtt: str = ""
+    opcua: str = ""
+    topic_prefix: str = ""
+    model_repository: Path = Path()
+    parquet: Path = Path()
+    health: Mapping[str, str] = field(default_factory=dict)
+    """Base URL of each service: its `/health/ready`, `/metrics` and own pages are below it."""
+
+    def environment(self) -> dict[str, str]:
+        """As environment variables: what services are given, and what endpoints.env holds."""
+        values = {
+            "TWINLOOP_KAFKA": self.kafka,
+            "TWINLOOP_TRITON": self.triton,
+            "TWINLOOP_TRITON_HTTP": self.triton_http,
+            "TWINLOOP_MQTT": self.mqtt,
+            "TWINLOOP_OPCUA": self.opcua,
+            "TWINLOOP_TOPIC_PREFIX": self.topic_prefix,
+            "TWINLOOP_MODEL_REPOSITORY": str(self.model_repository),
+            "TWINLOOP_HISTORIAN_FOLDER": str(self.parquet),
+        }
+        health = {f"TWINLOOP_{_upper(name)}_URL": url for name, url in self.health.items()}
+        return {key: value for key, value in (values | health).items() if value}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start, by name. `needs` of the parts give the order."""
+
+    parts: Mapping[str, Part]
+    endpoints: Endpoints
+    environ: Mapping[str, str]
+    """What every child's environment is made from: with the addresses of the parts in it."""
+
+    def levels(self) -> list[list[str]]:
+        """Names in groups, so that each needs only names of earlier groups."""
+        depth: dict[str, int] = {}
+
+        def depth_of(name: str) -> int:
+            if name not in depth:
+                needs = [need for need in self.parts[name].needs if need in self.parts]
+                depth[name] = 1 + max(map(depth_of, needs), default=-1)
+            return depth[name]
+
+        for name in self.parts:
+            depth_of(name)
+        deepest = max(depth.values(), default=-1)
+        return [[name for name in self.parts if depth[name] == level] for level in range(deepest + 1)]
+
+
+def make_plan(
+    places: Places,
+    state: StateFolder,
+    parts: Sequence[str],
+    services: Sequence[Service],
+    environ: Mapping[str, str],
+    ports: Ports,
+) -> Plan:
+    """Choose every address. Raises `CannotStart` for what must be put right first."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
+    makers: dict[str, Callable[[], Part]] = {
+        "kafka": lambda: Kafka(places.kafka, state.root, environ, ports),
+        "triton": lambda: Triton(places.triton, state.root, environ, ports),
+        "mqtt": lambda: Mqtt(state.root, environ, ports),
+    }
+    elsewhere: dict[str, Callable[[str], Part]] = {
+        "kafka": KafkaElsewhere,
+        "triton": TritonElsewhere,
+        "mqtt": MqttElsewhere,
+    }
+    planned: dict[str, Part] = {}
+    for name in parts:
+        variable = f"TWINLOOP_{name.upper()}"
+        address = environ.get(variable)
+        planned[name] = elsewhere[name](checked_address(variable, address)) if address else makers[name]()
+    if any(isinstance(part, (Kafka, Triton)) for part in planned.values()):
+        check_memory(available_memory_bytes())
+
+    endpoints = _endpoints(planned, state, environ, ports, with_opcua=bool(services))
+    if not services:
+        return Plan(planned, endpoints, environ)
+    # One thread a service for linear algebra: many processes share few cores here.
+    shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
+    planned["topics"] = TopicsPart(shared)
+    health = {}
+    for service in services:
+        own = {
+            key: value.replace("{state}", str(state.root)).replace("{config}", str(places.config))
+            for key, value in service.settings.items()
+        }
+        part = ServicePart(service, shared | own, ports)
+        planned[service.name] = part
+        health[service.name] = part.where
+    return Plan(planned, replace(endpoints, health=health), shared)
+
+
+def _endpoints(
+    planned: Mapping[str, Part], state: StateFolder, environ: Mapping[str, str], ports: Ports, *, with_opcua: bool
+) -> Endpoints:
+    triton = planned.get("triton")
+    models = state.root / "models"
+    if isinstance(triton, TritonElsewhere):
+        if not environ.get("TWINLOOP_MODEL_REPOSITORY"):
+            raise CannotStart(
+                "TWINLOOP_TRITON is set, so TWINLOOP_MODEL_REPOSITORY must be too: set it to the folder from which "
+                "that server loads its models."
+            )
+        models = Path(environ["TWINLOOP_MODEL_REPOSITORY"])
+    opcua = environ.get("TWINLOOP_OPCUA", "")
+    if with_opcua and not opcua:
+        opcua = f"opc.tcp://{ports.reserve('TWINLOOP_OPCUA_PORT').address}/twinloop/"
+    return Endpoints(
+        state=state.root,
+        kafka=planned["kafka"].where if "kafka" in planned else "",
+        triton=triton.where if triton else "",
+        triton_http=triton.http if isinstance(triton, Triton) else "",
+        mqtt=planned["mqtt"].where if "mqtt" in planned else "",
+        opcua=opcua,
+        topic_prefix=environ.get("TWINLOOP_TOPIC_PREFIX", ""),
+        model_repository=models,
+        parquet=state.root / "parquet",
+    )
+
+
+def _upper(name: str) -> str:
+    return name.upper().replace("-", "_")

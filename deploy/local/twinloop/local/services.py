@@ -1,0 +1,104 @@
+"""The services as a table: what runs, after what, with which settings of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from twinloop.local import probes
+from twinloop.local.parts.base import Part
+from twinloop.local.ports import Ports
+from twinloop.local.process import Command
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process `python -m <module>`.
+
+    `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the values
+    of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ("topics",)
+    settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    module: str = ""
+
+    def with_settings(self, **settings: str) -> Service:
+        """The same service with these settings added or replaced."""
+        return replace(self, settings={**self.settings, **settings})
+
+
+SERVICES: tuple[Service, ...] = (
+    Service("historian", settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet"}),
+    Service("ingest", needs=("topics", "mqtt")),
+    Service(
+        "detector", needs=("topics", "triton"), settings={"TWINLOOP_MODEL_REPOSITORY": "{state}/models"}
+    ),
+    Service(
+        "controller",
+        settings={
+            "TWINLOOP_CONTROLLER_DATA": "{state}/controller",
+            "TWINLOOP_CONTROLLER_ASSETS": "{config}/controller.toml",
+        },
+    ),
+    Service("twin", settings={"TWINLOOP_TWIN_ASSETS": "{config}/twin.toml"}),
+    # The plant comes up when somebody listens: births of a station that nobody heard are asked for again.
+    Service(
+        "simulator", needs=("mqtt", "ingest"), settings={"TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml"}
+    ),
+    Service("line", needs=("topics", "simulator"), settings={"TWINLOOP_LINE_ASSETS": "{config}/line.toml"}),
+)
+
+
+def select(names: Sequence[str]) -> tuple[Service, ...]:
+    """Services of the table by name, in the table's order. Raises KeyError for an unknown name."""
+    unknown = set(names) - {service.name for service in SERVICES}
+    if unknown:
+        raise KeyError(f"no such service: {', '.join(sorted(unknown))}")
+    return tuple(service for service in SERVICES if service.name in names)
+
+
+class ServicePart(Part):
+    """A service as the stack sees it: ready when its health port says so. `environ` holds its settings."""
+
+    grace_s = 15.0
+
+    def __init__(self, service: Service, environ: Mapping[str, str], ports: Ports) -> None:
+        self.name = service.name
+        self.needs = service.needs
+        self._module = service.module or f"twinloop.{service.name}"
+        self._environ = environ
+        self._port = ports.reserve(f"TWINLOOP_{service.name.upper().replace('-', '_')}_HEALTH_PORT")
+
+    @property
+    def where(self) -> str:
+        return f"http://{self._port.address}"
+
+    def command(self) -> Command:
+        env = {**self._environ, "TWINLOOP_HEALTH_PORT": str(self._port.number)}
+        return Command((sys.executable, "-m", self._module), env)
+
+    async def ready(self) -> bool:
+        return await probes.http_ok(self._port.address, "/health/ready")
+
+
+class TopicsPart(Part):
+    """Creates the topics, between Kafka and the services: a command that ends."""
+
+    name = "topics"
+    needs = ("kafka",)
+    ends = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def command(self) -> Command:
+        return Command((sys.executable, "-m", "twinloop.runtime.provision"), self._environ)
+
+    async def ready(self) -> bool:
+        return False  # never asked: `ends`

@@ -1,0 +1,176 @@
+"""`InferenceServer` on a real Triton, over gRPC."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+import numpy as np
+from grpc import StatusCode
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from twinloop.contracts.models import ModelContract
+from twinloop.tritonio.config import parameter
+from twinloop.tritonio.errors import (
+    ContractMismatch,
+    InferenceFailed,
+    ModelUnavailable,
+    TritonError,
+    TritonUnavailable,
+)
+from twinloop.tritonio.server import (
+    MAX_BATCH,
+    Floats,
+    Inference,
+    check_answer,
+    check_windows,
+    compare,
+    join,
+)
+
+OUTPUTS = [InferRequestedOutput(name) for name in ("score", "features", "deviations")]
+
+
+class TritonClient:
+    """One channel to one server.
+
+    `deadline_s` bounds every call except `load`, which waits `load_s`: a model's process takes seconds to
+    start.
+    """
+
+    def __init__(self, address: str, *, deadline_s: float = 5.0, load_s: float = 60.0) -> None:
+        self._client = InferenceServerClient(address)
+        self._address = address
+        self._deadline_s = deadline_s
+        self._load_s = load_s
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        await self._client.close()
+
+    async def infer(self, contract: ModelContract, windows: Floats) -> Inference:
+        """See `InferenceServer`."""
+        check_windows(contract, windows)
+        answers = [
+            await self._infer(contract, windows[start : start + MAX_BATCH])
+            for start in range(0, len(windows), MAX_BATCH)
+        ]
+        return join(contract, answers)
+
+    async def _infer(self, contract: ModelContract, windows: Floats) -> Inference:
+        tensor = InferInput("windows", windows.shape, "FP32")
+        tensor.set_data_from_numpy(windows)
+        with self._errors(contract.model, contract.version):
+            result = await self._client.infer(
+                contract.model,
+                [tensor],
+                model_version=str(contract.version),
+                outputs=OUTPUTS,
+                client_timeout=self._deadline_s,
+            )
+        answer = Inference(
+            result.as_numpy("score").reshape(-1),
+            result.as_numpy("features"),
+            result.as_numpy("deviations"),
+        )
+        check_answer(contract, answer, len(windows))
+        return answer
+
+    async def check(self, contract: ModelContract) -> None:
+        """See `InferenceServer`. Compares the contract that was published with the version, as a whole."""
+        version = str(contract.version)
+        with self._errors(contract.model, contract.version):
+            if not await self._client.is_model_ready(
+                contract.model, version, client_timeout=self._deadline_s
+            ):
+                raise ModelUnavailable(f"{contract.model} version {version} is not loaded")
+            answer = await self._client.get_model_config(
+                contract.model, version, client_timeout=self._deadline_s
+            )
+        published = answer.config.parameters.get(parameter(contract.version))
+        if published is None:
+            raise ContractMismatch(f"{contract.model} version {version} was published without a contract")
+        compare(msgspec.json.decode(published.string_value, type=ModelContract), contract)
+
+    async def probe(self, contract: ModelContract) -> None:
+        """See `InferenceServer`."""
+        await self.infer(contract, np.zeros((1, contract.window, len(contract.signals)), np.float32))
+
+    async def load(self, model: str) -> None:
+        """See `InferenceServer`."""
+        with self._errors(model):
+            try:
+                await self._client.load_model(model, client_timeout=self._load_s)
+            except InferenceServerException as error:
+                if _code(error) in _AWAY:
+                    raise
+                why = str(error.message()).strip().partition("\n")[0]
+                raise ModelUnavailable(f"{model} could not be loaded: {why}") from error
+
+    async def unload(self, model: str) -> None:
+        """See `InferenceServer`."""
+        with self._errors(model):
+            await self._client.unload_model(model, client_timeout=self._load_s)
+
+    async def versions(self, model: str) -> tuple[int, ...]:
+        """See `InferenceServer`."""
+        with self._errors(model):
+            index = await self._client.get_model_repository_index(client_timeout=self._deadline_s)
+        return tuple(
+            sorted(int(one.version) for one in index.models if one.name == model and one.state == "READY")
+        )
+
+    async def ready(self) -> bool:
+        """See `InferenceServer`."""
+        try:
+            return bool(await self._client.is_server_ready(client_timeout=self._deadline_s))
+        except InferenceServerException:
+            return False
+
+    @contextlib.contextmanager
+    def _errors(self, model: str, version: int | None = None) -> Iterator[None]:
+        """tritonclient's one exception as ours, by status code."""
+        what = model if version is None else f"{model} version {version}"
+        try:
+            yield
+        except InferenceServerException as error:
+            raise _error(error, what, self._address) from error
+
+
+_AWAY = (
+    StatusCode.UNAVAILABLE,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.RESOURCE_EXHAUSTED,  # its queue is full
+    StatusCode.CANCELLED,
+)
+
+
+def _code(error: InferenceServerException) -> StatusCode | None:
+    name = str(error.status() or "").removeprefix("StatusCode.")
+    return StatusCode[name] if name in StatusCode.__members__ else None
+
+
+def _error(error: InferenceServerException, what: str, address: str) -> TritonError:
+    code, text = _code(error), str(error.message()).strip().partition("\n")[0]
+    if code is StatusCode.NOT_FOUND or "not at ready state" in text:  # the latter comes as UNAVAILABLE
+        return ModelUnavailable(f"{what}: {text}")
+    if code in _AWAY:
+        return TritonUnavailable(f"{address}: {text}")
+    if code is StatusCode.INVALID_ARGUMENT:
+        return ContractMismatch(f"{what}: {text}")
+    return InferenceFailed(f"{what}: {text}")
+
+
+@contextlib.asynccontextmanager
+async def triton(
+    address: str, *, deadline_s: float = 5.0, load_s: float = 60.0
+) -> AsyncIterator[TritonClient]:
+    """A `TritonClient` for the time of the context. Connects when first used."""
+    client = TritonClient(address, deadline_s=deadline_s, load_s=load_s)
+    try:
+        yield client
+    finally:
+        await client.close()

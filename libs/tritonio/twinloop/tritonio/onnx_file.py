@@ -1,0 +1,54 @@
+"""Whether an ONNX file is what its contract says, before Triton ever sees it."""
+
+from __future__ import annotations
+
+import re
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from twinloop.contracts.models import ModelContract
+
+MAX_OPSET = 17
+MAX_IR = 9
+"""What the onnxruntime of every Triton that we serve on can read."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_FLOAT = onnx.TensorProto.FLOAT
+
+
+def problems(contract: ModelContract, file: bytes) -> list[str]:
+    """Every difference, as a sentence's part each; empty when the file keeps the contract."""
+    if not _NAME.fullmatch(contract.model) or contract.version < 1:
+        return [f"{contract.model!r} version {contract.version} is no name and version of a folder"]
+    try:
+        model = onnx.load_from_string(file)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        return [f"not a valid ONNX file ({str(error).strip().splitlines()[0]})"]
+    found = []
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    if opset > MAX_OPSET:
+        found.append(f"opset {opset} is newer than {MAX_OPSET}")
+    if model.ir_version > MAX_IR:
+        found.append(f"IR version {model.ir_version} is newer than {MAX_IR}")
+    wide = len(contract.features)
+    found += _tensors("input", model.graph.input, {"windows": [contract.window, len(contract.signals)]})
+    found += _tensors("output", model.graph.output, {"score": [], "features": [wide], "deviations": [wide]})
+    return found
+
+
+def _tensors(kind: str, given: list[onnx.ValueInfoProto], due: dict[str, list[int]]) -> list[str]:
+    """What differs from `due`: names, and dimensions after the batch dimension."""
+    found = []
+    present = {one.name: one.type.tensor_type for one in given}
+    if set(present) != set(due):
+        found.append(f"the {kind}s are {sorted(present)}, not {sorted(due)}")
+    for name in sorted(set(present) & set(due)):
+        tensor = present[name]
+        dims = [one.dim_value if one.HasField("dim_value") else -1 for one in tensor.shape.dim]
+        if tensor.elem_type != _FLOAT:
+            found.append(f"{kind} {name} is not float32")
+        if dims != [-1, *due[name]]:
+            found.append(f"{kind} {name} has shape {dims}, not {[-1, *due[name]]}")
+    return found

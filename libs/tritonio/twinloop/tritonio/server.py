@@ -1,0 +1,130 @@
+"""What the services ask of an inference server; `client` is the real one, `fake` the one for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.contracts.models import ModelContract
+from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
+
+Floats = NDArray[np.float32]
+
+MAX_BATCH = 1024
+"""Windows in one request; more are sent in several."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inference:
+    """A model's answer for `N` windows: `score` float32 [N]; `features` and `deviations` float32 [N, K]."""
+
+    score: Floats
+    features: Floats
+    deviations: Floats
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+class InferenceServer(Protocol):
+    """An inference server with explicit model control.
+
+    Every call has a deadline and raises `TritonUnavailable` when the server is away.
+    """
+
+    async def infer(self, contract: ModelContract, windows: Floats) -> Inference:
+        """The model's answer for `windows` float32 [N, window, signals], N >= 0.
+
+        Raises `ModelUnavailable`, `InferenceFailed`; `ContractMismatch` when `windows` or the answer have
+        another shape than the contract says.
+        """
+        ...
+
+    async def check(self, contract: ModelContract) -> None:
+        """Compare what is served with the contract. Raises `ModelUnavailable`, `ContractMismatch`."""
+        ...
+
+    async def probe(self, contract: ModelContract) -> None:
+        """Health of a model: an inference on zeros. Raises what `infer` raises.
+
+        The server's ready endpoint is no substitute: it stays ready when a model's process has died.
+        """
+        ...
+
+    async def load(self, model: str) -> None:
+        """Load every version that the model's configuration names; those that serve go on meanwhile.
+
+        Raises `ModelUnavailable` when one of them cannot be loaded. What heals a model whose process has
+        died is `unload`, then `load`: on its own, this leaves a loaded version as it is.
+        """
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Unload every version of a model; no error when none is loaded."""
+        ...
+
+    async def versions(self, model: str) -> tuple[int, ...]:
+        """The versions that are served, ascending; empty when the model is not loaded."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the server answers at all, which says nothing about its models. Never raises."""
+        ...
+
+
+def join(contract: ModelContract, answers: Sequence[Inference]) -> Inference:
+    """The answers to consecutive requests as one; to none at all, an answer for no windows."""
+    if len(answers) == 1:
+        return answers[0]
+    none = np.empty(0, np.float32)
+    wide = np.empty((0, len(contract.features)), np.float32)
+    return Inference(
+        np.concatenate([none, *(one.score for one in answers)]),
+        np.concatenate([wide, *(one.features for one in answers)]),
+        np.concatenate([wide, *(one.deviations for one in answers)]),
+    )
+
+
+def compare(served: ModelContract, due: ModelContract) -> None:
+    """Raises `ContractMismatch`, with every field that differs, unless the two are equal."""
+    different = [
+        f"{name} is {getattr(served, name)!r}, not {getattr(due, name)!r}"
+        for name in due.__struct_fields__
+        if getattr(served, name) != getattr(due, name)
+    ]
+    if different:
+        raise ContractMismatch(f"{due.model} version {due.version} as served: {'; '.join(different)}")
+
+
+def check_windows(contract: ModelContract, windows: Floats) -> None:
+    """Raises `ContractMismatch` when `windows` are not what the model takes."""
+    expected = (contract.window, len(contract.signals))
+    if windows.ndim != 3 or windows.shape[1:] != expected or windows.dtype != np.float32:
+        raise ContractMismatch(
+            f"{contract.model} version {contract.version} takes float32 [N, {expected[0]}, {expected[1]}], "
+            f"not {windows.dtype} {list(windows.shape)}"
+        )
+
+
+def check_answer(contract: ModelContract, answer: Inference, count: int) -> None:
+    """Raises `ContractMismatch` when an answer for `count` windows has another shape than promised, and
+    `InferenceFailed` when it holds NaN or infinity: no verdict may rest on that."""
+    wide = (count, len(contract.features))
+    shapes = {
+        "score": (answer.score.shape, (count,)),
+        "features": (answer.features.shape, wide),
+        "deviations": (answer.deviations.shape, wide),
+    }
+    wrong = [f"{name} {list(is_)} is not {list(due)}" for name, (is_, due) in shapes.items() if is_ != due]
+    if wrong:
+        raise ContractMismatch(f"{contract.model} version {contract.version} answered {', '.join(wrong)}")
+    if not (
+        np.isfinite(answer.score).all()
+        and np.isfinite(answer.features).all()
+        and np.isfinite(answer.deviations).all()
+    ):
+        raise InferenceFailed(f"{contract.model} version {contract.version} answered NaN or infinity")

@@ -1,0 +1,1 @@
+"""The controller: diagnoses anomalies, proposes changes, and measures what they did."""

@@ -1,0 +1,139 @@
+"""From findings that persist to the one action that mends them. Pure; the guards come after (`guard.py`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from twinloop.contracts.changes import Action, Diagnosis, Hold, Parameter, SetParameter
+from twinloop.controller import estimate
+from twinloop.controller.policy import AssetPolicy, FocusPolicy, Limits
+from twinloop.controller.state import Finding, Refused, Station
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What would be proposed if no guard objects, and why."""
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """More is needed than the operator's limits leave."""
+
+    parameter: Parameter
+    text: str
+
+
+def evidence(findings: Sequence[Finding], latest: Finding, policy: AssetPolicy) -> tuple[Finding, ...]:
+    """The findings that say what `latest` says, when enough parts of the last ones do; else none."""
+    wanted = policy.persistence.of(latest.diagnosis)
+    if wanted is None:
+        return ()
+    same = tuple(
+        one
+        for one in findings
+        if one.diagnosis is latest.diagnosis and latest.sequence - wanted.of < one.sequence <= latest.sequence
+    )
+    return same if len(same) >= wanted.parts else ()
+
+
+def propose(
+    station: Station, diagnosis: Diagnosis, found: Sequence[Finding], policy: AssetPolicy
+) -> Wish | Saturated | Refused | None:
+    """The action that mends `diagnosis`, seen in `found`; `None` when there is none to take."""
+    if diagnosis is Diagnosis.GAP:
+        return Wish(
+            Hold(reason="gap between the sheets: no setpoint closes it"),
+            f"plasma is up without depth on {len(found)} parts",
+        )
+    if diagnosis is Diagnosis.DIRTY_WINDOW:
+        return _power(station, found, policy)
+    if diagnosis is Diagnosis.DEFOCUS:
+        return _focus(station, found, policy)
+    return None
+
+
+def _power(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> Wish | Saturated | None:
+    """Run to run: towards the power at which the next part's depth is on target, one step at a time."""
+    part = station.newest
+    if part is None or station.intercept_mm is None:
+        return None
+    wanted_w = estimate.power_for(station.intercept_mm, policy.target_depth_mm, policy.estimator)
+    return _limited(
+        Parameter.LASER_POWER_W,
+        part.power_w,
+        wanted_w,
+        policy.laser_power_w,
+        f"window warm on {len(found)} parts, depth {fmean(one.depth_mm for one in found):.3f} mm of "
+        f"{policy.target_depth_mm:.3f} mm: {wanted_w:.1f} W needed, {part.power_w:.1f} W in force",
+    )
+
+
+def _focus(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> Wish | Saturated | Refused | None:
+    """As far as the depth deficit tells, to where the back reflection points, one step at a time."""
+    part = station.newest
+    if part is None:
+        return None
+    made = [station.part(one.sequence) for one in found]
+    powers = [one.power_w for one in made if one is not None]
+    power_ratio = fmean(powers or [part.power_w]) / policy.nominal_power_w
+    deficit_mm = policy.target_depth_mm - fmean(one.depth_mm for one in found)
+    reflection = fmean(one.reflection for one in found) / power_ratio
+    distance_mm = math.sqrt(max(deficit_mm, 0.0) / policy.focus.deficit_mm_per_mm2)
+    side = direction(distance_mm, reflection, policy.focus)
+    if side is None:
+        return Refused("direction", f"reflection {reflection:.3f} fits both sides of {distance_mm:.2f} mm")
+    return _limited(
+        Parameter.FOCUS_MM,
+        part.focus_mm,
+        part.focus_mm - side * distance_mm,
+        policy.focus_mm,
+        f"out of focus on {len(found)} parts: {deficit_mm:.3f} mm of depth missing, reflection "
+        f"{reflection:.2f}, so {side * distance_mm:+.2f} mm off",
+    )
+
+
+def reflected(distance_mm: float, policy: FocusPolicy) -> float:
+    """Back reflection at this distance from focus as a part of the one in focus (a Lorentzian, whose
+    maximum lies in the keyhole, below the surface; so the two sides differ)."""
+    offset = policy.reflection_focus_mm / policy.rayleigh_mm
+    away = (distance_mm - policy.reflection_focus_mm) / policy.rayleigh_mm
+    return (1.0 + offset**2) / (1.0 + away**2)
+
+
+def direction(distance_mm: float, reflection: float, policy: FocusPolicy) -> float | None:
+    """+1.0 when the focus is too deep, -1.0 when it is too high, `None` when the reflection fits both.
+
+    The sign of the reflection's deviation alone would mislead: at 0.8 mm it is back where it is in focus.
+    """
+    if reflection <= 0.0:
+        return None
+    deeper = abs(math.log(reflection / reflected(distance_mm, policy)))
+    higher = abs(math.log(reflection / reflected(-distance_mm, policy)))
+    if abs(deeper - higher) < policy.reflection_margin:
+        return None
+    return 1.0 if deeper < higher else -1.0
+
+
+def _limited(
+    parameter: Parameter, current: float, wanted: float, limits: Limits, reason: str
+) -> Wish | Saturated:
+    """`wanted`, as near as one step and the operator's range allow."""
+    stepped = current + min(max(wanted - current, -limits.step), limits.step)
+    value = limits.operator.clamp(stepped)
+    rounded = round(value, 3)
+    if abs(rounded - current) <= limits.step and limits.operator.holds(rounded):
+        value = rounded
+    left = abs(value - current)
+    if not limits.operator.holds(wanted) and left < limits.deadband <= abs(wanted - current):
+        return Saturated(
+            parameter,
+            f"{parameter} is at {current:g}, {wanted:g} is needed, and the operator's range is "
+            f"{limits.operator.low:g} to {limits.operator.high:g}",
+        )
+    return Wish(SetParameter(parameter=parameter, value=value, expected=current), reason)

@@ -1,0 +1,73 @@
+"""Wiring: seven topics, read committed, into one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from twinloop.contracts.topics import (
+    ALARMS,
+    ANOMALIES,
+    CHANGES,
+    DEAD_LETTERS,
+    GENEALOGY,
+    TELEMETRY_FACTORY,
+    TELEMETRY_VEHICLE,
+)
+from twinloop.historian.archive import Archive
+from twinloop.historian.errors import Unwritable
+from twinloop.historian.metrics import Metrics
+from twinloop.historian.parquet import ParquetFolder
+from twinloop.historian.settings import HistorianSettings
+from twinloop.runtime import logging
+from twinloop.runtime.kafka import consumer
+from twinloop.runtime.service import Context
+
+log = logging.logger(__name__)
+
+KEPT = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, CHANGES, ALARMS, DEAD_LETTERS)
+GROUP = "historian"
+
+_POLL_MS = 100
+_POLL_RECORDS = 5_000
+_AGAIN_S = 1.0
+
+
+async def main(settings: HistorianSettings, context: Context) -> None:
+    """Poll, accept, roll files; on the way out write what waits."""
+    archive = Archive(
+        ParquetFolder(settings.folder),
+        {topic.named(settings.topic_prefix): topic for topic in KEPT},
+        settings.limits,
+        context.clock,
+        Metrics(context.registry),
+    )
+    unwritable: str | None = None
+    context.health.add("partitions", archive.unassigned)
+    context.health.add("folder", lambda: unwritable)
+    client = await context.stack.enter_async_context(
+        consumer(
+            settings.kafka,
+            KEPT,
+            settings.topic_prefix,
+            context.stopping,
+            group=GROUP,
+            listener=archive,
+            max_poll_records=_POLL_RECORDS,
+        )
+    )
+    archive.attach(client)
+    while not context.stopping.is_set():
+        archive.check()
+        try:
+            if unwritable is None:
+                archive.accept(await client.getmany(timeout_ms=_POLL_MS))
+            await archive.roll()
+            unwritable = None
+        except Unwritable as error:
+            # Polling stops until it works again, so that memory stays bounded; Kafka keeps the records.
+            unwritable = str(error)
+            log.error("cannot write", problem=unwritable, again_in_s=_AGAIN_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(context.stopping.wait(), _AGAIN_S)
+    await archive.close()

@@ -1,0 +1,28 @@
+"""What the historian is told by its environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from twinloop.historian.buffers import Limits
+from twinloop.runtime.settings import ServiceSettings
+
+
+class HistorianSettings(ServiceSettings):
+    """`TWINLOOP_HISTORIAN_<FIELD>`; a file is rolled by whichever limit is reached first."""
+
+    model_config = SettingsConfigDict(env_prefix="TWINLOOP_HISTORIAN_", frozen=True, extra="ignore")
+
+    folder: Path = Field(description="where the Parquet files go; shared by all members of the group")
+    max_records: int = Field(default=50_000, ge=1, description="records a file")
+    max_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="bytes of records a file, about")
+    max_age_s: float = Field(default=60.0, gt=0, description="the longest that a record waits for its file")
+
+    @property
+    def limits(self) -> Limits:
+        """When a file is rolled."""
+        return Limits(self.max_records, self.max_bytes, timedelta(seconds=self.max_age_s))

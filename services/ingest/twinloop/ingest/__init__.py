@@ -1,0 +1,1 @@
+"""What plants and vehicles send, made into telemetry frames and genealogy on Kafka."""

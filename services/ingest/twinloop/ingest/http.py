@@ -1,0 +1,168 @@
+"""HTTP in: batches of frames as JSON, each item accepted or refused by itself.
+
+    POST /v1/telemetry   {"frames": [{...}, ...]}      (the API's documentation is at /docs)
+
+| status | meaning |
+|---|---|
+| 202 | every item is decided and Kafka has acknowledged what came of it; at least one is kept |
+| 400 | the body is not a batch; it is kept as a dead letter |
+| 413 | the body is too large; nothing is kept |
+| 422 | every item was refused, each kept as a dead letter: sending them again is no use |
+| 503 | Kafka has not acknowledged in time, or the service is stopping: send the same batch again |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Annotated
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from twinloop.ingest.intake import Fate, Intake, Outcome
+from twinloop.ingest.path import Input, Path
+from twinloop.ingest.telemetry_json import TelemetryJson
+
+_MOST_WAITING = 64
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    frames: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=10_000)]
+
+
+class ItemOutcome(BaseModel):
+    """What became of one item. `event_id` is that of the frame; `reason` is a dead letter's reason."""
+
+    index: int
+    outcome: str = Field(description="accepted, duplicate or refused")
+    event_id: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class BatchOutcome(BaseModel):
+    """What became of a batch, item by item, in the order sent."""
+
+    accepted: int
+    duplicate: int
+    refused: int
+    items: list[ItemOutcome]
+
+
+class Problem(BaseModel):
+    """Why a batch as a whole was not taken."""
+
+    detail: str
+
+
+_BATCH = msgspec.json.Decoder(_Batch)
+_OUTCOMES = {Fate.FRAME: "accepted", Fate.DUPLICATE: "duplicate", Fate.DEAD_LETTER: "refused"}
+_FRAME_SCHEMA = msgspec.json.schema_components([TelemetryJson])[1]["TelemetryJson"]
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["frames"],
+                "properties": {
+                    "frames": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": 10_000,
+                        "items": _FRAME_SCHEMA,
+                    }
+                },
+            }
+        }
+    },
+}
+
+
+def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float, max_bytes: int) -> FastAPI:
+    """The service's HTTP API."""
+    app = FastAPI(
+        title="Twinloop ingest",
+        version="1",
+        summary="Telemetry frames in batches; what is answered with 202 is in Kafka.",
+    )
+    waiting = 0
+
+    @app.post(
+        "/v1/telemetry",
+        status_code=202,
+        response_model=BatchOutcome,
+        responses={
+            400: {"model": BatchOutcome},
+            413: {"model": Problem},
+            422: {"model": BatchOutcome},
+            503: {"model": Problem},
+        },
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def telemetry(request: Request) -> JSONResponse:
+        """Take a batch of frames. Items of one asset are judged in the order given."""
+        nonlocal waiting
+        if stopping.is_set() or waiting >= _MOST_WAITING:
+            return _unavailable("this service is stopping or has too many batches waiting")
+        waiting += 1
+        try:
+            body = await _read(request, max_bytes)
+            if body is None:
+                return _problem(413, f"a body may have {max_bytes} bytes")
+            inputs, is_batch = _inputs(intake, body)
+            outcomes = await path.take("http", inputs, timeout_s)
+        except TimeoutError:
+            return _unavailable("Kafka has not acknowledged in time; send the same batch again")
+        finally:
+            waiting -= 1
+        answer = _answer(outcomes)
+        status = 400 if not is_batch else 422 if answer.refused == len(outcomes) else 202
+        return JSONResponse(answer.model_dump(exclude_none=True), status_code=status)
+
+    return app
+
+
+async def _read(request: Request, max_bytes: int) -> bytes | None:
+    """The body, or `None` when it is too large; no more than that is read."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
+
+
+def _inputs(intake: Intake, body: bytes) -> tuple[list[Input], bool]:
+    """One input an item, each with its original bytes; a body that is no batch is one input itself."""
+    try:
+        frames = _BATCH.decode(body).frames
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return [partial(intake.no_batch, body, str(error))], False
+    return [partial(intake.http, bytes(frame)) for frame in frames], True
+
+
+def _answer(outcomes: list[Outcome]) -> BatchOutcome:
+    items = [
+        ItemOutcome(
+            index=index,
+            outcome=_OUTCOMES[outcome.fate],
+            event_id=outcome.event_id or None,
+            reason=outcome.refused.reason if outcome.refused else None,
+            detail=outcome.refused.detail if outcome.refused else None,
+        )
+        for index, outcome in enumerate(outcomes)
+    ]
+    counts = {kind: sum(item.outcome == kind for item in items) for kind in _OUTCOMES.values()}
+    return BatchOutcome(items=items, **counts)
+
+
+def _problem(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=status)
+
+
+def _unavailable(detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "2"})

@@ -1,0 +1,195 @@
+"""What becomes of one input: records for Kafka, nothing, or a dead letter. Pure: it holds state, no I/O.
+
+    decode -> normalize -> check age -> check order -> records
+
+Every input has exactly one fate; nothing that it contains makes `Intake` raise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from twinloop.contracts.codec import Message
+from twinloop.contracts.deadletters import Reason
+from twinloop.features.ordering import Order, SequenceGate
+from twinloop.ingest import telemetry_json
+from twinloop.ingest.deadletters import dead_letter
+from twinloop.ingest.errors import Refused
+from twinloop.ingest.normalize import STEADY, Ages, Normalized, is_telemetry, part_made
+from twinloop.ingest.pseudonyms import certainty, contains_vin, mask
+from twinloop.ingest.rebirths import Rebirths
+from twinloop.ingest.signal_sets import Kind, SignalSets
+from twinloop.sparkplug import (
+    DataBeforeBirth,
+    DeviceBorn,
+    DeviceData,
+    DeviceDied,
+    Event,
+    HostState,
+    NodeBorn,
+    NodeDied,
+    NodeId,
+    RebirthNeeded,
+    SparkplugError,
+    UnknownAlias,
+    Value,
+    decode,
+)
+
+SPARKPLUG = "spBv1.0/"
+
+
+class Fate(StrEnum):
+    """What became of an input."""
+
+    FRAME = "frame"
+    NO_TELEMETRY = "no_telemetry"
+    DUPLICATE = "duplicate"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A fate, and the records that go with it. `observed_at_ns`: of the frame, for the delay."""
+
+    fate: Fate
+    messages: list[Message] = field(default_factory=list)
+    event_id: str = ""
+    observed_at_ns: int = 0
+    refused: Refused | None = None
+
+
+class Intake:
+    """The state that inputs are judged by: births, steady values, and the last sequence of each asset."""
+
+    def __init__(self, sets: SignalSets, ages: Ages, pseudonym_key: bytes, rebirths: Rebirths) -> None:
+        self._sets = sets
+        self._ages = ages
+        self._key = pseudonym_key
+        self._rebirths = rebirths
+        self._host = HostState()
+        self._steady: dict[tuple[NodeId, str], dict[str, Value]] = {}
+        self._gate = SequenceGate()
+
+    def mqtt(self, topic: str, payload: bytes, now: datetime) -> Outcome:
+        """The outcome of an MQTT message."""
+        if topic.startswith(SPARKPLUG):
+            return self._sparkplug(topic, payload, now)
+        parts = topic.split("/")
+        vehicle = parts[1] if len(parts) == 3 else ""
+        return self._json(payload, now, source=topic, vehicle=vehicle)
+
+    def http(self, item: bytes, now: datetime) -> Outcome:
+        """The outcome of one item of an HTTP batch."""
+        return self._json(item, now, source="http", vehicle=None)
+
+    def no_batch(self, body: bytes, detail: str, now: datetime) -> Outcome:
+        """The outcome of an HTTP body that is no batch."""
+        refused = Refused(Reason.UNDECODABLE, f"no batch of frames: {detail}")
+        return self._refused(refused, "http", body, "", now)
+
+    def _sparkplug(self, topic: str, payload: bytes, now: datetime) -> Outcome:
+        asset = ""
+        try:
+            outcome = Outcome(Fate.NO_TELEMETRY)
+            for event in decode(topic, payload, self._host):
+                if isinstance(event, DeviceData):
+                    asset = event.asset
+                    outcome = self._device_data(event, now)
+                else:
+                    self._life(event, now)
+        except SparkplugError as error:
+            if error.rebirth_of is not None:
+                self._rebirths.want(error.rebirth_of, now)
+            refused = Refused(_reason(error), error.detail)
+            return _dead(refused, dead_letter(refused, source=topic, payload=payload, at=now))
+        except Refused as refused:
+            return _dead(refused, dead_letter(refused, source=topic, payload=payload, at=now, asset=asset))
+        return outcome
+
+    def _device_data(self, event: DeviceData, now: datetime) -> Outcome:
+        present = _values(event)
+        steady = self._steady.setdefault((event.node, event.device), {})
+        values = {**steady, **present}
+        if not event.late:
+            steady.update((name, value) for name, value in present.items() if name in STEADY)
+        if not is_telemetry(present):
+            return Outcome(Fate.NO_TELEMETRY)
+        return self._in_order(part_made(event.asset, event.at_ms, values, self._sets, self._ages, now))
+
+    def _life(self, event: Event, now: datetime) -> None:
+        match event:
+            case DeviceBorn():
+                self._steady[event.node, event.device] = {
+                    name: value for name, value in _values(event).items() if name in STEADY
+                }
+            case DeviceDied():
+                self._steady.pop((event.node, event.device), None)
+            case NodeBorn() | NodeDied():
+                self._rebirths.forget(event.node)
+                for key in [key for key in self._steady if key[0] == event.node]:
+                    del self._steady[key]
+            case RebirthNeeded():
+                self._rebirths.want(event.node, now)
+
+    def _json(self, payload: bytes, now: datetime, *, source: str, vehicle: str | None) -> Outcome:
+        asset = ""
+        try:
+            if vehicle is not None:
+                _no_vin(f"{source} ".encode() + payload)
+            telemetry = telemetry_json.parse(payload)
+            asset, kind = telemetry_json.source_of(telemetry, vehicle)
+            if kind is Kind.VEHICLE:
+                _no_vin(payload)
+            normalized = telemetry_json.normalized(telemetry, asset, kind, self._sets)
+            self._ages.check(normalized.frame, now)
+            return self._in_order(normalized)
+        except Refused as refused:
+            return self._refused(refused, source, payload, asset, now)
+
+    def _refused(self, refused: Refused, source: str, payload: bytes, asset: str, now: datetime) -> Outcome:
+        """A dead letter without VINs, whatever it was refused for."""
+
+        def text(value: str) -> str:
+            return mask(value.encode(), self._key).decode()
+
+        hidden = mask(payload, self._key)
+        if refused.reason is Reason.VIN_IN_CLEAR and hidden == payload and text(source) == source:
+            hidden = b""  # written so that it cannot be found in the bytes: none of them may be kept
+        told = Refused(refused.reason, text(refused.detail))
+        return _dead(told, dead_letter(told, source=text(source), payload=hidden, at=now, asset=text(asset)))
+
+    def _in_order(self, normalized: Normalized) -> Outcome:
+        frame = normalized.frame
+        order = self._gate.check(frame.asset, frame.signal_set, frame.sequence)
+        if order is Order.DUPLICATE:
+            return Outcome(Fate.DUPLICATE, event_id=frame.event_id)
+        if order is Order.OUT_OF_ORDER:
+            raise Refused(Reason.OUT_OF_ORDER, f"sequence {frame.sequence} after a later one")
+        return Outcome(
+            Fate.FRAME,
+            normalized.messages(),
+            event_id=frame.event_id,
+            observed_at_ns=frame.observed_at_ns,
+        )
+
+
+def _values(event: DeviceBorn | DeviceData) -> dict[str, Value]:
+    return {name: metric.value for name, metric in event.metrics.items()}
+
+
+def _reason(error: SparkplugError) -> Reason:
+    if isinstance(error, DataBeforeBirth):
+        return Reason.DATA_BEFORE_BIRTH
+    return Reason.UNKNOWN_ALIAS if isinstance(error, UnknownAlias) else Reason.UNDECODABLE
+
+
+def _dead(refused: Refused, letter: Message) -> Outcome:
+    return Outcome(Fate.DEAD_LETTER, [letter], refused=refused)
+
+
+def _no_vin(data: bytes) -> None:
+    if contains_vin(data):
+        raise Refused(Reason.VIN_IN_CLEAR, certainty(data))

@@ -1,0 +1,239 @@
+"""MQTT in: a connection that comes back by itself, and a bounded inbox in front of the service.
+
+Delivery. A message with QoS 1 is acknowledged to the broker after Kafka has what came of it, and the
+session is persistent: what was not acknowledged is delivered again, to this process or the next. Sparkplug
+data has QoS 0 by specification; there the inbox is in memory only.
+
+Back-pressure. When the inbox holds `inbox_bytes`, the socket is no longer read, and TCP holds the broker
+back, until half of it is worked off. Nothing is discarded here. When that lasts longer than the keep-alive
+time, the broker ends the connection and it is made again.
+
+aiomqtt (2.5) has no public way to acknowledge by hand or to pause reading; both are one call to the paho
+client inside it, and only this module knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import aiomqtt
+
+from twinloop.ingest.metrics import Metrics
+from twinloop.ingest.settings import Mqtt
+from twinloop.runtime import logging
+
+log = logging.logger(__name__)
+
+FILTERS = ("spBv1.0/+/+/+", "spBv1.0/+/+/+/+", "vehicles/+/telemetry")
+_FIRST_DELAY_S = 0.2
+_LONGEST_DELAY_S = 10.0
+_STABLE_S = 30.0
+_CONNECT_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message, with what its acknowledgement needs."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    qos: int
+    connection: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the inbox, about."""
+        return len(self.payload) + len(self.topic)
+
+
+class MqttSource:
+    """Messages from a broker. One task calls `run`, one calls `group` and `acknowledge`."""
+
+    def __init__(self, settings: Mqtt, metrics: Metrics, filters: Sequence[str] = FILTERS) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._filters = filters
+        self._inbox: deque[Received] = deque()
+        self._inbox_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._ended = False
+        self._drained = asyncio.Event()
+        self._connection = 0
+        self._client: aiomqtt.Client | None = None
+        self._paused = False
+        self._problem: str | None = "not connected yet"
+        metrics.queue_bytes.set_function(lambda: self._inbox_bytes)
+
+    def problem(self) -> str | None:
+        """Why there are no messages, or `None` while connected and subscribed."""
+        return self._problem
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Connect, and connect again, until `stopping`; then wait for the last `group` and disconnect."""
+        delay_s = _FIRST_DELAY_S
+        loop = asyncio.get_running_loop()
+        try:
+            while not stopping.is_set():
+                await _either(self._room, stopping)
+                since = loop.time()
+                try:
+                    await self._session(stopping)
+                except aiomqtt.MqttError as error:
+                    self._problem = f"no connection to {self._settings.address}: {error}"
+                    self._metrics.mqtt_disconnects.inc()
+                    log.warning("mqtt is away", problem=str(error), again_in_s=delay_s)
+                if loop.time() - since > _STABLE_S:
+                    delay_s = _FIRST_DELAY_S
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), delay_s)
+                delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+        finally:
+            self._end()
+
+    async def group(self, most: int = 500) -> list[Received]:
+        """The messages that have arrived, at least one and up to `most`, in order; empty after the end.
+
+        Each group is passed to `acknowledge` once everything that came of it is kept.
+        """
+        while not self._inbox:
+            if self._ended:
+                self._drained.set()
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        group = [self._inbox.popleft() for _ in range(min(most, len(self._inbox)))]
+        self._inbox_bytes -= sum(one.size for one in group)
+        if 2 * self._inbox_bytes <= self._settings.inbox_bytes:
+            self._resume()
+        return group
+
+    def acknowledge(self, group: Iterable[Received]) -> None:
+        """Tell the broker that these are kept. Those of a lost connection will be delivered again instead."""
+        if self._client is None:
+            return
+        for one in group:
+            if one.qos > 0 and one.connection == self._connection:
+                self._client._client.ack(one.mid, one.qos)
+
+    async def send(self, topic: str, payload: bytes) -> bool:
+        """Publish with QoS 0, not retained; False when there is no connection."""
+        if self._client is None:
+            return False
+        try:
+            await self._client.publish(topic, payload, qos=0)
+        except aiomqtt.MqttError as error:
+            log.warning("a command was not sent", problem=str(error))
+            return False
+        return True
+
+    async def _session(self, stopping: asyncio.Event) -> None:
+        """One connection, from CONNECT to its loss (`MqttError`) or to the end of the service."""
+        self._connection += 1
+        self._paused = False
+        client = self._new_client(self._connection)
+        client._client.manual_ack_set(True)
+        client._client.connect_timeout = _CONNECT_TIMEOUT_S
+        self._client = client  # before CONNECT: a persistent session has messages from the first moment
+        try:
+            await client.__aenter__()
+        except aiomqtt.MqttError:
+            client._client.disconnect()  # a broker that accepts but never answers leaves a socket behind
+            self._client = None
+            raise
+        try:
+            granted = await client.subscribe([(one, 1) for one in self._filters])
+            if any(int(getattr(code, "value", code)) >= 0x80 for code in granted):
+                raise aiomqtt.MqttError(f"the broker refused a subscription: {granted}")
+            self._problem = None
+            log.info("mqtt is there", address=self._settings.address, filters=list(self._filters))
+            await self._until_lost(client, stopping)
+            self._pause()
+            self._end()
+            await self._drained.wait()
+        finally:
+            self._problem = self._problem or "disconnected"
+            await client.__aexit__(None, None, None)
+            self._client = None
+
+    async def _until_lost(self, client: aiomqtt.Client, stopping: asyncio.Event) -> None:
+        """Return when `stopping`; raises `MqttError` when the connection is lost.
+
+        Messages do not come this way: the queue that the iterator waits on stays empty.
+        """
+        lost = asyncio.ensure_future(anext(client.messages))
+        stop = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({lost, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                lost.result()
+        finally:
+            for one in (lost, stop):
+                one.cancel()
+            await asyncio.gather(lost, stop, return_exceptions=True)
+
+    def _new_client(self, connection: int) -> aiomqtt.Client:
+        source = self
+
+        class Arrivals(asyncio.Queue[aiomqtt.Message]):
+            """Passes on what aiomqtt would put into its own, unbounded or discarding, queue."""
+
+            def put_nowait(self, item: aiomqtt.Message) -> None:
+                source._take(
+                    Received(str(item.topic), bytes(item.payload or b""), item.mid, item.qos, connection)
+                )
+
+        settings = self._settings
+        return aiomqtt.Client(
+            settings.host,
+            settings.port,
+            identifier=settings.client_id,
+            clean_session=False,
+            username=settings.username,
+            password=settings.password,
+            timeout=5,
+            keepalive=30,
+            queue_type=Arrivals,
+        )
+
+    def _take(self, one: Received) -> None:
+        self._inbox.append(one)
+        self._inbox_bytes += one.size
+        self._arrived.set()
+        if self._inbox_bytes >= self._settings.inbox_bytes:
+            self._room.clear()
+            self._pause()
+
+    def _pause(self) -> None:
+        sock = self._client._client.socket() if self._client is not None else None
+        if sock is not None and not self._paused:
+            self._paused = True
+            self._metrics.queue_pauses.inc()
+            asyncio.get_running_loop().remove_reader(sock)
+
+    def _resume(self) -> None:
+        self._room.set()
+        client = self._client
+        sock = client._client.socket() if client is not None else None
+        if client is not None and sock is not None and self._paused and not self._ended:
+            self._paused = False
+            asyncio.get_running_loop().add_reader(sock, client._client.loop_read)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(one.wait()) for one in (first, second)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()

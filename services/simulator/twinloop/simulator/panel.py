@@ -1,0 +1,91 @@
+"""The plant operator's panel, over HTTP: start a campaign, follow it.
+
+    POST /campaigns           202 and the progress; 422 with every bad field
+    GET  /campaigns/current   the progress; 404 before the first campaign
+
+Starting a campaign is what an operator does at the machine: the stations of it go back to nominal setpoints and
+to `Execute`, and the campaign under way, if there is one, ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from twinloop.simulator.campaign import Campaign, Run
+
+_CAMPAIGN: TypeAdapter[Campaign] = TypeAdapter(Campaign)
+
+Problems = list[dict[str, str]]
+
+
+class BadCampaign(Exception):
+    """Raised when a request for a campaign is wrong; `problems` has a `field` and a `problem` for each fault.
+
+    Operator action: mend every field named.
+    """
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__("; ".join(f"{one['field']}: {one['problem']}" for one in problems))
+        self.problems = problems
+
+
+def parse_campaign(body: bytes, known: Collection[str]) -> Campaign:
+    """The campaign asked for in `body` (JSON); `known` are the stations of the plant. Raises `BadCampaign`."""
+    try:
+        campaign = _CAMPAIGN.validate_json(body)
+    except ValidationError as error:
+        raise BadCampaign(
+            [{"field": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()]
+        ) from error
+    named = {
+        "stations": campaign.stations,
+        "faults": campaign.faults,
+        "plc": campaign.plc,
+    }
+    problems = [
+        {"field": field, "problem": f"{name!r} is no station of this plant: {', '.join(sorted(known))}"}
+        for field, names in named.items()
+        for name in names
+        if name not in known
+    ]
+    if problems:
+        raise BadCampaign(problems)
+    return campaign
+
+
+def progress(run: Run) -> dict[str, object]:
+    """What the panel shows of a campaign."""
+    return {
+        "name": run.campaign.name,
+        "welds": run.campaign.welds,
+        "finished": run.finished,
+        "stations": {name: dataclasses.asdict(one) for name, one in run.stations.items()},
+    }
+
+
+def panel(
+    known: Collection[str], start: Callable[[Campaign], Run], current: Callable[[], Run | None]
+) -> Starlette:
+    """The panel's HTTP application."""
+
+    async def post(request: Request) -> Response:
+        try:
+            campaign = parse_campaign(await request.body(), known)
+        except BadCampaign as error:
+            return JSONResponse({"problems": error.problems}, status_code=422)
+        return JSONResponse(progress(start(campaign)), status_code=202)
+
+    async def get(_: Request) -> Response:
+        run = current()
+        if run is None:
+            return JSONResponse({"problem": "no campaign yet"}, status_code=404)
+        return JSONResponse(progress(run))
+
+    return Starlette(routes=[Route("/campaigns", post, methods=["POST"]), Route("/campaigns/current", get)])

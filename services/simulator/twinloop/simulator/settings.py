@@ -1,0 +1,95 @@
+"""What the simulator is told from outside: the environment, and the file that describes the plant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from twinloop.runtime.settings import ServiceSettings, check_address
+from twinloop.simulator.plant import StationSpec
+from twinloop.simulator.plc import Range
+
+
+class SimulatorSettings(ServiceSettings):
+    """The service's settings; its own are read from `TWINLOOP_SIMULATOR_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_prefix="TWINLOOP_SIMULATOR_"
+    )
+
+    kafka: str = Field(
+        default="", validation_alias="TWINLOOP_KAFKA", description="not used: a plant has none"
+    )
+    mqtt: str = Field(validation_alias="TWINLOOP_MQTT", description="broker, host:port")
+    opcua: str = Field(
+        validation_alias="TWINLOOP_OPCUA", description="where the PLCs are served, opc.tcp://..."
+    )
+    stations: Path = Field(description="TOML file that describes the plant")
+    first_part: int | None = Field(
+        default=None, ge=1, description="first part counter of each station; from the clock when not given"
+    )
+
+    @field_validator("kafka")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return value
+
+    @field_validator("mqtt")
+    @classmethod
+    def _is_one_address(cls, value: str) -> str:
+        if "," in value:
+            raise ValueError("it must name one broker")
+        return check_address(value)
+
+    @field_validator("opcua")
+    @classmethod
+    def _is_endpoint(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme != "opc.tcp" or not parts.hostname or parts.port is None:
+            raise ValueError(f"{value!r} is not opc.tcp://host:port/path")
+        return value
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RangeTable(_Table):
+    """The PLC's own limits of one setpoint, inclusive, and the most that one command may change it."""
+
+    nominal: float
+    low: float
+    high: float
+    max_step: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if not self.low <= self.nominal <= self.high:
+            raise ValueError("low <= nominal <= high must hold")
+        return self
+
+
+class StationTable(_Table):
+    """A station: the recipe it runs and the limits of its PLC."""
+
+    recipe: str = Field(min_length=1)
+    power_w: RangeTable
+    focus_mm: RangeTable
+
+    def spec(self) -> StationSpec:
+        """The same as plain values."""
+        return StationSpec(
+            self.recipe, Range(**self.power_w.model_dump()), Range(**self.focus_mm.model_dump())
+        )
+
+
+class PlantTable(_Table):
+    """The plant: one Sparkplug edge node with a device a station."""
+
+    group: str = Field(pattern=r"^[^+/#]+$")
+    node: str = Field(pattern=r"^[^+/#]+$")
+    stations: dict[str, StationTable] = Field(min_length=1)
