@@ -26,10 +26,10 @@ from twinloop.contracts.changes import (
 )
 from twinloop.contracts.deadletters import DeadLetter, Reason
 from twinloop.contracts.events import Alarm, AlarmCode, Anomaly, JointWelded, Verdict
-from twinloop.local.record import Record
-from twinloop.local.report import latency
-from twinloop.local.scenarios import CLOSED, OPEN, SCENARIOS, Scenario, asset
-from twinloop.local.verdict import judge, settled
+from twinloop.local.demo.record import Record
+from twinloop.local.demo.report import latency
+from twinloop.local.demo.scenarios import CLOSED, OPEN, SCENARIOS, Scenario, asset
+from twinloop.local.demo.verdict import judge, settled
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SINCE = {CLOSED: 1, OPEN: 1}

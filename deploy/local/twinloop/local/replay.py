@@ -17,9 +17,9 @@ from pathlib import Path
 from rich.console import Console
 
 from twinloop.local.console import Printer
+from twinloop.local.demo.play import served
 from twinloop.local.errors import CannotStart, LocalError
 from twinloop.local.jobs import run_job
-from twinloop.local.play import served
 from twinloop.local.services import select
 from twinloop.local.stack import Stack
 

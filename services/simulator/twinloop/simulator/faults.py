@@ -174,7 +174,7 @@ class ClockError(_Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class DataBeforeBirth(_Fault):
-    """At weld `start` the edge node declares its death, and sends data without births until asked for them."""
+    """At weld `start` the edge node declares its death, and sends data without births until asked to."""
 
     kind: Literal["data_before_birth"] = "data_before_birth"
 

@@ -5,8 +5,8 @@
 
 All in the namespace `urn:twinloop:reference-plant`. The variables are read-only for every client: a writable
 one would take any value. A refusal is a status code that is returned; raising would turn it into
-BadUnexpectedError. Whoever logs in is a plain user: asyncua makes an administrator, who may write anything, of
-a client that calls itself "admin".
+BadUnexpectedError. Whoever logs in is a plain user: asyncua makes an administrator, who may write anything,
+of a client that calls itself "admin".
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from asyncua import Node, Server, ua
+from asyncua import ua
+from asyncua.common.node import Node
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_server import InternalServer
+from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
+from asyncua.ua.status_codes import StatusCodes
 
 from twinloop.runtime.clock import Clock
 from twinloop.simulator.metrics import Metrics
@@ -53,6 +56,8 @@ _HOLD: Arguments = (
 )
 _RESUME: Arguments = (("CommandId", _STRING),)
 
+_COMMANDS: dict[str, type[Command]] = {"SetParameter": SetParameter, "Hold": Hold, "Resume": Resume}
+
 Method = Callable[..., Awaitable[list[ua.Variant] | ua.StatusCode]]
 
 
@@ -84,13 +89,13 @@ class PlcServer:
         """Create the nodes of every station."""
         index = await self._server.register_namespace(NAMESPACE_URI)
         stations = await self._server.nodes.objects.add_folder(
-            ua.NodeId("Stations", index), ua.QualifiedName("Stations", index)
+            _node_id("Stations", index), ua.QualifiedName("Stations", index)
         )
         for name in self._plant.stations:
-            station = await stations.add_object(ua.NodeId(name, index), ua.QualifiedName(name, index))
+            station = await stations.add_object(_node_id(name, index), ua.QualifiedName(name, index))
             self._nodes[name] = {
                 variable: await station.add_variable(
-                    ua.NodeId(f"{name}/{variable}", index), ua.QualifiedName(variable, index), value
+                    _node_id(f"{name}/{variable}", index), ua.QualifiedName(variable, index), value
                 )
                 for variable, value in self._values(name).items()
             }
@@ -100,7 +105,7 @@ class PlcServer:
                 ("Resume", _RESUME, ("State", _STRING)),
             ):
                 await station.add_method(
-                    ua.NodeId(f"{name}/{method}", index),
+                    _node_id(f"{name}/{method}", index),
                     ua.QualifiedName(method, index),
                     self._method(name, method, arguments),
                     [_argument(*one) for one in arguments],
@@ -134,12 +139,12 @@ class PlcServer:
             command = _command(method, wanted, given)
             if command is None:
                 self._metrics.commands.labels(station, method, Code.BAD_INVALID_ARGUMENT).inc()
-                return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadInvalidArgument))
+                return ua.StatusCode(ua.UInt32(StatusCodes.BadInvalidArgument))
             outcome = self._plant.command(station, command, self._clock.now())
             await self.refresh(station)
             self._metrics.commands.labels(station, method, outcome.code).inc()
             if outcome.code is not Code.GOOD:
-                return ua.StatusCode(ua.UInt32(getattr(ua.StatusCodes, outcome.code)))
+                return ua.StatusCode(ua.UInt32(getattr(StatusCodes, outcome.code)))
             if isinstance(command, SetParameter):
                 return [ua.Variant(outcome.actual, _DOUBLE)]
             return [ua.Variant(outcome.mode, _STRING)]
@@ -147,8 +152,14 @@ class PlcServer:
         return call
 
 
+def _node_id(text: str, index: int) -> ua.NodeId:
+    return ua.NodeId.from_string(f"ns={index};s={text}")
+
+
 def _argument(name: str, kind: ua.VariantType) -> ua.Argument:
-    return ua.Argument(Name=name, DataType=ua.NodeId(kind.value), ValueRank=ua.Int32(ua.ValueRank.Scalar))
+    return ua.Argument(
+        Name=name, DataType=ua.NodeId(ua.Int32(kind.value)), ValueRank=ua.Int32(ua.ValueRank.Scalar)
+    )
 
 
 def _command(method: str, wanted: Arguments, given: Sequence[ua.Variant]) -> Command | None:
@@ -160,7 +171,8 @@ def _command(method: str, wanted: Arguments, given: Sequence[ua.Variant]) -> Com
         if variant.VariantType != kind or variant.is_array or variant.Value is None:
             return None
         values.append(_aware(variant.Value) if isinstance(variant.Value, datetime) else variant.Value)
-    return {"SetParameter": SetParameter, "Hold": Hold, "Resume": Resume}[method](*values)
+    make: Callable[..., Command] = _COMMANDS[method]
+    return make(*values)
 
 
 def _aware(at: datetime) -> datetime:
@@ -170,7 +182,7 @@ def _aware(at: datetime) -> datetime:
 
 @contextlib.asynccontextmanager
 async def serve(endpoint: str, plant: Plant, clock: Clock, metrics: Metrics) -> AsyncIterator[PlcServer]:
-    """Serve the PLCs of `plant` at `endpoint` (`opc.tcp://host:port/path`). Raises `OSError` when it is taken."""
+    """Serve the PLCs of `plant` at `endpoint`, `opc.tcp://host:port/path`. Raises `OSError` when taken."""
     server = Server(user_manager=_PlainUsers())
     await server.init()
     server.set_endpoint(endpoint)

@@ -3,8 +3,8 @@
     POST /campaigns           202 and the progress; 422 with every bad field
     GET  /campaigns/current   the progress; 404 before the first campaign
 
-Starting a campaign is what an operator does at the machine: the stations of it go back to nominal setpoints and
-to `Execute`, and the campaign under way, if there is one, ends.
+Starting a campaign is what an operator does at the machine: the stations of it go back to nominal setpoints
+and to `Execute`, and the campaign under way, if there is one, ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BadCampaign(Exception):
 
 
 def parse_campaign(body: bytes, known: Collection[str]) -> Campaign:
-    """The campaign asked for in `body` (JSON); `known` are the stations of the plant. Raises `BadCampaign`."""
+    """The campaign asked for in `body` (JSON). `known`: the plant's stations. Raises `BadCampaign`."""
     try:
         campaign = _CAMPAIGN.validate_json(body)
     except ValidationError as error:

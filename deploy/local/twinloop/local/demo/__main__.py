@@ -19,16 +19,16 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from twinloop.local import display
 from twinloop.local.console import Printer
+from twinloop.local.demo import display
+from twinloop.local.demo.panel import Panel
+from twinloop.local.demo.play import PlayError, Saved, commission, play, served
+from twinloop.local.demo.read_back import Reader
+from twinloop.local.demo.report import Report
+from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
 from twinloop.local.errors import LocalError
 from twinloop.local.jobs import run_job
 from twinloop.local.pages import where_to_look
-from twinloop.local.panel import Panel
-from twinloop.local.play import PlayError, Saved, commission, play, served
-from twinloop.local.read_back import Reader
-from twinloop.local.report import Report
-from twinloop.local.scenarios import CLOSED, SCENARIOS, Scenario, asset
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
 

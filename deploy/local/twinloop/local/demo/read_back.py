@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from twinloop.contracts.codec import decode
 from twinloop.contracts.topics import ALARMS, ANOMALIES, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES, Topic
-from twinloop.local.record import Record
+from twinloop.local.demo.record import Record
 
 
 class Reader:

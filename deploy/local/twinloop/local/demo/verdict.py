@@ -23,9 +23,9 @@ from twinloop.contracts.changes import (
     history,
 )
 from twinloop.contracts.events import AlarmCode
-from twinloop.local.record import Record
-from twinloop.local.report import SCRAP_UOHM, Report, Since, count, unique_joints
-from twinloop.local.scenarios import CLOSED, OPEN, Scenario, asset
+from twinloop.local.demo.record import Record
+from twinloop.local.demo.report import SCRAP_UOHM, Report, Since, count, unique_joints
+from twinloop.local.demo.scenarios import CLOSED, OPEN, Scenario, asset
 
 POWER_LIMITS_W: Final = (850.0, 1350.0)
 COOLDOWN_PARTS: Final = 10

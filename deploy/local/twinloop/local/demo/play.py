@@ -8,11 +8,11 @@ from collections.abc import Callable
 import httpx
 import msgspec
 
-from twinloop.local.panel import CampaignProgress, Panel
-from twinloop.local.read_back import Reader
-from twinloop.local.report import Report, Since, count
-from twinloop.local.scenarios import Scenario, commissioning
-from twinloop.local.verdict import judge, settled
+from twinloop.local.demo.panel import CampaignProgress, Panel
+from twinloop.local.demo.read_back import Reader
+from twinloop.local.demo.report import Report, Since, count
+from twinloop.local.demo.scenarios import Scenario, commissioning
+from twinloop.local.demo.verdict import judge, settled
 
 LOOK_EVERY_S = 0.5
 SETTLE_S = 15.0

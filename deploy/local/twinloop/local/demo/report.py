@@ -22,8 +22,8 @@ from twinloop.contracts.changes import (
     state_of,
 )
 from twinloop.contracts.events import Event, JointWelded
-from twinloop.local.record import Record
-from twinloop.local.scenarios import Scenario, asset
+from twinloop.local.demo.record import Record
+from twinloop.local.demo.scenarios import Scenario, asset
 
 SCRAP_UOHM: Final = 55.0
 """A joint above this resistance is scrap."""

@@ -1,6 +1,6 @@
 """What the demo plays: a campaign at the plant's panel, and which services take part.
 
-Pure data. Whether a scenario ended as it must is decided by `twinloop.local.verdict`.
+Pure data. Whether a scenario ended as it must is decided by `twinloop.local.demo.verdict`.
 """
 
 from __future__ import annotations

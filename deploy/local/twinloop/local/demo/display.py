@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from twinloop.contracts.changes import State
-from twinloop.local.report import ChangeReport, Latency, Report, StationReport
-from twinloop.local.scenarios import CLOSED, OPEN, Scenario
+from twinloop.local.demo.report import ChangeReport, Latency, Report, StationReport
+from twinloop.local.demo.scenarios import CLOSED, OPEN, Scenario
 
 _ROLES = {CLOSED: "loop closed", OPEN: "loop open"}
 
