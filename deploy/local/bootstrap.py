@@ -6,7 +6,7 @@
 The services' environment is `.venv` in the checkout. Triton, Kafka and Java go to the cache folder
 (TWINLOOP_CACHE, else ~/.cache/twinloop), in folders named by the digest of their lock file, so that a changed
 lock makes a new folder and an unchanged one is never downloaded twice. Does nothing, in no time, when all is there.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def main(arguments: list) -> int:
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         version = ".".join(map(str, sys.version_info[:3]))
         return refuse(
-            "This is Python %s and Twinloop needs 3.11 or 3.12: install one and run the same command again "
-            "with PYTHON=python3.11." % version
+            f"This is Python {version} and Twinloop needs 3.11 or 3.12: install one and run the same command again "  # noqa: E501
+            "with PYTHON=python3.11."
         )
     unknown = [argument for argument in arguments if argument not in WHAT]
     if unknown:
-        return refuse("Unknown: %s. Choose from: %s." % (" ".join(unknown), " ".join(WHAT)))
+        return refuse("Unknown: {}. Choose from: {}.".format(" ".join(unknown), " ".join(WHAT)))
     from twinloop.local.errors import CannotStart
 
     try:
@@ -43,8 +43,13 @@ def main(arguments: list) -> int:
 def install(wanted: set) -> None:
     from twinloop.local.install.environments import ensure_services
     from twinloop.local.install.kafka import ensure_kafka
-    from twinloop.local.install.machine import available_memory_bytes, check_disk, check_machine, check_memory
-    from twinloop.local.install.machine import free_disk_bytes
+    from twinloop.local.install.machine import (
+        available_memory_bytes,
+        check_disk,
+        check_machine,
+        check_memory,
+        free_disk_bytes,
+    )
     from twinloop.local.install.triton import ensure_triton
     from twinloop.local.places import find_places
 
@@ -78,7 +83,7 @@ def accept_jars(places) -> None:
         environments.create_venv(aside.venv, log)
         environments.install_requirements(aside.venv, places.requirements / "kafka.txt", log, "the resolver")
         kafka.write_manifest(places.jar_manifest, kafka.resolve(aside, aside.folder, log))
-    say("wrote %s: look at what changed before committing it" % places.jar_manifest)
+    say(f"wrote {places.jar_manifest}: look at what changed before committing it")
 
 
 def refuse(sentence: str) -> int:
@@ -90,7 +95,7 @@ STARTED = time.monotonic()
 
 
 def say(text: str) -> None:
-    print("[%5.1f s] %s" % (time.monotonic() - STARTED, text), flush=True)
+    print(f"[{time.monotonic() - STARTED:5.1f} s] {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ class Reference:
         return found
 
 
-def found(buffer: WindowBuffer, frames: list[Frame]) -> list[Found]:
-    windows = buffer.push(frames)
+def found(buffer: WindowBuffer, frames: list[Frame], tokens: list[int] | None = None) -> list[Found]:
+    windows = buffer.push(frames, tokens)
     assert windows.values.dtype == np.float32
     assert windows.values.shape == (len(windows), buffer.spec.window, len(buffer.spec.signals))
     return [
@@ -91,11 +91,12 @@ def found(buffer: WindowBuffer, frames: list[Frame]) -> list[Found]:
 
 
 @st.composite
-def pushes(draw: st.DrawFn) -> tuple[WindowSpec, list[list[Frame]]]:
+def pushes(draw: st.DrawFn, equal_lengths: bool = False) -> tuple[WindowSpec, list[list[Frame]]]:
     window, hop = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     lengths = draw(
         st.sampled_from([[window], [hop], [1], [2 * hop], [3 * window], list(range(1, 15)), [window, hop]])
     )
+    lengths = lengths[:1] if equal_lengths else lengths
     assets = [f"asset{n}" for n in range(draw(st.integers(1, 25)))]
     parts = draw(st.booleans())
     sequence = dict.fromkeys(assets, draw(st.sampled_from([0, 1, 7, 2**40, 2**63 + 5])))
@@ -137,6 +138,39 @@ def test_how_frames_are_cut_into_calls_does_not_matter(case: tuple[WindowSpec, l
     for index, one in enumerate(frames):
         apart += [(index, row, values) for _, row, values in found(buffer, [one])]
     assert apart == together
+
+
+@settings(max_examples=200, deadline=None)
+@given(pushes(equal_lengths=True))
+def test_a_buffer_rebuilt_from_the_oldest_frame_needed_goes_on_as_if_nothing_had_happened(
+    case: tuple[WindowSpec, list[list[Frame]]],
+) -> None:
+    spec, calls = case
+    buffer, taken = WindowBuffer(spec), []
+    for call in calls:
+        oldest = buffer.oldest()
+        rebuilt = WindowBuffer(spec)
+        rebuilt.push(taken if oldest is None else taken[oldest:])
+        due = found(buffer, call, list(range(len(taken), len(taken) + len(call))))
+        if oldest is not None:
+            assert found(rebuilt, call) == due
+        assert oldest is not None or found(WindowBuffer(spec), call) == due
+        taken += call
+
+
+def test_the_oldest_frame_needed_is_no_older_than_a_window() -> None:
+    buffer = WindowBuffer(WindowSpec(64, 16, SIGNALS))
+    assert buffer.oldest() is None
+    frames = _stream("a", 100, 16)
+    for n, one in enumerate(frames):
+        buffer.push([one], [n])
+        assert buffer.oldest() == max(0, n - 2)  # three frames of 16 are in the next window
+
+
+def test_nothing_is_needed_after_whole_welds() -> None:
+    buffer = WindowBuffer(WindowSpec(300, 300, SIGNALS))
+    buffer.push(_stream("weld1", 3, 300), [0, 1, 2])
+    assert buffer.oldest() is None
 
 
 def _stream(asset: str, count: int, length: int, first: int = 0, part_id: str = "") -> list[Frame]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,20 +224,26 @@ def test_two_members_that_both_believe_to_own_a_partition_repeat_nothing(
     assert offsets_in(tmp_path / TOPIC / "0") == list(range(max(stands)))
 
 
-def _write_in_turns(folder: str, width: int) -> None:
-    own = ParquetFolder(Path(folder))
-    for first in range(0, 120, width):
-        own.write(TOPIC, 0, Format.JSON, records(first, first + width - 1))
+WRITER = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from twinloop.contracts.topics import Format
+from twinloop.historian.parquet import ParquetFolder
+
+folder, topic, width = ParquetFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+for first in range(0, 120, width):
+    offsets = range(first, first + width)
+    records = [SimpleNamespace(offset=one, timestamp=0, key=None, value=b"{}") for one in offsets]
+    folder.write(topic, 0, Format.JSON, records)
+"""
 
 
 def test_two_processes_at_once_repeat_nothing(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    both = [spawn.Process(target=_write_in_turns, args=(str(tmp_path), width)) for width in (5, 8)]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join(60)
-        assert one.exitcode == 0
+    both = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), TOPIC, width]) for width in ("5", "8")
+    ]
+    assert [one.wait(60) for one in both] == [0, 0]
     assert offsets_in(tmp_path / TOPIC / "0") == list(range(120))
 
 
@@ -246,5 +252,5 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
     with pytest.raises(Unwritable, match=TOPIC):
         folder.write(TOPIC, 0, Format.JSON, records(0, 1))
-    os.unlink(tmp_path / TOPIC)
+    (tmp_path / TOPIC).unlink()
     assert folder.write(TOPIC, 0, Format.JSON, records(0, 1)).span == Span(0, 1)

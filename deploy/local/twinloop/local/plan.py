@@ -1,4 +1,4 @@
-"""From what is wanted to what is started: every address chosen, every part and service with its environment."""
+"""From what is wanted to what is started: every address chosen, every part and service with its environment."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -127,14 +127,19 @@ def make_plan(
 
 
 def _endpoints(
-    planned: Mapping[str, Part], state: StateFolder, environ: Mapping[str, str], ports: Ports, *, with_opcua: bool
+    planned: Mapping[str, Part],
+    state: StateFolder,
+    environ: Mapping[str, str],
+    ports: Ports,
+    *,
+    with_opcua: bool,
 ) -> Endpoints:
     triton = planned.get("triton")
     models = state.root / "models"
     if isinstance(triton, TritonElsewhere):
         if not environ.get("TWINLOOP_MODEL_REPOSITORY"):
             raise CannotStart(
-                "TWINLOOP_TRITON is set, so TWINLOOP_MODEL_REPOSITORY must be too: set it to the folder from which "
+                "TWINLOOP_TRITON is set, so TWINLOOP_MODEL_REPOSITORY must be too: set it to the folder from which "  # noqa: E501
                 "that server loads its models."
             )
         models = Path(environ["TWINLOOP_MODEL_REPOSITORY"])

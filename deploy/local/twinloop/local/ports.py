@@ -15,7 +15,7 @@ class Port:
 
     A socket that is bound but does not listen keeps the port from being given to anyone else (also as the local
     end of an outgoing connection), while a server that sets SO_REUSEADDR, as all of ours do, can still listen on it.
-    """
+    """  # noqa: E501
 
     def __init__(self, holder: socket.socket) -> None:
         self.number: int = holder.getsockname()[1]
@@ -49,7 +49,7 @@ class Ports:
         except OSError as problem:
             holder.close()
             raise CannotStart(
-                f"Port {number}, which {variable} asks for, cannot be used ({problem.strerror}): stop what uses it, "
+                f"Port {number}, which {variable} asks for, cannot be used ({problem.strerror}): stop what uses it, "  # noqa: E501
                 f"or unset {variable} so that a free port is chosen."
             ) from problem
         port = Port(holder)

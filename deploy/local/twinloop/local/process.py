@@ -61,7 +61,7 @@ class Child:
 
     Spawn it from a thread that lives as long as the child may: the kernel counts the end of that thread as the
     parent's death.
-    """
+    """  # noqa: E501
 
     def __init__(self, name: str, command: Command, log_path: Path) -> None:
         self.name = name
@@ -69,13 +69,20 @@ class Child:
         self.watched = False  # True while its end would be an accident
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(int(command.death_signal))]
-                + list(command.argv),
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(_TETHER),
+                    str(os.getpid()),
+                    str(int(command.death_signal)),
+                    *list(command.argv),
+                ],
                 env=dict(command.env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal goes to the terminal's process group: children stop when told, in order.
+                # Ctrl-C in the terminal goes to the terminal's process group: children stop when told, in order.  # noqa: E501
                 start_new_session=True,
             )
         self.identity = identify(self._process.pid)

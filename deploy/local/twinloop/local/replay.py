@@ -3,7 +3,7 @@
     fit on each file's first 400 rows -> ONNX on Triton -> CSV replay -> Kafka -> detector -> anomalies -> score
 
 The score is counted on anomalies read back from Kafka. Exit status 0 when every row is accounted for.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -27,16 +27,24 @@ from twinloop.local.stack import Stack
 def csv_folder(data: Path) -> Path:
     """The folder, checked. Raises `CannotStart` when there is nothing to replay."""
     if not data.is_dir():
-        raise CannotStart(f"{data} is not a folder: name one with SKAB's CSV files, as in `make replay DATA=…/valve1`")
+        raise CannotStart(
+            f"{data} is not a folder: name one with SKAB's CSV files, as in `make replay DATA=…/valve1`"
+        )
     if not any(data.glob("*.csv")):
-        raise CannotStart(f"{data} holds no CSV file: name the folder with SKAB's files, such as …/skab/valve1")
+        raise CannotStart(
+            f"{data} holds no CSV file: name the folder with SKAB's files, such as …/skab/valve1"
+        )
     return data.resolve()
 
 
 async def replay(data: Path, state: Path, console: Console) -> int:
     """Start Kafka, Triton and the detector; fit, replay, score; stop everything."""
     async with Stack(
-        state, parts=("kafka", "triton"), services=select(["detector"]), env=os.environ, listener=Printer(console)
+        state,
+        parts=("kafka", "triton"),
+        services=select(["detector"]),
+        env=os.environ,
+        listener=Printer(console),
     ) as stack:
         where = stack.endpoints
         environment = where.environment()

@@ -21,7 +21,7 @@ class Service:
 
     `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the values
     of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config.
-    """
+    """  # noqa: E501
 
     name: str
     needs: tuple[str, ...] = ("topics",)
@@ -36,9 +36,7 @@ class Service:
 SERVICES: tuple[Service, ...] = (
     Service("historian", settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet"}),
     Service("ingest", needs=("topics", "mqtt")),
-    Service(
-        "detector", needs=("topics", "triton"), settings={"TWINLOOP_MODEL_REPOSITORY": "{state}/models"}
-    ),
+    Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_MODEL_REPOSITORY": "{state}/models"}),
     Service(
         "controller",
         settings={
@@ -49,7 +47,9 @@ SERVICES: tuple[Service, ...] = (
     Service("twin", settings={"TWINLOOP_TWIN_ASSETS": "{config}/twin.toml"}),
     # The plant comes up when somebody listens: births of a station that nobody heard are asked for again.
     Service(
-        "simulator", needs=("mqtt", "ingest"), settings={"TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml"}
+        "simulator",
+        needs=("mqtt", "ingest"),
+        settings={"TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml"},
     ),
     Service("line", needs=("topics", "simulator"), settings={"TWINLOOP_LINE_ASSETS": "{config}/line.toml"}),
 )

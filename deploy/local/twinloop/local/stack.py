@@ -37,7 +37,7 @@ class Stack:
     `TWINLOOP_TRITON`, `TWINLOOP_MQTT`) is used where it is instead. `services` start after the topics are made.
     `env` is laid over this process's environment for every child. `fresh` removes what a former stack left in the
     folder, Kafka's data included.
-    """
+    """  # noqa: E501
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Stack:
             self.state.write_endpoints(self.endpoints.environment())
             await self._start_all(self._plan)
             self._tell(Event(Kind.UP, took_s=time.monotonic() - started))
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001
             await self._finish()
             raise _cause(problem) from None
         return self
@@ -110,7 +110,7 @@ class Stack:
         return name in self._children and self._children[name].running
 
     async def start(self, name: str) -> None:
-        """Start one again at its address, wait until it is ready. Raises `PartDied` when it does not get there."""
+        """Start one again at its address, wait until it is ready. Raises `PartDied` when it does not get there."""  # noqa: E501
         await self._start(self._planned().parts[name])
 
     async def stop(self, name: str) -> None:
@@ -130,7 +130,7 @@ class Stack:
             self._record()
 
     async def run(self, name: str, command: Command, *, timeout_s: float) -> None:
-        """Run a command to its end beside the stack, logged as `name`. Raises `PartDied` unless it ends well."""
+        """Run a command to its end beside the stack, logged as `name`. Raises `PartDied` unless it ends well."""  # noqa: E501
         child = self._spawn(name, command)
         try:
             if not await child.wait(timeout_s):
@@ -227,7 +227,7 @@ class Stack:
             if time.monotonic() > deadline:
                 variable = f"TWINLOOP_{part.name.upper()}"
                 raise CannotStart(
-                    f"Nothing answers as {part.name} at {part.where}, which {variable} names: start it, correct "
+                    f"Nothing answers as {part.name} at {part.where}, which {variable} names: start it, correct "  # noqa: E501
                     f"{variable}, or unset {variable} so that one is started here."
                 )
             await asyncio.sleep(_READY_POLL_S)
@@ -286,5 +286,7 @@ class Stack:
 def _cause(problem: BaseException) -> BaseException:
     """What to show for a group of failures: the first that is a sentence for the operator."""
     while isinstance(problem, BaseExceptionGroup):
-        problem = next((one for one in problem.exceptions if isinstance(one, LocalError)), problem.exceptions[0])
+        problem = next(
+            (one for one in problem.exceptions if isinstance(one, LocalError)), problem.exceptions[0]
+        )
     return problem

@@ -3,7 +3,7 @@
 Run as a script, on its own (`python -I -S`): it asks the kernel for SIGNAL at the parent's death, then executes
 the command in place, so that the process id stays. Doing this between fork and exec of a process with threads
 would not be safe; doing it here is.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

@@ -77,6 +77,7 @@ class AlarmCode(StrEnum):
 
     GAP = "gap"
     WINDOW_MAINTENANCE = "window_maintenance"
+    FOCUS_MAINTENANCE = "focus_maintenance"
     NO_EFFECT = "no_effect"
     CHANGE_FAILED = "change_failed"
 

@@ -81,7 +81,7 @@ async def serve(
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
-        while not server.started and not task.done():  # noqa: ASYNC110  (uvicorn has a flag, not an event)
+        while not server.started and not task.done():
             await asyncio.sleep(0.005)
         yield bound
     finally:

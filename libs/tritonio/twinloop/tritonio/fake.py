@@ -27,7 +27,7 @@ class FakeTriton:
     A test sets `away` to take the server down, and puts a model's name into `broken` to kill its process:
     inference then fails while `ready` stays true, until it is unloaded and loaded. `batches` are the sizes of all
     requests that were answered.
-    """
+    """  # noqa: E501
 
     def __init__(self) -> None:
         self.away = False

@@ -46,9 +46,7 @@ def diagnose(
     return Reading(_signature(deviations, policy), features[DEPTH], features[REFLECTION])
 
 
-def _good(
-    features: Mapping[str, float], deviations: Mapping[str, float], policy: DiagnosisPolicy
-) -> bool:
+def _good(features: Mapping[str, float], deviations: Mapping[str, float], policy: DiagnosisPolicy) -> bool:
     return (
         all(math.isfinite(deviations.get(name, math.nan)) for name in NEEDED)
         and policy.depth_range_mm.holds(features.get(DEPTH, math.nan))

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
 from twinloop.contracts.changes import Diagnosis, Parameter
 
 PARTS_KEPT = 64
@@ -128,9 +129,10 @@ class EstimatorPolicy(Table):
 class FocusPolicy(Table):
     """How depth and back reflection depend on the distance from focus.
 
-    The depth deficit is `deficit_mm_per_mm2` times the square of the distance. The reflection comes from
-    `reflection_focus_mm` below the surface and falls off with `rayleigh_mm` around it. A direction is taken
-    when it fits the reflection better than the other by `reflection_margin` (natural logarithm).
+    The depth deficit is `deficit_mm_per_mm2` times the square of the distance. The reflection is largest
+    `reflection_focus_mm` from focus, on its positive side, and falls off with `rayleigh_mm` around that. A
+    direction is taken when it fits the reflection better than the other by `reflection_margin` (natural
+    logarithm).
     """
 
     deficit_mm_per_mm2: PositiveFloat

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+
 from twinloop.contracts.changes import Action, Diagnosis, Parameter, State
 from twinloop.contracts.events import Event, JointWelded
 from twinloop.controller.policy import PARTS_KEPT
@@ -33,9 +34,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def of(cls, joint: JointWelded) -> Part:
         """What is remembered of `joint`."""
-        return cls(
-            joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm
-        )
+        return cls(joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm)
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
@@ -65,7 +64,7 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     """A change on its way, from `proposed` until nothing follows.
 
     `before_uohm` is the mean of the `before_parts` parts before it was proposed. `actual`, `applied_at` and
-    `part_counter` are the line's read-back.
+    `part_counter` are the line's read-back, told by the event `told_by`.
     """
 
     change_id: str
@@ -79,6 +78,7 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     actual: float | str | None = None
     applied_at: datetime | None = None
     part_counter: int = 0
+    told_by: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +92,14 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
-    `waiting` are findings whose part is not known from the genealogy yet. `intercept_mm` is the a of the
+    `waiting` are findings whose part is not known from the genealogy yet; `trigger` is the last anomaly that
+    was folded. `intercept_mm` is the a of the
     run-to-run controller, last fed by part `fed_sequence`. `given_up` is the last change that nobody
     finished in time; `closed` are the last ones that ended. `saturated` names parameters at whose
     operator limit an alarm was raised.
     """
 
+    asset: str
     parts: tuple[Part, ...] = ()
     recipe: str = ""
     findings: tuple[Finding, ...] = ()

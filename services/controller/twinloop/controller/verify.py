@@ -1,12 +1,12 @@
 """Whether a change did what it should, measured on the parts made after it. Pure.
 
-The test. Each part's resistance is measured with a standard deviation of sigma; the means of m parts before
-the proposal and n parts after the change then differ by chance with a standard error of
-sigma * sqrt(1/m + 1/n). The change is verified when the mean after it is within the limit and exceeds the mean
-before it by no more than two standard errors and an allowance for what the drift under correction adds
+The test. A part's resistance is measured with a standard deviation of sigma, so the means of m parts before
+the proposal and of n parts after the change differ by chance with a standard error of
+sigma * sqrt(1/m + 1/n). The change is verified when the mean after it is within the limit, and exceeds the
+mean before it by no more than two standard errors and an allowance for what the drift under correction adds
 meanwhile. With sigma 2, m = n = 10 and an allowance of 1.5 micro-ohm the margin is 3.3: a change that did
-nothing wrong is called inconclusive about once in 10 000 times, one that adds 5 micro-ohm is caught 97 times in
-100. Not verified is `inconclusive`: one change in a noisy process does not prove its own harm.
+nothing wrong is called inconclusive about once in 10 000 times, one that adds 5 micro-ohm is caught 97 times
+in 100. What is not verified is `inconclusive`: one change in a noisy process does not prove its own harm.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Unclear:
     reason: str
 
 
-def judge(before_uohm: float, before_parts: int, after: Sequence[float], policy: VerificationPolicy) -> Good | Unclear:
+def judge(
+    before_uohm: float, before_parts: int, after: Sequence[float], policy: VerificationPolicy
+) -> Good | Unclear:
     """The test of this module, on the resistances in micro-ohm of the parts after the change."""
     mean = fmean(after)
     error = policy.sensor_sigma_uohm * math.sqrt(1 / max(before_parts, 1) + 1 / len(after))
@@ -90,11 +92,14 @@ def _setpoint(
 
 
 def _hold(change: InFlight, later: Sequence[Part], policy: AssetPolicy) -> Good | Unclear | None:
-    """A part already under the laser may end; one begun while the station should be quiet may not."""
-    applied_at = change.applied_at
-    begun = [one for one in later if applied_at is None or one.made_at > applied_at]
-    if not begun or applied_at is None:
+    """The part under the laser when the station was held may be finished; no other may be made."""
+    if change.applied_at is None:
         return None
-    if begun[0].made_at - applied_at <= timedelta(seconds=policy.verification.hold_quiet_s):
-        return Unclear(f"part {begun[0].sequence} was made although the station was held")
+    quiet_until = change.applied_at + timedelta(seconds=policy.verification.hold_quiet_s)
+    if later and later[0].sequence == change.part_counter + 1 and later[0].made_at <= quiet_until:
+        later = later[1:]
+    if not later:
+        return None
+    if later[0].made_at <= quiet_until:
+        return Unclear(f"part {later[0].sequence} was made although the station was held")
     return Good(0, change.before_uohm)

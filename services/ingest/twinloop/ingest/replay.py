@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -135,12 +136,14 @@ async def _send(path: Path, plan: Plan, publisher: Publisher, clock: Clock) -> S
 async def replay(plan: Plan, settings: ServiceSettings, clock: Clock) -> int:
     """Send every file, a line of output each; the exit status."""
     stopping = asyncio.Event()
-    began, total, failed = time.perf_counter(), Sent(), 0
+    total, failed = Sent(), 0
     async with contextlib.AsyncExitStack() as stack:
         async with asyncio.timeout(plan.timeout_s):
             publisher = await stack.enter_async_context(
                 kafka.publisher(settings.kafka, settings.topic_prefix, stopping)
             )
+        gc.freeze()  # what was imported stays: do not look through it again and again
+        began = time.perf_counter()
         for path in plan.files:
             try:
                 sent = await _send(path, plan, publisher, clock)
@@ -153,7 +156,7 @@ async def replay(plan: Plan, settings: ServiceSettings, clock: Clock) -> int:
                 f" {sent.frames} frames, {sent.refused} dead letters"
             )
             total = Sent(total.rows + sent.rows, total.frames + sent.frames, total.refused + sent.refused)
-    took_s = time.perf_counter() - began
+        took_s = time.perf_counter() - began
     _say(
         f"{total.rows} rows of {len(plan.files) - failed} files acknowledged by Kafka in {took_s:.1f} s"
         f" ({total.rows / took_s:.0f} rows/s); {total.refused} rows are dead letters"

@@ -106,6 +106,8 @@ class Welding:
         self._begun.clear()
 
     async def _weld(self, run: Run) -> None:
+        if run.number == 0:
+            await self._edge.flush()
         with self._metrics.weld_seconds.time():
             parts = self._plant.weld_next()
         for part in parts:

@@ -1,7 +1,7 @@
 """The MQTT side of the plant: one Sparkplug B edge node, its stations as devices.
 
 Connects with its NDEATH as will, sends its births, answers rebirth commands, and connects again, with the
-next `bdSeq`, when the broker went away. What a station reports meanwhile is lost, as QoS 0 has it, and counted.
+next `bdSeq`, when the broker went away. What is reported meanwhile is lost, as QoS 0 has it, and counted.
 """
 
 from __future__ import annotations

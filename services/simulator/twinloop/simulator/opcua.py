@@ -114,12 +114,13 @@ class PlcServer:
 
     async def refresh(self, station: str) -> None:
         """Show what the station's PLC and part counter are now."""
+        now = ua.DateTime.fromtimestamp(self._clock.now().timestamp(), UTC)
         for variable, value in self._values(station).items():
             if self._shown.get((station, variable)) != value.Value:
                 self._shown[station, variable] = value.Value
                 await self._server.write_attribute_value(
                     self._nodes[station][variable].nodeid,
-                    ua.DataValue(value, SourceTimestamp=self._clock.now()),
+                    ua.DataValue(value, SourceTimestamp=now),
                 )
 
     def _values(self, station: str) -> dict[str, ua.Variant]:

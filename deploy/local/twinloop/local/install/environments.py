@@ -1,4 +1,4 @@
-"""Python environments that are either complete or absent: built in place, stamped last, one builder at a time."""
+"""Python environments that are either complete or absent: built in place, stamped last, one builder at a time."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def run_logged(command: list[str], log: Path, what: str, env: dict[str, str] | N
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, check=False
         )
     if done.returncode:
-        tail = "\n".join(f"  | {line}" for line in log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:])
+        tail = "\n".join(
+            f"  | {line}" for line in log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:]
+        )
         raise CannotStart(
             f"Could not install {what}: check that the package registries can be reached (a mirror is set by "
             f"PIP_INDEX_URL or UV_INDEX_URL) and run the same command again. The last lines of {log}:\n{tail}"

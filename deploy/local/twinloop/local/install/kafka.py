@@ -102,7 +102,7 @@ def archive_classes(installed: Installed, log: Path) -> None:
     """Write Java's base archive (the PyPI runtime ships without) and one of the classes that Kafka starts with.
 
     Both only make starts faster, so a failure is logged and does not stop the installation.
-    """
+    """  # noqa: E501
     with tempfile.TemporaryDirectory(dir=installed.folder) as work, log.open("a") as output:
         settings = Path(work) / "server.properties"
         settings.write_text(
@@ -112,8 +112,17 @@ def archive_classes(installed: Installed, log: Path) -> None:
         )
         for arguments in (
             ["-Xshare:dump"],
-            [f"-XX:ArchiveClassesAtExit={class_archive(installed)}", "-cp", class_path(installed)]
-            + ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(settings)],
+            [
+                f"-XX:ArchiveClassesAtExit={class_archive(installed)}",
+                "-cp",
+                class_path(installed),
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                CLUSTER_ID,
+                "-c",
+                str(settings),
+            ],
         ):
             subprocess.run(
                 [str(java(installed)), "-XX:+UseSerialGC", f"-Djava.io.tmpdir={work}", *arguments],

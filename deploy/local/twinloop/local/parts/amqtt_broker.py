@@ -1,4 +1,4 @@
-"""The broker process for machines without mosquitto: `python -m twinloop.local.parts.amqtt_broker HOST:PORT`."""
+"""The broker process for machines without mosquitto: `python -m twinloop.local.parts.amqtt_broker HOST:PORT`."""  # noqa: E501
 
 from __future__ import annotations
 

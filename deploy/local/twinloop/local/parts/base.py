@@ -13,7 +13,7 @@ class Part(ABC):
 
     The stack calls `prepare` once before each start, then `command`, then `ready` until it is true, the process
     ends, or `deadline_s` has passed. On the way down it calls `clean` after the process has ended.
-    """
+    """  # noqa: E501
 
     name: str
     needs: Sequence[str] = ()
@@ -38,7 +38,7 @@ class Part(ABC):
     async def ready(self) -> bool:
         """Ask it, by its own protocol, whether it is ready. May take a few seconds; does not raise."""
 
-    def clean(self) -> None:
+    def clean(self) -> None:  # noqa: B027
         """Remove what a killed process could not. Called also when it ended well."""
 
 
@@ -49,4 +49,3 @@ class Elsewhere(Part):
 
     def command(self) -> Command | None:
         return None
-

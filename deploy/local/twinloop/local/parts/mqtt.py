@@ -31,14 +31,16 @@ class Mqtt(Part):
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "mosquitto.conf").write_text(
             f"listener {self._port.number} {LOOPBACK}\nallow_anonymous true\npersistence false\n"
-            "max_queued_messages 100000\nset_tcp_nodelay true\nlog_dest stdout\nlog_timestamp_format %Y-%m-%dT%H:%M:%S\n"
+            "max_queued_messages 100000\nset_tcp_nodelay true\nlog_dest stdout\nlog_timestamp_format %Y-%m-%dT%H:%M:%S\n"  # noqa: E501
         )
         return ()
 
     def command(self) -> Command:
         if self._mosquitto:
             return Command((self._mosquitto, "-c", str(self._folder / "mosquitto.conf")), self._environ)
-        return Command((sys.executable, "-m", "twinloop.local.parts.amqtt_broker", self._port.address), self._environ)
+        return Command(
+            (sys.executable, "-m", "twinloop.local.parts.amqtt_broker", self._port.address), self._environ
+        )
 
     async def ready(self) -> bool:
         return await probes.mqtt_answers(self.where)

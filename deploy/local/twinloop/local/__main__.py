@@ -1,0 +1,170 @@
+"""`python -m twinloop.local up|down|ps|logs|open|read`: the whole loop on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+import time
+
+import psutil
+from rich.console import Console
+
+from twinloop.local import probes, supervisor
+from twinloop.local.console import listener, table
+from twinloop.local.errors import CannotStart, LocalError
+from twinloop.local.guide import guide
+from twinloop.local.interrupts import run_command
+from twinloop.local.peek import last_records
+from twinloop.local.places import find_places
+from twinloop.local.process import tail
+from twinloop.local.state import SUPERVISOR, Recorded, StateFolder, default_state
+
+_FOLLOW_S = 0.3
+_MIB = 1024 * 1024
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    state = default_state(find_places(), os.environ)
+    try:
+        return _COMMANDS[options.command](state, options)
+    except LocalError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m twinloop.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start parts and services in the background")
+    commands.add_parser("supervise")  # what `up` runs in the background
+    commands.add_parser("down", help="stop them")
+    commands.add_parser("ps", help="what runs")
+    commands.add_parser("open", help="where to look")
+    logs = commands.add_parser("logs", help="the last lines of the logs")
+    logs.add_argument("service", nargs="?", default="", help="one part or service (default: all)")
+    logs.add_argument("--lines", type=int, default=20)
+    logs.add_argument("--follow", action="store_true")
+    read = commands.add_parser("read", help="the last records of a topic")
+    read.add_argument("topic")
+    read.add_argument("--last", type=int, default=10, help="records of each partition")
+    read.add_argument("--follow", action="store_true")
+    return parser
+
+
+def _up(state: StateFolder, options: argparse.Namespace) -> int:
+    return supervisor.start(state, listener(Console()))
+
+
+def _supervise(state: StateFolder, options: argparse.Namespace) -> int:
+    return supervisor.supervise(state)
+
+
+def _down(state: StateFolder, options: argparse.Namespace) -> int:
+    names = supervisor.stop(state)
+    print(f"Stopped: {', '.join(reversed(names))}." if names else "Nothing was running.")
+    return 0
+
+
+def _ps(state: StateFolder, options: argparse.Namespace) -> int:
+    recorded = state.recorded()
+    if not any(one.alive for one in recorded):
+        print(f"Nothing is running in {state.root}.")
+        for line in tail(state.supervisor_log):
+            print(f"  | {line}")
+        return 0
+    answers = asyncio.run(_ask(recorded))
+    rows = [_row(one, answer) for one, answer in zip(recorded, answers, strict=True)]
+    table(Console(), ("name", "state", "pid", "memory", "up for", "where"), rows)
+    return 0
+
+
+async def _ask(recorded: list[Recorded]) -> list[str]:
+    async def ask(one: Recorded) -> str:
+        if not one.alive:
+            return "ended"
+        if not one.where.startswith("http://"):
+            return "running"
+        ready = await probes.http_ok(one.where.removeprefix("http://"), "/health/ready")
+        return "ready" if ready else "not ready"
+
+    return list(await asyncio.gather(*(ask(one) for one in recorded)))
+
+
+def _row(one: Recorded, answer: str) -> tuple[str, ...]:
+    memory = "-"
+    if one.alive:
+        with contextlib.suppress(psutil.Error):
+            memory = f"{psutil.Process(one.pid).memory_info().rss / _MIB:.0f} MiB"
+    since = f"{time.time() - one.started_at:.0f} s"
+    return (one.name, answer, str(one.pid), memory, since, one.where)
+
+
+def _logs(state: StateFolder, options: argparse.Namespace) -> int:
+    paths = [state.log(options.service)] if options.service else sorted(state.logs.glob("*.log"))
+    if options.service and not paths[0].exists():
+        there = ", ".join(sorted(path.stem for path in state.logs.glob("*.log")))
+        raise CannotStart(
+            f"There is no log of {options.service} in {state.logs}: there are {there or 'none yet'}."
+        )
+    for path in paths:
+        for line in tail(path, options.lines):
+            print(f"{path.stem}: {line}" if len(paths) > 1 else line)
+    if options.follow:
+        _follow([path.open(errors="replace") for path in paths])
+    return 0
+
+
+def _follow(files: list) -> None:  # type: ignore[type-arg]
+    for file in files:
+        file.seek(0, os.SEEK_END)
+    while True:
+        for file in files:
+            for line in file:
+                print(line, end="", flush=True)
+        time.sleep(_FOLLOW_S)
+
+
+def _open(state: StateFolder, options: argparse.Namespace) -> int:
+    print(guide(_running(state), state.root))
+    return 0
+
+
+def _read(state: StateFolder, options: argparse.Namespace) -> int:
+    endpoints = _running(state)
+    topic = endpoints.get("TWINLOOP_TOPIC_PREFIX", "") + options.topic
+
+    async def work() -> int:
+        async for line in last_records(
+            endpoints["TWINLOOP_KAFKA"], topic, options.last, follow=options.follow
+        ):
+            print(line, flush=True)
+        return 0
+
+    return run_command(work())
+
+
+def _running(state: StateFolder) -> dict[str, str]:
+    endpoints = state.endpoints()
+    if not endpoints or not any(one.alive for one in state.recorded() if one.name == SUPERVISOR):
+        raise CannotStart(f"Nothing is running in {state.root}: start it with `make up`.")
+    return endpoints
+
+
+_COMMANDS = {
+    "up": _up,
+    "supervise": _supervise,
+    "down": _down,
+    "ps": _ps,
+    "open": _open,
+    "logs": _logs,
+    "read": _read,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

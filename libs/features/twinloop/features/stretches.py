@@ -1,0 +1,109 @@
+"""Which frames of a call go on where their asset left off, and the number of each of their samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.features.columns import Columns
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
+
+
+class AssetStates:
+    """What is remembered of each asset, one array a quality; index: the asset's slot.
+
+    Samples of an asset are numbered. `position` is the number of the next one, `origin` of the first one
+    since its ring last began. `sequence`, `part` and `good` are those of its last frame (`good` is false
+    before the first). `first_token` and `marks` [asset, K] serve `WindowBuffer.oldest`.
+    """
+
+    def __init__(self, marks: int) -> None:
+        self.position = np.zeros(0, np.int64)
+        self.origin = np.zeros(0, np.int64)
+        self.sequence = np.zeros(0, np.uint64)
+        self.part = np.zeros(0, np.int64)
+        self.good = np.zeros(0, np.bool_)
+        self.first_token = np.zeros(0, np.int64)
+        self.marks = np.zeros((0, marks), np.int64)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` assets."""
+        for name, array in vars(self).items():
+            wider = np.zeros((capacity, *array.shape[1:]), array.dtype)
+            wider[: len(array)] = array
+            setattr(self, name, wider)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretches:
+    """The frames of one call, those of an asset side by side and in order of arrival; `n` frames.
+
+    A stretch is a run of one asset's frames without a break. The samples of all good frames, in this order,
+    are the call's stream. All arrays are int64 [n]: `order`, where the frame stands among those that came;
+    `slot` of its asset; `start` and `end`, numbers of its first sample and of the one after its last
+    (equal for a bad frame); `head`, index of the first frame of its stretch. Of its stretch: `begin`, the
+    number of the first sample in this call; `origin`, the number of the first one since the ring began;
+    `stream`, where `begin` lies in the stream. `last` [assets in this call]: index of each one's last frame.
+    """
+
+    order: Ints
+    slot: Ints
+    start: Ints
+    end: Ints
+    head: Ints
+    begin: Ints
+    origin: Ints
+    stream: Ints
+    last: Ints
+
+
+def stretches(columns: Columns, slots: Ints, states: AssetStates, hop: int) -> Stretches:
+    """Find the stretches of a call and bring `states` up to its end."""
+    n = len(slots)
+    order = np.argsort(slots, kind="stable")
+    slot = slots[order]
+    good = columns.good[order]
+    sequence = columns.sequences[order]
+    part = columns.parts[order]
+    length = np.where(good, columns.lengths[order], 0)
+    first = np.empty(n, np.bool_)
+    first[0] = True
+    np.not_equal(slot[1:], slot[:-1], out=first[1:])
+
+    follows = (
+        good
+        & _before(first, states.good[slot], good)
+        & (sequence == _before(first, states.sequence[slot], sequence) + np.uint64(1))
+        & (part == _before(first, states.part[slot], part))
+    )
+    # Where a ring begins: at 0 in a part, else where counting from sequence 0 leads, up to multiples of hop.
+    phase = (sequence % np.uint64(hop)).astype(np.int64) * (columns.lengths[order] % hop) % hop
+    fresh = np.where(part != 0, 0, phase)
+    begin = np.where(follows, states.position[slot], fresh)  # meaningful at heads
+    origin = np.where(follows, states.origin[slot], fresh)
+    head = np.maximum.accumulate(np.where(first | ~follows, np.arange(n), 0))
+    begin, origin = begin[head], origin[head]
+    before = np.cumsum(length) - length
+    stream = before[head]
+    start = begin + before - stream
+    end = start + length
+
+    last = np.flatnonzero(np.append(first[1:], True))
+    ends = slot[last]
+    states.position[ends] = end[last]
+    states.origin[ends] = origin[last]
+    states.sequence[ends] = sequence[last]
+    states.part[ends] = part[last]
+    states.good[ends] = good[last]
+    return Stretches(order, slot, start, end, head, begin, origin, stream, last)
+
+
+def _before(first: Flags, held: NDArray[T], arriving: NDArray[T]) -> NDArray[T]:
+    """Of each frame, what the frame before it had: the asset's state for its first one in this call."""
+    return np.where(first, held, np.roll(arriving, 1))

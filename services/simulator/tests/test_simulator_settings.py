@@ -1,0 +1,86 @@
+"""Wrong settings: every bad field is listed, exit status 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinloop.runtime.settings import load, load_toml
+from twinloop.simulator.plc import Range
+from twinloop.simulator.settings import PlantTable, SimulatorSettings
+
+STATION = """
+group = "acme.berlin"
+node = "packs.line1"
+[stations.weld1]
+recipe = "r"
+power_w = { nominal = 1000.0, low = 850.0, high = 1350.0, max_step = 30.0 }
+focus_mm = { nominal = 0.0, low = -2.0, high = 2.0, max_step = 0.25 }
+"""
+
+
+def environment(patch: pytest.MonkeyPatch, **values: str) -> None:
+    good = {
+        "TWINLOOP_MQTT": "127.0.0.1:1883",
+        "TWINLOOP_OPCUA": "opc.tcp://127.0.0.1:4840/twinloop/",
+        "TWINLOOP_SIMULATOR_STATIONS": "plant.toml",
+    }
+    for name, value in {**good, **values}.items():
+        patch.setenv(name, value)
+
+
+def test_good_settings_need_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch)
+    monkeypatch.delenv("TWINLOOP_KAFKA", raising=False)
+    settings = load(SimulatorSettings)
+    assert settings.first_part is None
+    assert settings.stations == Path("plant.toml")
+
+
+def test_every_bad_setting_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(
+        monkeypatch,
+        TWINLOOP_MQTT="a:1,b:2",
+        TWINLOOP_OPCUA="http://127.0.0.1:4840",
+        TWINLOOP_SIMULATOR_FIRST_PART="0",
+    )
+    with pytest.raises(SystemExit) as caught:
+        load(SimulatorSettings)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    for name in ("TWINLOOP_MQTT", "TWINLOOP_OPCUA", "TWINLOOP_SIMULATOR_FIRST_PART"):
+        assert name in said
+
+
+def test_a_plant_file(tmp_path: Path) -> None:
+    file = tmp_path / "plant.toml"
+    file.write_text(STATION)
+    [(name, station)] = load_toml(file, PlantTable).stations.items()
+    assert name == "weld1"
+    assert station.spec().power_w == Range(nominal=1000, low=850, high=1350, max_step=30)
+
+
+def test_every_bad_field_of_a_plant_file_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plant.toml"
+    file.write_text(
+        STATION.replace("low = 850", "low = 1100").replace("max_step = 0.25", "max_step = 0.0")
+        + 'colour = "red"\n'
+    )
+    with pytest.raises(SystemExit) as caught:
+        load_toml(file, PlantTable)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    for field in ("stations.weld1.power_w", "stations.weld1.focus_mm.max_step", "stations.weld1.colour"):
+        assert field in said
+
+
+def test_the_file_of_the_reference_line_is_good() -> None:
+    here = next(one for one in Path(__file__).parents if (one / "deploy").is_dir())
+    table = load_toml(here / "deploy/local/config/simulator.toml", PlantTable)
+    assert set(table.stations) == {"weld1", "weld2"}
+    assert (table.group, table.node) == ("acme.berlin", "packs.line1")
