@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 MYPY_PACKAGES := -p twinloop.contracts -p twinloop.features -p twinloop.runtime -p twinloop.sparkplug -p twinloop.controller -p twinloop.historian -p twinloop.simulator
-TESTS :=  libs/contracts/tests libs/runtime/tests libs/sparkplug/tests services/historian/tests services/simulator/tests deploy/local/tests tests/integration
+TESTS :=  libs/contracts/tests libs/runtime/tests libs/sparkplug/tests services/controller/tests services/historian/tests services/simulator/tests deploy/local/tests tests/integration/test_local_parts.py tests/integration/test_runtime_kafka.py
 
 .PHONY: help install lint test format proto clean
 
