@@ -8,17 +8,16 @@ The score is counted on anomalies read back from Kafka. Exit status 0 when every
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from twinloop.local.console import Printer
+from twinloop.local.console import listener
 from twinloop.local.demo.play import served
-from twinloop.local.errors import CannotStart, LocalError
+from twinloop.local.errors import CannotStart
+from twinloop.local.interrupts import run_command
 from twinloop.local.jobs import run_job
 from twinloop.local.services import select
 from twinloop.local.stack import Stack
@@ -44,7 +43,7 @@ async def replay(data: Path, state: Path, console: Console) -> int:
         parts=("kafka", "triton"),
         services=select(["detector"]),
         env=os.environ,
-        listener=Printer(console),
+        listener=listener(console),
     ) as stack:
         where = stack.endpoints
         environment = where.environment()
@@ -88,20 +87,10 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(highlight=False)
 
-    async def cancellable() -> int:
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async def work() -> int:
         return await replay(csv_folder(options.data), options.state, console)
 
-    try:
-        return asyncio.run(cancellable())
-    except LocalError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        return error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        console.print("stopped")
-        return 130
+    return run_command(work())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class BadRow:
 
 
 class _Row(NamedTuple):
-    index: int
+    number: int
     at_ns: int
     values: list[float]
 
@@ -82,7 +82,7 @@ def frames(
         if isinstance(row, BadRow):
             yield row
             continue
-        if rows and row.index // rows_per_frame != rows[0].index // rows_per_frame:
+        if rows and row.number // rows_per_frame != rows[0].number // rows_per_frame:
             yield _frame(asset, signal_set, rows, rows_per_frame)
             rows = []
         rows.append(row)
@@ -98,7 +98,7 @@ def _frame(asset: str, signal_set: SignalSet, rows: list[_Row], rows_per_frame: 
     frame = frame_of(
         asset=asset,
         signal_set=signal_set,
-        sequence=rows[0].index // rows_per_frame,
+        sequence=rows[0].number // rows_per_frame,
         first_at_ns=first_at_ns,
         period_ns=0,
         samples=np.array([row.values for row in rows], np.float32),

@@ -149,7 +149,7 @@ class MqttSource:
             raise
         try:
             granted = await client.subscribe([(one, 1) for one in self._filters])
-            if any(int(getattr(code, "value", code)) >= 0x80 for code in granted):
+            if any((code if isinstance(code, int) else code.value) >= 0x80 for code in granted):
                 raise aiomqtt.MqttError(f"the broker refused a subscription: {granted}")
             self._problem = None
             log.info("mqtt is there", address=self._settings.address, filters=list(self._filters))

@@ -88,7 +88,7 @@ class Ages:
 
 def last_at_ns(frame: Frame) -> int:
     """When the last sample was taken."""
-    return frame.first_at_ns + (frame.samples.shape[0] - 1) * frame.period_ns
+    return frame.first_at_ns + (len(frame.samples) - 1) * frame.period_ns
 
 
 def is_telemetry(present: Values) -> bool:

@@ -6,10 +6,8 @@ Exit status 0 when the scenario ended as it must, 1 when not, 2 when something m
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +17,16 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from twinloop.local.console import Printer
+from twinloop.local.console import listener
 from twinloop.local.demo import display
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, Saved, commission, play, served
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report
 from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
-from twinloop.local.errors import LocalError
+from twinloop.local.guide import guide
+from twinloop.local.interrupts import run_command
 from twinloop.local.jobs import run_job
-from twinloop.local.pages import where_to_look
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
 
@@ -95,11 +93,10 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
 async def demo(scenario: Scenario, state: Path, *, keep: bool, console: Console) -> int:
     """Start everything, play, judge, stop everything; with `keep` stop only when told."""
     services = select([one.name for one in SERVICES if one.name not in scenario.left_out])
-    printer = Printer(console)
-    async with Stack(state, services=services, env=os.environ, listener=printer) as stack:
+    async with Stack(state, services=services, env=os.environ, listener=listener(console)) as stack:
         report = await stack.guard(run_scenario(stack, scenario, console))
         console.print()
-        console.print(where_to_look(stack.endpoints, running=keep), highlight=False, soft_wrap=True)
+        console.print(guide(stack.endpoints.environment(), stack.state.root), highlight=False, soft_wrap=True)
         if keep:
             console.print("\neverything is still running: press Ctrl-C to stop it")
             await stack.watch()
@@ -115,23 +112,16 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(highlight=False)
 
-    async def cancellable() -> int:
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await demo(SCENARIOS[options.scenario], options.state, keep=options.keep, console=console)
+    async def work() -> int:
+        try:
+            return await demo(SCENARIOS[options.scenario], options.state, keep=options.keep, console=console)
+        except (PlayError, httpx.HTTPError) as error:
+            console.print(
+                f"VERDICT: loop NOT closed: {error}", style="bold red", markup=False, soft_wrap=True
+            )
+            return 1
 
-    try:
-        return asyncio.run(cancellable())
-    except LocalError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        return error.exit_code
-    except (PlayError, httpx.HTTPError) as error:
-        console.print(f"VERDICT: loop NOT closed: {error}", style="bold red", markup=False, soft_wrap=True)
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        console.print("stopped")
-        return 130
+    return run_command(work())
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def ensure_cached(
     if installed.complete:
         return
     with one_builder(installed.folder.with_suffix(".lock"), say):
-        if installed.complete:
+        if Installed(installed.folder).complete:  # another builder may have filled it meanwhile
             return
         say(f"installing {what} into {installed.folder}")
         shutil.rmtree(installed.folder, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""The composition root: Kafka, Faust, the agent, and the ticks, for as long as the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from twinloop.controller.agents import Agent
+from twinloop.controller.errors import StreamEnded, TooManyDeadLetters
+from twinloop.controller.metrics import Metrics
+from twinloop.controller.policy import ControllerPolicy
+from twinloop.controller.settings import ControllerSettings
+from twinloop.controller.streams import SOURCES, Streams
+from twinloop.runtime import kafka, logging
+from twinloop.runtime.service import Context
+
+log = logging.logger(__name__)
+
+
+async def main(settings: ControllerSettings, context: Context, *, policy: ControllerPolicy) -> None:
+    """Run until told to stop. Raises `StreamEnded` or `TooManyDeadLetters`."""
+    missing = ["starting"]
+    context.health.add("streams", lambda: "; ".join(missing) or None)
+    if not await _topics_there(settings, context.stopping, missing):
+        return
+    publisher = await context.stack.enter_async_context(
+        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+    )
+    streams = Streams(
+        kafka=settings.kafka,
+        prefix=settings.topic_prefix,
+        data=settings.data,
+        commit_interval_s=settings.commit_interval_s,
+        replication=settings.replication,
+    )
+    agent = Agent(
+        policy=policy,
+        table=streams.table,
+        publisher=publisher,
+        clock=context.clock,
+        metrics=Metrics(context.registry),
+        stopping=context.stopping,
+        dead_letter_limit=settings.dead_letter_limit,
+    )
+    streams.feed(agent.handle)
+    await streams.start()
+    context.stack.push_async_callback(streams.stop)
+    missing.clear()
+    context.health.add("table", lambda: None if streams.restored else "the table is being restored")
+    await _run(streams, agent, context.stopping, settings.tick_s)
+
+
+async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, missing: list[str]) -> bool:
+    """Wait for Kafka, and for the topics: Faust would make them its own way. False: told to stop."""
+    wanted = {topic.named(settings.topic_prefix) for topic in SOURCES}
+    while not stopping.is_set():
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        try:
+            await admin.start()
+            absent = wanted - set(await admin.list_topics())
+            if not absent:
+                return True
+            missing[:] = [f"topics are not made yet: {', '.join(sorted(absent))}"]
+        except KafkaError as error:
+            missing[:] = [f"Kafka does not answer: {error!r}"]
+        finally:
+            await admin.close()
+        log.info("waiting", problem=missing[0])
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 0.5)
+    return False
+
+
+async def _run(streams: Streams, agent: Agent, stopping: asyncio.Event, tick_s: float) -> None:
+    stop = asyncio.create_task(stopping.wait(), name="stop")
+    try:
+        while not stop.done():
+            ends: set[asyncio.Future[Any]] = {stop, streams.failed}
+            await asyncio.wait(ends, timeout=tick_s, return_when=asyncio.FIRST_COMPLETED)
+            if streams.failed.done():
+                error = streams.failed.exception()
+                if isinstance(error, TooManyDeadLetters):
+                    raise error
+                raise StreamEnded(f"the streams ended: {error!r}") from error
+            if streams.restored and not stop.done():
+                await agent.tick()
+    finally:
+        stop.cancel()

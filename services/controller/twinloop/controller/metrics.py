@@ -1,0 +1,67 @@
+"""What the controller counts and measures."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+
+class Metrics:
+    """The service's metrics, registered once in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
+            "twinloop_controller_records_total",
+            "Records read, by topic and fate: folded, ignored (see ..._ignored_total) or dead_letter.",
+            ["topic", "fate"],
+            registry=registry,
+        )
+        self.ignored = Counter(
+            "twinloop_controller_ignored_total",
+            "Events that changed nothing: repeated, late, foreign (no change of ours) or illegal (does not "
+            "follow from the change's state). Repeats are normal after a restart; illegal ones never are.",
+            ["why"],
+            registry=registry,
+        )
+        self.findings = Counter(
+            "twinloop_controller_findings_total",
+            "Anomalous windows by diagnosis. Many unknown: the signatures do not fit this process.",
+            ["diagnosis"],
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "twinloop_controller_refusals_total",
+            "Proposals not made, by the guard that objected.",
+            ["guard"],
+            registry=registry,
+        )
+        self.changes = Counter(
+            "twinloop_controller_changes_total",
+            "Change events published, by state. Inconclusive ones need a person.",
+            ["state"],
+            registry=registry,
+        )
+        self.alarms = Counter(
+            "twinloop_controller_alarms_total", "Alarms published, by code.", ["code"], registry=registry
+        )
+        self.given_up = Counter(
+            "twinloop_controller_given_up_total",
+            "Changes that nobody finished in time, by the state they stopped in. Approved: is line running?",
+            ["state"],
+            registry=registry,
+        )
+        self.publish_retries = Counter(
+            "twinloop_controller_publish_retries_total",
+            "Attempts to publish that failed and were made again. Growing: Kafka does not acknowledge.",
+            registry=registry,
+        )
+        self.states_lost = Counter(
+            "twinloop_controller_states_lost_total",
+            "Stations begun anew because their remembered state could not be read. Must be 0.",
+            registry=registry,
+        )
+        self.proposal_seconds = Histogram(
+            "twinloop_controller_proposal_seconds",
+            "From the detector's anomaly to the acknowledged proposal.",
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+            registry=registry,
+        )

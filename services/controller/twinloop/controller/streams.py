@@ -1,0 +1,108 @@
+"""Faust: the topics as one stream, the table `stations`, and nothing of Faust's own process around them.
+
+One agent reads all three topics, so that the events of a station are folded one at a time. Topics and table
+are keyed by asset and have equal partition counts: a station's records and its state share a partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+
+from twinloop.contracts.topics import ANOMALIES, CHANGES, EVENT_PARTITIONS, GENEALOGY, Topic
+from twinloop.controller.agents import Record
+from twinloop.controller.committed import CommittedTransport
+
+SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES)
+
+_SMALL_STORE: Final = {"write_buffer_size": 4 << 20, "block_cache_size": 16 << 20, "max_open_files": 256}
+
+Handle = Callable[[Record], Awaitable[None]]
+
+
+class _App(faust.App):  # type: ignore[misc]
+    def _new_transport(self) -> Any:
+        return CommittedTransport(self.conf.broker_consumer, self)
+
+
+class Streams:
+    """A Faust app inside somebody else's event loop and life cycle.
+
+    `failed` is done when the streams cannot go on; its exception says why.
+    """
+
+    def __init__(
+        self, *, kafka: str, prefix: str, data: Path, commit_interval_s: float, replication: int
+    ) -> None:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._app = _App(
+            f"{prefix}controller",
+            broker="kafka://" + ";".join(address.strip() for address in kafka.split(",")),
+            datadir=str(data),
+            store="rocksdb://",
+            autodiscover=False,
+            web_enabled=False,
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=2.0,
+            broker_commit_interval=commit_interval_s,
+            # At a stop or a rebalance the record being folded is finished, acknowledged and committed.
+            stream_wait_empty=True,
+            stream_recovery_delay=0.0,
+            topic_partitions=EVENT_PARTITIONS,
+            topic_replication_factor=replication,
+        )
+        self._topics = {topic.named(prefix): topic for topic in SOURCES}
+        self.table = self._app.Table(
+            "stations",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=EVENT_PARTITIONS,
+            options=dict(_SMALL_STORE),
+        )
+
+    def feed(self, handle: Handle) -> None:
+        """Give every record to `handle`, one after the other. What it raises ends the streams."""
+        source = self._app.topic(
+            *self._topics, key_type=bytes, value_type=bytes, partitions=EVENT_PARTITIONS, allow_empty=True
+        )
+
+        async def stations(stream: Any) -> None:
+            async for event in stream.events():
+                of = event.message
+                try:
+                    await handle(Record(self._topics[of.topic], of.partition, of.offset, of.key, of.value))
+                except Exception as error:  # noqa: BLE001  (told to the owner; Faust would go on with the next)
+                    of.acked = True  # so that a later acknowledgement is not taken for one: it is not folded
+                    self._fail(error)
+                    await asyncio.Event().wait()
+
+        self._app.agent(source, name="stations")(stations)
+
+    async def start(self) -> None:
+        """Join the group and restore the table; returns when records flow, or have failed to."""
+        await self._app.start()
+        self._watch = asyncio.create_task(self._watched(), name="streams")
+
+    async def _watched(self) -> None:
+        await self._app.wait_until_stopped()
+        self._fail(self._app.crash_reason or RuntimeError("Faust has stopped"))
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    @property
+    def restored(self) -> bool:
+        """Partitions are assigned and their states are back."""
+        return bool(self._app.tables.actives_ready) and not self._app.rebalancing
+
+    async def stop(self) -> None:
+        """Finish the record at hand, commit, leave the group. After a failure nothing is waited for."""
+        self._watch.cancel()
+        if self.failed.done():
+            self._app.conf.stream_wait_empty = False
+        await self._app.stop()
