@@ -1,8 +1,7 @@
 # Twinloop. Needs Python 3.11, make and git; everything else is installed by the targets that use it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
-MYPY_PACKAGES := -p twinloop.contracts -p twinloop.features -p twinloop.runtime -p twinloop.sparkplug -p twinloop.tritonio -p twinloop.controller -p twinloop.historian -p twinloop.ingest -p twinloop.simulator -p twinloop.local
-TESTS :=  libs/contracts/tests libs/features/tests libs/runtime/tests libs/sparkplug/tests services/controller/tests services/historian/tests services/simulator/tests deploy/local/tests tests/integration/test_local_parts.py tests/integration/test_runtime_kafka.py --deselect libs/features/tests/test_features_windows.py::test_a_buffer_rebuilt_from_the_oldest_frame_needed_goes_on_as_if_nothing_had_happened
+PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
 .PHONY: help install lint test format proto clean
 
@@ -15,11 +14,11 @@ install:  ## Install what lint and tests need
 lint: install  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy $(MYPY_PACKAGES)
+	.venv/bin/mypy $(addprefix -p twinloop.,$(PACKAGES))
 	.venv/bin/lint-imports
 
 test: install  ## Run the tests
-	$(RUN) -m pytest $(TESTS)
+	$(RUN) -m pytest
 
 format:  ## Bring the sources into form
 	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .

@@ -8,18 +8,20 @@ The services' environment is `.venv` in the checkout. Triton, Kafka and Java go 
 lock makes a new folder and an unchanged one is never downloaded twice. Does nothing, in no time, when all is there.
 """  # noqa: E501
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twinloop.local.places import Places
 
 WHAT = ("services", "dev", "triton", "kafka", "accept-jars")
 
 
-def main(arguments: list) -> int:
+def main(arguments: "list[str]") -> int:
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         version = ".".join(map(str, sys.version_info[:3]))
         return refuse(
@@ -40,7 +42,7 @@ def main(arguments: list) -> int:
     return 0
 
 
-def install(wanted: set) -> None:
+def install(wanted: "set[str]") -> None:
     from twinloop.local.install.environments import ensure_services
     from twinloop.local.install.kafka import ensure_kafka
     from twinloop.local.install.machine import (
@@ -73,7 +75,7 @@ def install(wanted: set) -> None:
         ensure_kafka(places, say)
 
 
-def accept_jars(places) -> None:
+def accept_jars(places: "Places") -> None:
     from twinloop.local.install import environments, kafka
     from twinloop.local.places import Installed
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinloop.contracts import codec, ids, topics
@@ -22,7 +22,7 @@ from twinloop.contracts.topics import Format
 from twinloop.historian import naming
 from twinloop.historian.buffers import Buffer, Limits
 from twinloop.historian.errors import Unwritable
-from twinloop.historian.naming import Span, file_name, next_offset, span_of
+from twinloop.historian.naming import Span, aside_name, file_name, next_offset, span_of
 from twinloop.historian.parquet import ParquetFolder
 from twinloop.historian.tables import EVENTS, TELEMETRY, table
 
@@ -60,7 +60,7 @@ def test_a_name_tells_its_span_and_sorts_by_offset(a: int, b: int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [".lock", "readme.txt", ".writing-" + file_name(Span(0, 9)), "9-3.parquet", f"{9:020d}-{3:020d}.parquet"],
+    [".lock", "readme.txt", aside_name(Span(0, 9)), "9-3.parquet", f"{9:020d}-{3:020d}.parquet"],
 )
 def test_other_names_say_nothing(name: str) -> None:
     assert span_of(name) is None
@@ -203,12 +203,13 @@ def test_leftovers_of_a_dead_writer_are_cleared(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
     folder.write(TOPIC, 0, Format.JSON, records(0, 4))
     home = tmp_path / TOPIC / "0"
-    half = home / (naming.ASIDE_PREFIX + file_name(Span(5, 9)))
+    half = home / aside_name(Span(5, 9))
     half.write_bytes(b"PAR1 half")
     assert folder.recover(TOPIC, 0) == 5
     assert not half.exists()
 
 
+@settings(max_examples=30, deadline=None)  # each example syncs its files to the disk
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 7)), min_size=1, max_size=12))
 def test_two_members_that_both_believe_to_own_a_partition_repeat_nothing(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, int]]

@@ -194,44 +194,56 @@ def test_memory_is_bounded_and_forgetting_lets_nothing_act_twice() -> None:
     assert code(state, put()) is Code.BAD_SEQUENCE_NUMBER_INVALID
 
 
-seconds = st.sampled_from([-5.0, -1.0, 0.0, 0.5, 1.0, 1.5, 5.0])
-parameters = st.sampled_from([POWER, FOCUS, "speed_mm_s"])
-ids = st.sampled_from(["", *"abcdefghij"])
+# Limits within two steps, so that random commands come to them.
+TIGHT = {
+    POWER: Range(nominal=1000, low=955, high=1045, max_step=30),
+    FOCUS: Range(nominal=0, low=-0.4, high=0.4, max_step=0.25),
+}
+WRONGS = ("id", "early", "expired", "sequence", "parameter", "expected", "value", "recipe", "repeated")
 
 
 @st.composite
-def commands(draw: st.DrawFn, state: PlcState, now: datetime) -> Command:
-    """Commands close to right ones: each part may be wrong on its own."""
-    command_id, sequence = draw(ids), max(0, state.last_sequence + draw(st.integers(-2, 3)))
-    issued, expires = (now + timedelta(seconds=draw(seconds)) for _ in range(2))
-    which = draw(st.integers(0, 9))
+def commands(draw: st.DrawFn, state: PlcState, now: datetime, number: int) -> Command:
+    """The right command `number`, but for up to two things."""
+    wrong = draw(st.sets(st.sampled_from(WRONGS), max_size=2))
+    command_id = "" if "id" in wrong else str(number)
+    if "repeated" in wrong and state.results:
+        command_id = draw(st.sampled_from(sorted(state.results)))
+    behind = draw(st.integers(0, 2)) if "sequence" in wrong else -1
+    sequence = max(0, state.last_sequence - behind)
+    issued = now + timedelta(seconds=1.001 if "early" in wrong else draw(st.sampled_from([-9, 0, 1])))
+    expires = now + timedelta(seconds=draw(st.sampled_from([0, -1])) if "expired" in wrong else 0.001)
+    which = draw(st.integers(0, 11))
     if which == 0:
         return Hold(command_id, "reason", sequence, issued, expires)
     if which == 1:
         return Resume(command_id)
-    parameter = draw(parameters)
-    actual = state.setpoints.get(parameter, 0.0)
-    expected = draw(st.sampled_from([actual, actual, actual + 1, math.nan]))
-    step = RANGES[parameter].max_step if parameter in RANGES else 1.0
-    value = draw(st.floats(allow_nan=True) | st.floats(-2, 2).map(lambda part: actual + part * step))
-    recipe = draw(st.sampled_from([RECIPE, RECIPE, "other"]))
+    parameter = "speed_mm_s" if "parameter" in wrong else draw(st.sampled_from([POWER, FOCUS]))
+    actual, step = state.setpoints.get(parameter, 0.0), TIGHT[POWER if parameter == POWER else FOCUS].max_step
+    expected = draw(st.sampled_from([actual + 1, math.nan])) if "expected" in wrong else actual
+    value = (
+        draw(st.floats())
+        if "value" in wrong
+        else actual + step * draw(st.sampled_from([-1.1, -1, 0.7, 1, 1.1]))
+    )
+    recipe = "other" if "recipe" in wrong else RECIPE
     return SetParameter(command_id, parameter, value, expected, sequence, recipe, issued, expires)
 
 
 @given(st.data(), st.sampled_from([PlcFaults(), PlcFaults(read_back_offset={POWER: 9, FOCUS: -0.3})]))
 def test_whatever_is_sent(data: st.DataObject, faults: PlcFaults) -> None:
-    """No sequence of commands breaks a limit or a step, acts twice, out of order, expired or from the future."""  # noqa: E501
-    state, now = plc(faults), NOW
+    """No command sequence breaks a limit or a step, or acts twice, out of order, expired or early."""
+    state, now = reset(new_plc(TIGHT, RECIPE), faults), NOW
     acted: set[str] = set()
-    for _ in range(data.draw(st.integers(1, 25))):
+    for number in range(12):
         now += timedelta(seconds=data.draw(st.sampled_from([0.0, 0.3, 2.0])))
-        command = data.draw(commands(state, now))
+        command = data.draw(commands(state, now, number))
         after, outcome = decide(state, command, now)
         if command.command_id in state.results:
             assert (after, outcome) == (state, state.results[command.command_id])
             continue
         assert after.last_sequence >= state.last_sequence
-        for name, limits in RANGES.items():
+        for name, limits in TIGHT.items():
             assert limits.low <= after.setpoints[name] <= limits.high
             off = abs(faults.read_back_offset.get(name, 0.0))
             step = abs(after.setpoints[name] - state.setpoints[name])

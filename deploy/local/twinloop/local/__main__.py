@@ -8,17 +8,20 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
+from typing import TextIO
 
 import psutil
 from rich.console import Console
 
 from twinloop.local import probes, supervisor
-from twinloop.local.console import listener, table
+from twinloop.local.console import Printer, table
 from twinloop.local.errors import CannotStart, LocalError
-from twinloop.local.guide import guide
 from twinloop.local.interrupts import run_command
+from twinloop.local.pages import where_to_look
 from twinloop.local.peek import last_records
 from twinloop.local.places import find_places
+from twinloop.local.plan import Endpoints
 from twinloop.local.process import tail
 from twinloop.local.state import SUPERVISOR, Recorded, StateFolder, default_state
 
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(state: StateFolder, options: argparse.Namespace) -> int:
-    return supervisor.start(state, listener(Console()))
+    return supervisor.start(state, Printer(Console()))
 
 
 def _supervise(state: StateFolder, options: argparse.Namespace) -> int:
@@ -109,9 +112,7 @@ def _logs(state: StateFolder, options: argparse.Namespace) -> int:
     paths = [state.log(options.service)] if options.service else sorted(state.logs.glob("*.log"))
     if options.service and not paths[0].exists():
         there = ", ".join(sorted(path.stem for path in state.logs.glob("*.log")))
-        raise CannotStart(
-            f"There is no log of {options.service} in {state.logs}: there are {there or 'none yet'}."
-        )
+        raise CannotStart(f"{state.logs} has no log of {options.service}: there are {there or 'none yet'}.")
     for path in paths:
         for line in tail(path, options.lines):
             print(f"{path.stem}: {line}" if len(paths) > 1 else line)
@@ -120,7 +121,7 @@ def _logs(state: StateFolder, options: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(files: list) -> None:  # type: ignore[type-arg]
+def _follow(files: Sequence[TextIO]) -> None:
     for file in files:
         file.seek(0, os.SEEK_END)
     while True:
@@ -131,29 +132,27 @@ def _follow(files: list) -> None:  # type: ignore[type-arg]
 
 
 def _open(state: StateFolder, options: argparse.Namespace) -> int:
-    print(guide(_running(state), state.root))
+    print(where_to_look(_running(state), running=True))
     return 0
 
 
 def _read(state: StateFolder, options: argparse.Namespace) -> int:
     endpoints = _running(state)
-    topic = endpoints.get("TWINLOOP_TOPIC_PREFIX", "") + options.topic
+    topic = endpoints.topic_prefix + options.topic
 
     async def work() -> int:
-        async for line in last_records(
-            endpoints["TWINLOOP_KAFKA"], topic, options.last, follow=options.follow
-        ):
+        async for line in last_records(endpoints.kafka, topic, options.last, follow=options.follow):
             print(line, flush=True)
         return 0
 
     return run_command(work())
 
 
-def _running(state: StateFolder) -> dict[str, str]:
+def _running(state: StateFolder) -> Endpoints:
     endpoints = state.endpoints()
     if not endpoints or not any(one.alive for one in state.recorded() if one.name == SUPERVISOR):
         raise CannotStart(f"Nothing is running in {state.root}: start it with `make up`.")
-    return endpoints
+    return Endpoints.from_environment(state.root, endpoints)
 
 
 _COMMANDS = {

@@ -8,27 +8,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twinloop.local.events import Event, Kind, Listener
+from twinloop.local.events import Event, Kind
 
 
-def listener(console: Console) -> Listener:
-    """Shows the events of a stack as lines."""
+class Printer:
+    """Shows the events of a stack as lines: a `Listener`."""
 
-    def show(event: Event) -> None:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
         name = f"{event.name:<10}"
-        if event.kind is Kind.READY:
-            where = f"  {escape(event.text)}" if event.text else ""
-            console.print(f"[green]ready[/]    {name} {event.took_s:5.1f} s{where}", highlight=False)
-        elif event.kind is Kind.STOPPED:
-            console.print(f"[dim]stopped[/]  {name}", highlight=False)
-        elif event.kind is Kind.UP:
-            console.print(
-                f"[bold green]up[/]       everything is ready after {event.took_s:.1f} s", highlight=False
-            )
-        elif event.kind is Kind.STARTING and console.is_terminal:
-            console.print(f"[dim]starting {name}[/]", highlight=False)
+        match event.kind:
+            case Kind.STARTING if self._console.is_terminal:
+                self._line(f"[dim]starting {name}[/]")
+            case Kind.READY:
+                self._line(f"[green]ready[/]    {name} {event.took_s:5.1f} s  {escape(event.text)}".rstrip())
+            case Kind.UP:
+                self._line(f"[bold green]up[/]       everything is ready after {event.took_s:.1f} s")
+            case Kind.STOPPED:
+                self._line(f"[dim]stopped[/]  {name}")
 
-    return show
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

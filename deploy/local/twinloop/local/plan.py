@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from twinloop.local.errors import CannotStart
 from twinloop.local.install.machine import available_memory_bytes, check_memory
@@ -36,6 +37,27 @@ class Endpoints:
     health: Mapping[str, str] = field(default_factory=dict)
     """Base URL of each service: its `/health/ready`, `/metrics` and own pages are below it."""
 
+    @classmethod
+    def from_environment(cls, state: Path, values: Mapping[str, str]) -> Self:
+        """The endpoints of a running stack, from the variables that `environment` gave."""
+        suffix = "_URL"
+        return cls(
+            state=state,
+            kafka=values.get("TWINLOOP_KAFKA", ""),
+            triton=values.get("TWINLOOP_TRITON", ""),
+            triton_http=values.get("TWINLOOP_TRITON_HTTP", ""),
+            mqtt=values.get("TWINLOOP_MQTT", ""),
+            opcua=values.get("TWINLOOP_OPCUA", ""),
+            topic_prefix=values.get("TWINLOOP_TOPIC_PREFIX", ""),
+            model_repository=Path(values.get("TWINLOOP_MODEL_REPOSITORY", "")),
+            parquet=Path(values.get("TWINLOOP_HISTORIAN_FOLDER", "")),
+            health={
+                key.removeprefix("TWINLOOP_").removesuffix(suffix).lower().replace("_", "-"): url
+                for key, url in values.items()
+                if key.endswith(suffix)
+            },
+        )
+
     def environment(self) -> dict[str, str]:
         """As environment variables: what services are given, and what endpoints.env holds."""
         values = {
@@ -58,8 +80,6 @@ class Plan:
 
     parts: Mapping[str, Part]
     endpoints: Endpoints
-    environ: Mapping[str, str]
-    """What every child's environment is made from: with the addresses of the parts in it."""
 
     def levels(self) -> list[list[str]]:
         """Names in groups, so that each needs only names of earlier groups."""
@@ -110,7 +130,7 @@ def make_plan(
 
     endpoints = _endpoints(planned, state, environ, ports, with_opcua=bool(services))
     if not services:
-        return Plan(planned, endpoints, environ)
+        return Plan(planned, endpoints)
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
     planned["topics"] = TopicsPart(shared)
@@ -123,7 +143,7 @@ def make_plan(
         part = ServicePart(service, shared | own, ports)
         planned[service.name] = part
         health[service.name] = part.where
-    return Plan(planned, replace(endpoints, health=health), shared)
+    return Plan(planned, replace(endpoints, health=health))
 
 
 def _endpoints(

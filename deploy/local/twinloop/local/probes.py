@@ -75,7 +75,7 @@ async def _accepts(host: str, port: int) -> bool:
 
 async def triton_grpc_ready(address: str) -> bool:
     """The gRPC health service of the inference protocol: the server is ready to serve."""
-    import grpc.aio  # only for a server elsewhere: the import takes longer than the local start can spare
+    import grpc.aio  # here, because only a server elsewhere needs this slow import
 
     method = "/inference.GRPCInferenceService/ServerReady"
     async with grpc.aio.insecure_channel(address) as channel:

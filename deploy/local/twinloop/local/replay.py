@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twinloop.local.console import listener
+from twinloop.local.console import Printer
 from twinloop.local.demo.play import served
 from twinloop.local.errors import CannotStart
 from twinloop.local.interrupts import run_command
@@ -43,7 +43,7 @@ async def replay(data: Path, state: Path, console: Console) -> int:
         parts=("kafka", "triton"),
         services=select(["detector"]),
         env=os.environ,
-        listener=listener(console),
+        listener=Printer(console),
     ) as stack:
         where = stack.endpoints
         environment = where.environment()

@@ -36,7 +36,7 @@ class Service:
 SERVICES: tuple[Service, ...] = (
     Service("historian", settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet"}),
     Service("ingest", needs=("topics", "mqtt")),
-    Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_MODEL_REPOSITORY": "{state}/models"}),
+    Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_DETECTOR_SCORE_EVERY": "1"}),
     Service(
         "controller",
         settings={

@@ -91,11 +91,6 @@ class Stack:
         """Every address. Raises RuntimeError before the stack is entered."""
         return self._planned().endpoints
 
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The environment of a process that is to work with this stack, such as a job."""
-        return {**self._planned().environ, **self.endpoints.environment()}
-
     # ---- for those who watch it or disturb it
 
     def logs(self, name: str, lines: int = LINES_SHOWN) -> list[str]:
@@ -195,15 +190,24 @@ class Stack:
         started = time.monotonic()
         self._tell(Event(Kind.STARTING, part.name))
         for command in part.prepare():
-            await self.run(part.name, command, timeout_s=part.deadline_s)
+            await self._run_to_end(part, command)
         command_here = part.command()
         if command_here is None:
             await self._await_elsewhere(part)
         elif part.ends:
-            await self.run(part.name, command_here, timeout_s=part.deadline_s)
+            await self._run_to_end(part, command_here)
         else:
             await self._await_ready(part, self._spawn(part.name, command_here))
         self._tell(Event(Kind.READY, part.name, part.where, time.monotonic() - started))
+
+    async def _run_to_end(self, part: Part, command: Command) -> None:
+        child = self._spawn(part.name, command)
+        if not await child.wait(part.deadline_s):
+            raise self._died(part.name, f"did not end within {part.deadline_s:.0f} s")
+        if child.returncode:
+            raise self._died(part.name, child.how_it_ended())
+        del self._children[part.name]
+        self._record()
 
     def _spawn(self, name: str, command: Command) -> Child:
         child = Child(name, command, self.state.log(name))
@@ -271,8 +275,6 @@ class Stack:
                 return
             for names in reversed(self._plan.levels()):
                 await asyncio.gather(*(self._stop_at_end(name) for name in names if name in self._children))
-            for child in self._children.values():  # jobs that were interrupted
-                await child.stop(grace_s=5.0)
             self.state.clean()
             self._tell(Event(Kind.DOWN))
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from twinloop.local.errors import CannotStart, LocalError
 from twinloop.local.events import Event, Kind, Listener
@@ -28,7 +29,10 @@ _POLL_S = 0.05
 
 
 def supervise(state: StateFolder) -> int:
-    """Run the whole stack until SIGTERM, or until a part dies. Events go to standard output until all is ready."""  # noqa: E501
+    """Run the whole stack until SIGTERM, or until a part dies.
+
+    Events go to standard output until everything is ready.
+    """
 
     async def work() -> int:
         try:
@@ -50,7 +54,7 @@ def _report(event: Event) -> None:
 
 def _let_go_of_output() -> None:
     """End the pipe to the terminal, which then returns; what is printed later goes nowhere."""
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+    with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
@@ -90,7 +94,7 @@ def start(state: StateFolder, show: Listener) -> int:
     process.wait()
     lines = "\n".join(f"  | {line}" for line in tail(state.supervisor_log))
     print(
-        f"The supervisor ended before everything was ready. The last lines of its log:\n{lines}",
+        f"The supervisor ended too early. The last lines of its log:\n{lines}",
         file=sys.stderr,
     )
     return 1

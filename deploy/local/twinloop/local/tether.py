@@ -1,9 +1,9 @@
 """Become another command that does not outlive its parent: `tether.py PARENT_PID SIGNAL COMMAND...`.
 
-Run as a script, on its own (`python -I -S`): it asks the kernel for SIGNAL at the parent's death, then executes
-the command in place, so that the process id stays. Doing this between fork and exec of a process with threads
-would not be safe; doing it here is.
-"""  # noqa: E501
+Run as a script, on its own (`python -I -S`): it asks the kernel for SIGNAL at the parent's death, then
+executes the command in place, so that the process id stays. Doing this between fork and exec of a process
+with threads would not be safe; doing it here is.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ class AssetStates:
 
     Samples of an asset are numbered. `position` is the number of the next one, `origin` of the first one
     since its ring last began. `sequence`, `part` and `good` are those of its last frame (`good` is false
-    before the first). `first_token` and `marks` [asset, K] serve `WindowBuffer.oldest`.
+    before the first). For `WindowBuffer.oldest`: `first_token` and `marks` [asset, K] are the tokens of the
+    frames in which the ring and the windows yet to come begin; `uneven` tells that a frame of the ring does
+    not begin on a multiple of the hop.
     """
 
     def __init__(self, marks: int) -> None:
@@ -30,6 +32,7 @@ class AssetStates:
         self.part = np.zeros(0, np.int64)
         self.good = np.zeros(0, np.bool_)
         self.first_token = np.zeros(0, np.int64)
+        self.uneven = np.zeros(0, np.bool_)
         self.marks = np.zeros((0, marks), np.int64)
 
     def grow(self, capacity: int) -> None:

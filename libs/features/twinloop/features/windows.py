@@ -115,12 +115,17 @@ class WindowBuffer:
         """
         states, hop = self._states, self.spec.hop
         k = self._next(states.position, states.origin)
-        in_part = states.part != 0  # there, counting begins with the ring, unless it ends on a round number
-        needed = (k * hop < states.position) | (in_part & (states.position % hop != 0))
-        needed &= states.good
+        # In a part, counting begins with the ring: another beginning does as well only on round numbers.
+        whole = (states.part != 0) & (states.uneven | (states.position % hop != 0))
+        needed = (whole | (k * hop < states.position)) & states.good
         marked = states.marks[np.arange(len(k)), k % states.marks.shape[1]]
-        tokens = np.where(in_part, states.first_token, marked)[needed]
+        tokens = np.where(whole, states.first_token, marked)[needed]
         return int(tokens.min()) if len(tokens) else None
+
+    def forget(self, asset: str) -> None:
+        """Drop the open windows of `asset`: its next frame begins anew. No error for an unknown one."""
+        if (slot := self._slots.get(asset)) is not None:
+            self._states.good[slot] = False
 
     def _next(self, position: Ints, origin: Ints) -> Ints:
         """The first window that is not complete at `position`, of a ring that began at `origin`."""
@@ -181,6 +186,9 @@ class WindowBuffer:
         slot, head, begin, end = found.slot[last], found.head[last], found.begin[last], found.end[last]
         new = begin == found.origin[last]
         states.first_token[slot[new]] = tokens[found.order[head[new]]]
+        odd = found.start % hop != 0
+        odds = np.cumsum(odd)
+        states.uneven[slot] = (odds[last] - odds[head] + odd[head] > 0) | (~new & states.uneven[slot])
         k = np.maximum(self._next(end, found.origin[last]), -(-begin // hop))
         count = np.maximum((end - 1) // hop - k + 1, 0)
         windows = np.repeat(k, count) + _nth(count)

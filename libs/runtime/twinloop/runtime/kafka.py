@@ -133,11 +133,12 @@ async def consumer(
     group: str | None,
     listener: ConsumerRebalanceListener | None = None,
     max_poll_records: int = 500,
+    session_timeout_s: float = 30.0,
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that reads committed records, commits only explicitly and starts at the earliest record.
 
     With `group=None` it is assigned every partition of `topics` and commits nothing: a follower.
-    The group is prefixed like the topics.
+    The group is prefixed like the topics. A member that dies keeps its partitions for `session_timeout_s`.
     """
     names = [topic.named(topic_prefix) for topic in topics]
 
@@ -149,9 +150,9 @@ async def consumer(
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             partition_assignment_strategy=(StickyPartitionAssignor,),
-            session_timeout_ms=30_000,
+            session_timeout_ms=int(session_timeout_s * 1000),
             rebalance_timeout_ms=30_000,
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=int(min(3.0, session_timeout_s / 3) * 1000),
             max_poll_records=max_poll_records,
             fetch_max_wait_ms=100,
         )

@@ -57,6 +57,7 @@ async def main(settings: ControllerSettings, context: Context, *, policy: Contro
 async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, missing: list[str]) -> bool:
     """Wait for Kafka, and for the topics: Faust would make them its own way. False: told to stop."""
     wanted = {topic.named(settings.topic_prefix) for topic in SOURCES}
+    delay_s = 0.2
     while not stopping.is_set():
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
         try:
@@ -71,7 +72,8 @@ async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, m
             await admin.close()
         log.info("waiting", problem=missing[0])
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), 0.5)
+            await asyncio.wait_for(stopping.wait(), delay_s)
+        delay_s = min(2 * delay_s, 2.0)
     return False
 
 

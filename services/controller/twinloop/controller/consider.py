@@ -86,8 +86,12 @@ def _proposed(
     policy: AssetPolicy,
     now: datetime,
 ) -> Proposed:
-    """The same evidence makes the same change id, however often it is folded."""
-    change_id = event_id("change", station.asset, finding.diagnosis, found[0].event_id)
+    """The same evidence makes the same change id, however often it is folded. The time is in it because a
+    part counter that begins anew may repeat event ids."""
+    first = found[0]
+    change_id = event_id(
+        "change", station.asset, finding.diagnosis, first.event_id, first.observed_at.isoformat()
+    )
     return Proposed(
         event_id=event_id("proposed", change_id),
         asset=station.asset,

@@ -56,10 +56,13 @@ def follow(station: Station, event: AnyChange, policy: AssetPolicy, now: datetim
     if event.change_id in station.closed:
         return station, (Ignored("repeated"),)
     change, late = station.in_flight, station.given_up
+    known = {one.change_id for one in (change, late) if one is not None}
+    if isinstance(event, Proposed) and event.change_id in known:
+        return station, (Ignored("repeated"),)
     if late is not None and late.change_id == event.change_id:
         if change is None:
             # Given up too early: whoever was to finish it was only slow.
-            return _advance(replace(station, given_up=None), late, event, policy, now)
+            return _advance(station, late, event, policy, now)
         if isinstance(event, Applied):
             reason = f"applied after it was given up, while change {change.change_id} was in flight"
             station = replace(station, given_up=None, closed=_closed(station, late))
@@ -74,12 +77,12 @@ def follow(station: Station, event: AnyChange, policy: AssetPolicy, now: datetim
 def _advance(
     station: Station, change: InFlight, event: AnyChange, policy: AssetPolicy, now: datetime
 ) -> Step:
-    if isinstance(event, Proposed):
-        return station, (Ignored("repeated"),)
     try:
         change = replace(change, state=advance(change.state, event))
     except IllegalTransition:
         return station, (Ignored("illegal"),)
+    if station.given_up is not None and station.given_up.change_id == change.change_id:
+        station = replace(station, given_up=None)
     if isinstance(event, Applied):
         return _applied(station, change, event, policy, now)
     if not change.state.final:

@@ -41,6 +41,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     """What an anomalous part was diagnosed with. `reflection` is a part of the healthy one."""
 
     sequence: int
+    observed_at: datetime
     event_id: str
     diagnosis: Diagnosis
     depth_mm: float

@@ -87,7 +87,12 @@ def _anomaly(station: Station, anomaly: Anomaly, policy: AssetPolicy, now: datet
     station = replace(station, trigger=_trigger(anomaly))
     reading = diagnose(anomaly.features, anomaly.deviations, policy.diagnosis)
     finding = Finding(
-        anomaly.sequence, anomaly.event_id, reading.diagnosis, reading.depth_mm, reading.reflection
+        sequence=anomaly.sequence,
+        observed_at=anomaly.observed_at,
+        event_id=anomaly.event_id,
+        diagnosis=reading.diagnosis,
+        depth_mm=reading.depth_mm,
+        reflection=reading.reflection,
     )
     diagnosed = Diagnosed(reading.diagnosis)
     newest = station.newest

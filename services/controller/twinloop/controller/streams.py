@@ -7,6 +7,7 @@ are keyed by asset and have equal partition counts: a station's records and its 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,9 @@ class Streams:
             topic_partitions=EVENT_PARTITIONS,
             topic_replication_factor=replication,
         )
+        for name in (__name__, CommittedTransport.__module__):
+            # Faust logs the comings and goings of its services under the modules of their classes.
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._topics = {topic.named(prefix): topic for topic in SOURCES}
         self.table = self._app.Table(
             "stations",
@@ -66,8 +70,15 @@ class Streams:
 
     def feed(self, handle: Handle) -> None:
         """Give every record to `handle`, one after the other. What it raises ends the streams."""
+        # Raw: Faust would decode JSON before us, and drop what it cannot decode.
         source = self._app.topic(
-            *self._topics, key_type=bytes, value_type=bytes, partitions=EVENT_PARTITIONS, allow_empty=True
+            *self._topics,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=EVENT_PARTITIONS,
+            allow_empty=True,
         )
 
         async def stations(stream: Any) -> None:

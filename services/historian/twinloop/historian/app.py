@@ -54,6 +54,7 @@ async def main(settings: HistorianSettings, context: Context) -> None:
             group=GROUP,
             listener=archive,
             max_poll_records=_POLL_RECORDS,
+            session_timeout_s=settings.session_timeout_s,
         )
     )
     archive.attach(client)

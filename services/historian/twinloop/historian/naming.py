@@ -15,8 +15,8 @@ from pathlib import Path
 
 DIGITS = 20
 SUFFIX = ".parquet"
-ASIDE_PREFIX = ".writing-"
-"""Files being written; readers of Parquet folders pass over names that begin with a dot."""
+ASIDE = ".writing"
+"""How the names of files that are being written end: no pattern for Parquet files matches them."""
 
 LOCK = ".lock"
 
@@ -43,6 +43,11 @@ def partition_folder(folder: Path, topic: str, partition: int) -> Path:
 def file_name(span: Span) -> str:
     """The name of the file that holds the records of `span`; names sort like their offsets."""
     return f"{span.first:0{DIGITS}}-{span.last:0{DIGITS}}{SUFFIX}"
+
+
+def aside_name(span: Span) -> str:
+    """The name under which the file of `span` is written before it is renamed."""
+    return f".{file_name(span)}{ASIDE}"
 
 
 def span_of(name: str) -> Span | None:

@@ -51,7 +51,7 @@ class ParquetFolder:
         home = naming.partition_folder(self._folder, topic, partition)
         with _writing(home):
             for entry in home.iterdir():
-                if entry.name.startswith(naming.ASIDE_PREFIX):
+                if entry.name.endswith(naming.ASIDE):
                     entry.unlink()
             return naming.next_offset(entry.name for entry in home.iterdir())
 
@@ -70,7 +70,7 @@ class ParquetFolder:
                 return Written(through, None, elsewhere=elsewhere)
             span = Span(ours[0].offset, ours[-1].offset)
             rows, undecodable = table(form, ours)
-            aside = home / f"{naming.ASIDE_PREFIX}{naming.file_name(span)}"
+            aside = home / naming.aside_name(span)
             with aside.open("wb") as file:
                 pq.write_table(rows, file, compression="zstd", compression_level=1)
                 file.flush()

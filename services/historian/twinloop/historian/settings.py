@@ -21,6 +21,9 @@ class HistorianSettings(ServiceSettings):
     max_records: int = Field(default=50_000, ge=1, description="records a file")
     max_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="bytes of records a file, about")
     max_age_s: float = Field(default=60.0, gt=0, description="the longest that a record waits for its file")
+    session_timeout_s: float = Field(
+        default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"
+    )
 
     @property
     def limits(self) -> Limits:

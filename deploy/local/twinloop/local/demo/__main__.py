@@ -17,16 +17,16 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from twinloop.local.console import listener
+from twinloop.local.console import Printer
 from twinloop.local.demo import display
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, Saved, commission, play, served
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report
 from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
-from twinloop.local.guide import guide
 from twinloop.local.interrupts import run_command
 from twinloop.local.jobs import run_job
+from twinloop.local.pages import where_to_look
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
 
@@ -93,10 +93,10 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
 async def demo(scenario: Scenario, state: Path, *, keep: bool, console: Console) -> int:
     """Start everything, play, judge, stop everything; with `keep` stop only when told."""
     services = select([one.name for one in SERVICES if one.name not in scenario.left_out])
-    async with Stack(state, services=services, env=os.environ, listener=listener(console)) as stack:
+    async with Stack(state, services=services, env=os.environ, listener=Printer(console)) as stack:
         report = await stack.guard(run_scenario(stack, scenario, console))
         console.print()
-        console.print(guide(stack.endpoints.environment(), stack.state.root), highlight=False, soft_wrap=True)
+        console.print(where_to_look(stack.endpoints, running=keep), highlight=False, soft_wrap=True)
         if keep:
             console.print("\neverything is still running: press Ctrl-C to stop it")
             await stack.watch()

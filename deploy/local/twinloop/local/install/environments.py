@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -154,6 +155,4 @@ def _stamped(venv: Path, stamp: Path, wanted: list[str]) -> bool:
 
 
 def _has_ensurepip() -> bool:
-    import importlib.util
-
     return importlib.util.find_spec("ensurepip") is not None

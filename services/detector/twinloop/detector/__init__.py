@@ -1,0 +1,1 @@
+"""Scores telemetry: windows of frames, judged by models on Triton, anomalies published."""

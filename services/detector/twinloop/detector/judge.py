@@ -1,0 +1,80 @@
+"""From a model's answer to events: which windows are anomalous, and what is said of them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from twinloop.contracts.events import Anomaly, Verdict
+from twinloop.contracts.ids import event_id
+from twinloop.contracts.times import utc
+from twinloop.detector.partition import Pending
+from twinloop.tritonio.server import Inference
+
+
+def judge(
+    pending: Pending, answer: Inference, at: datetime, *, score_every: int
+) -> tuple[list[Anomaly], list[Verdict]]:
+    """An `Anomaly` for each window whose score is above the contract's threshold, and a `Verdict` for the
+    sample. `answer` is to `pending.values`, window by window.
+
+    In the sample is a window when its frame's sequence plus its row is a multiple of `score_every` (0: none):
+    the same windows, whoever judges them and however often.
+    """
+    contract = pending.route.contract
+    anomalous = answer.score > contract.threshold
+    names = contract.features
+    anomalies = [
+        Anomaly(
+            **_identity("anomaly", pending, n, at),
+            score=float(answer.score[n]),
+            features=dict(zip(names, answer.features[n].tolist(), strict=True)),
+            deviations=dict(zip(names, answer.deviations[n].tolist(), strict=True)),
+        )
+        for n in np.flatnonzero(anomalous).tolist()
+    ]
+    verdicts = [
+        Verdict(
+            **_identity("verdict", pending, n, at),
+            score=float(answer.score[n]),
+            anomalous=bool(anomalous[n]),
+        )
+        for n in _sample(pending, score_every)
+    ]
+    return anomalies, verdicts
+
+
+def _sample(pending: Pending, every: int) -> list[int]:
+    if every == 0:
+        return []
+    if every == 1:
+        return list(range(len(pending)))
+    sequences = np.fromiter([frame.sequence for frame in pending.frames], np.int64, len(pending))
+    chosen: list[int] = np.flatnonzero((sequences + pending.rows) % every == 0).tolist()
+    return chosen
+
+
+def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, Any]:
+    """What anomalies and verdicts say alike. The id is of the window and the model version: judged again
+    after a crash, the window has the same one."""
+    frame, contract, row = pending.frames[n], pending.route.contract, int(pending.rows[n])
+    where = (frame.asset, frame.signal_set, frame.sequence, row, frame.first_at_ns)
+    return {
+        "event_id": event_id(kind, *where, contract.model, contract.version),
+        "asset": frame.asset,
+        "at": at,
+        "observed_at": utc(frame.observed_at_ns),
+        "trace_id": frame.trace_id,
+        "caused_by": frame.event_id,
+        "signal_set": frame.signal_set,
+        "part_id": frame.part_id,
+        "sequence": frame.sequence,
+        "row": row,
+        "threshold": contract.threshold,
+        "model": contract.model,
+        "model_version": contract.version,
+        "input_digest": hashlib.sha256(pending.values[n].tobytes()).hexdigest(),
+    }

@@ -1,0 +1,65 @@
+"""What the detector counts and measures. Labels: `topic` is a telemetry topic, `model` a served model."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    """The service's metrics, registered once in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.frames = Counter("twinloop_detector_frames_total", "Frames read.", ["topic"], registry=registry)
+        self.duplicates = Counter(
+            "twinloop_detector_duplicates_total",
+            "Frames dropped because their sequence number had been seen.",
+            registry=registry,
+        )
+        self.unrouted = Counter(
+            "twinloop_detector_unrouted_total",
+            "Frames not scored because no model serves their asset. Announce a route on `models`.",
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "twinloop_detector_dead_letters_total",
+            "Frames refused, by reason. Look at `dead-letters`.",
+            ["reason"],
+            registry=registry,
+        )
+        self.windows = Counter(
+            "twinloop_detector_windows_total", "Windows judged.", ["model"], registry=registry
+        )
+        self.anomalies = Counter(
+            "twinloop_detector_anomalies_total", "Windows judged anomalous.", ["model"], registry=registry
+        )
+        self.batch_windows = Histogram(
+            "twinloop_detector_batch_windows",
+            "Windows in one request to Triton, over all partitions.",
+            buckets=(1, 4, 16, 64, 256, 1024, 4096),
+            registry=registry,
+        )
+        self.infer_seconds = Histogram(
+            "twinloop_detector_infer_seconds",
+            "One inference, as the detector sees it.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "twinloop_detector_batch_seconds",
+            "From the poll to the commit.",
+            buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.routes = Gauge(
+            "twinloop_detector_routes",
+            "Routes followed: assets and signal sets with a model.",
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "twinloop_detector_partitions", "Partitions that this member holds.", registry=registry
+        )
+        self.waiting = Gauge(
+            "twinloop_detector_waiting",
+            "1 while a batch waits for Triton; partitions are paused. See /health/ready for the cause.",
+            registry=registry,
+        )

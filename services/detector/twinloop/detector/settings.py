@@ -1,0 +1,30 @@
+"""What the detector is told by its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from twinloop.runtime.settings import ServiceSettings, check_address
+
+
+class DetectorSettings(ServiceSettings):
+    """`TWINLOOP_DETECTOR_<FIELD>`; `triton` is `TWINLOOP_TRITON`, the same for every service."""
+
+    model_config = SettingsConfigDict(env_prefix="TWINLOOP_DETECTOR_", frozen=True, extra="ignore")
+
+    triton: str = Field(validation_alias="TWINLOOP_TRITON", description="gRPC address, host:port")
+    score_every: int = Field(
+        default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
+    )
+    max_poll_records: int = Field(default=2000, ge=1, le=100_000, description="frames in one batch")
+    infer_timeout_s: float = Field(default=5.0, gt=0, description="deadline of one inference")
+    retry_s: float = Field(default=0.5, gt=0, description="between attempts while Triton is away")
+    session_timeout_s: float = Field(
+        default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"
+    )
+
+    @field_validator("triton")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return check_address(value)
