@@ -1,0 +1,191 @@
+"""Asking the server: batches over partitions, trouble that is waited out, poison that is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.frames import Frame
+from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.detector.judge import judge
+from twinloop.detector.metrics import Metrics
+from twinloop.detector.partition import Pending
+from twinloop.detector.routes import Routes
+from twinloop.detector.score import Scorer
+from twinloop.tritonio.errors import TritonError
+from twinloop.tritonio.fake import FakeTriton
+from twinloop.tritonio.server import Floats, Inference
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def contract(model: str = "m", version: int = 1) -> ModelContract:
+    return ModelContract(
+        model=model,
+        version=version,
+        signal_set="s.v1",
+        signals=("a",),
+        features=("a.mean",),
+        window=2,
+        hop=2,
+        threshold=1.0,
+        digest="",
+    )
+
+
+def mean(windows: Floats) -> Inference:
+    score = windows.mean(axis=(1, 2))
+    return Inference(score, score[:, None], 2 * score[:, None])
+
+
+@dataclass
+class Server:
+    """A fake Triton, and what happens while the detector waits for it."""
+
+    triton: FakeTriton = field(default_factory=FakeTriton)
+    routes: Routes = field(default_factory=Routes)
+    waited: list[str] = field(default_factory=list)
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
+
+    async def add(self, model: str = "m", version: int = 1, scope: str = "s.v1") -> ModelRoute:
+        self.triton.publish(contract(model, version), mean)
+        await self.triton.load(model)
+        route = ModelRoute(event_id="r", scope=scope, at=NOW, contract=contract(model, version))
+        self.routes.set(scope, route)
+        return route
+
+    @property
+    def scorer(self) -> Scorer:
+        return Scorer(self.triton, self.routes, self._wait, Metrics(CollectorRegistry()))
+
+    async def _wait(self, trouble: TritonError) -> None:
+        self.waited.append(type(trouble).__name__)
+        self.meanwhile.pop(0)()
+
+
+@dataclass
+class Given:
+    offset: int
+    value: bytes = b"frame"
+    topic: str = "telemetry.factory"
+    partition: int = 0
+
+
+def pending(route: ModelRoute, *levels: float, start: int = 0) -> Pending:
+    frames = [
+        Frame("x", "s.v1", start + n, 0, 1, np.zeros((2, 1), np.float32), 0, f"e{n}", "t")
+        for n in range(len(levels))
+    ]
+    values = np.repeat(np.array(levels, np.float32), 2).reshape(-1, 2, 1)
+    rows = np.ones(len(levels), np.int64)
+    return Pending(route, values, frames, [Given(start + n) for n in range(len(levels))], rows)
+
+
+def scores(answers: list[tuple[Pending, Inference]]) -> dict[int, float]:
+    return {
+        frame.sequence: float(score)
+        for one, answer in answers
+        for frame, score in zip(one.frames, answer.score, strict=True)
+    }
+
+
+async def test_windows_of_all_partitions_go_in_one_request() -> None:
+    server = Server()
+    route = await server.add()
+    answers, refused = await server.scorer.score([pending(route, 1, 2), pending(route, 3, start=2)])
+    assert server.triton.batches == [3]
+    assert scores(answers) == {0: 1, 1: 2, 2: 3}
+    assert not refused
+
+
+async def test_each_model_gets_its_own_windows() -> None:
+    server = Server()
+    one, two = await server.add(), await server.add("other", scope="x")
+    answers, _ = await server.scorer.score([pending(one, 1, 2), pending(two, 3, start=2)])
+    assert {part.route.contract.model: len(part) for part, _ in answers} == {"m": 2, "other": 1}
+    assert sorted(server.triton.batches) == [1, 2]
+
+
+async def test_a_server_that_is_away_is_waited_for() -> None:
+    server = Server()
+    route = await server.add()
+    server.triton.away = True
+    server.meanwhile = [lambda: None, lambda: setattr(server.triton, "away", False)]
+    answers, refused = await server.scorer.score([pending(route, 1, 2)])
+    assert server.waited == ["TritonUnavailable"] * 2
+    assert scores(answers) == {0: 1, 1: 2}
+    assert not refused
+
+
+async def test_a_model_whose_process_died_is_waited_for_and_nothing_is_refused() -> None:
+    server = Server()
+    route = await server.add()
+    server.triton.broken.add("m")
+    server.meanwhile = [lambda: server.triton.broken.clear()]
+    answers, refused = await server.scorer.score([pending(route, 1, 2)])
+    assert server.waited == ["InferenceFailed"]
+    assert scores(answers) == {0: 1, 1: 2}
+    assert not refused
+
+
+async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
+    server = Server()
+    route = await server.add()
+    await server.triton.unload("m")
+    newer = ModelRoute(event_id="r2", scope="s.v1", at=NOW, contract=contract("m2"))
+    server.triton.publish(newer.contract, mean)
+    await server.triton.load("m2")
+    server.meanwhile = [lambda: server.routes.set("s.v1", newer)]
+    answers, _ = await server.scorer.score([pending(route, 1)])
+    assert server.waited == ["ModelUnavailable"]
+    assert [part.route for part, _ in answers] == [newer]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: list[bool]) -> None:
+    server = Server()
+    route = await server.add()
+    levels = [float(np.float32(3e38)) if bad else 1.0 for bad in poison]
+    with np.errstate(over="ignore"):
+        answers, refused = await server.scorer.score([pending(route, *levels)])
+    assert {one.record.offset for one in refused} == {n for n, bad in enumerate(poison) if bad}
+    assert all(one.reason is Reason.UNPROCESSABLE for one in refused)
+    assert scores(answers) == {n: 1.0 for n, bad in enumerate(poison) if not bad}
+
+
+async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() -> None:
+    route = await Server().add()
+    part = pending(route, 0.5, 1.0, 1.5)
+    anomalies, verdicts = judge(part, mean(part.values), NOW, score_every=1)
+    assert [one.sequence for one in anomalies] == [2]
+    (one,) = anomalies
+    assert (one.features, one.deviations) == ({"a.mean": 1.5}, {"a.mean": 3.0})
+    assert (one.caused_by, one.model, one.model_version, one.threshold) == ("e2", "m", 1, 1.0)
+    assert [verdict.anomalous for verdict in verdicts] == [False, False, True]
+
+
+async def test_ids_are_of_the_window_and_the_model() -> None:
+    server = Server()
+    route, other = await server.add(), await server.add("m", 2)
+    part = pending(route, 2, 2)
+    first, _ = judge(part, mean(part.values), NOW, score_every=0)
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    again, _ = judge(part, mean(part.values), later, score_every=0)
+    swapped, _ = judge(part.select(np.arange(2), other), mean(part.values), NOW, score_every=0)
+    assert [one.event_id for one in first] == [one.event_id for one in again]
+    assert len({one.event_id for one in [*first, *swapped]}) == 4
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, list(range(12))), (5, [4, 9])])
+async def test_the_sample_of_verdicts_is_the_same_for_whoever_judges(every: int, expected: list[int]) -> None:
+    part = pending(await Server().add(), *[0.0] * 12)
+    _, verdicts = judge(part, mean(part.values), NOW, score_every=every)
+    assert [one.sequence for one in verdicts] == expected

@@ -1,0 +1,328 @@
+"""The detector as a process, on a real broker and a real Triton: killed, without its model, fed garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from onnx import TensorProto, helper
+
+from twinloop.contracts import codec
+from twinloop.contracts.codec import Message, decode, frame_message
+from twinloop.contracts.events import Anomaly, Verdict
+from twinloop.contracts.frames import Frame
+from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, MODELS, SCORES, TELEMETRY_FACTORY, Topic
+from twinloop.local.stack import Stack
+from twinloop.runtime.kafka import KafkaPublisher, publisher
+from twinloop.runtime.provision import provision
+from twinloop.tritonio.client import TritonClient
+from twinloop.tritonio.client import triton as triton_client
+from twinloop.tritonio.repository import digest, publish
+
+WINDOW, HOP, ROWS = 8, 2, 4
+SIGNALS = ("level", "noise")
+
+
+@dataclass
+class Detector:
+    """A detector process; `start` may be called again after `kill` or `stop`."""
+
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    pids: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "twinloop.detector"], env=self.environment, stderr=log
+            )
+        self.pids.append(self.process.pid)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    async def get(self, path: str) -> httpx.Response | None:
+        """An answer over HTTP; `None` before it serves."""
+        assert self.running, self.log.read_text()
+        ports = re.findall(r'"port": (\d+)', self.log.read_text())
+        if len(ports) < len(self.pids):
+            return None
+        async with httpx.AsyncClient() as client:
+            try:
+                return await client.get(f"http://127.0.0.1:{ports[-1]}{path}")
+            except httpx.HTTPError:
+                return None
+
+    async def status(self, path: str) -> int:
+        answer = await self.get(path)
+        return answer.status_code if answer is not None else 0
+
+    async def metric(self, name: str) -> float:
+        answer = await self.get("/metrics")
+        lines = answer.text.splitlines() if answer is not None else []
+        return sum(
+            float(one.split()[-1]) for one in lines if re.match(rf"twinloop_detector_{name}[{{ ]", one)
+        )
+
+
+def threshold_model(name: str, window: int, signals: int) -> tuple[ModelContract, bytes]:
+    """The mean of all values is the score, the mean of each signal its feature and its deviation."""
+    made = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["windows"], ["score"], axes=[1, 2], keepdims=0),
+            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
+            helper.make_node("Identity", ["features"], ["deviations"]),
+        ],
+        name,
+        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, [None, window, signals])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, [None]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, signals]),
+            helper.make_tensor_value_info("deviations", TensorProto.FLOAT, [None, signals]),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    content = onnx.ModelProto.SerializeToString(model)
+    contract = ModelContract(
+        model=name,
+        version=1,
+        signal_set="level.v1",
+        signals=SIGNALS,
+        features=tuple(f"{one}.mean" for one in SIGNALS),
+        window=window,
+        hop=HOP,
+        threshold=0.5,
+        digest=digest(content),
+    )
+    return contract, content
+
+
+@dataclass
+class Scene:
+    """A detector with a model that serves every `level.v1`, and what a test sends and reads."""
+
+    kafka: str
+    prefix: str
+    detector: Detector
+    triton: TritonClient
+    contract: ModelContract
+    out: KafkaPublisher
+
+    async def send(self, frames: list[Frame]) -> None:
+        await self.out.publish([frame_message(TELEMETRY_FACTORY, one, source="test") for one in frames])
+
+    async def read(self, topic: Topic) -> list[Any]:
+        """Every record of a topic."""
+        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
+        await client.start()
+        try:
+            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
+            client.assign(parts)
+            await client.seek_to_beginning()
+            ends = await client.end_offsets(parts)
+            records = []
+            while any([await client.position(one) < end for one, end in ends.items()]):
+                for batch in (await client.getmany(timeout_ms=100)).values():
+                    records += [decode(topic, one.value) for one in batch]
+            return records
+        finally:
+            await client.stop()
+
+    async def distinct(self, topic: Topic) -> dict[str, Any]:
+        """The events of a topic by their ids: what a reader that takes repeats for what they are sees."""
+        return {one.event_id: one for one in await self.read(topic)}
+
+
+def frame(asset: str, sequence: int, level: float = 0.0) -> Frame:
+    samples = np.zeros((ROWS, len(SIGNALS)), np.float32)
+    samples[:, 0] = level
+    return Frame(
+        asset=asset,
+        signal_set="level.v1",
+        sequence=sequence,
+        first_at_ns=10**9 * sequence,
+        period_ns=10**6,
+        samples=samples,
+        observed_at_ns=10**9 * sequence,
+        event_id=f"{asset}-{sequence}",
+        trace_id="0" * 32,
+    )
+
+
+def windows_of(frames: int) -> int:
+    return (frames * ROWS - WINDOW) // HOP + 1
+
+
+async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iterator[Detector]:
+    one = Detector(
+        {
+            **os.environ,
+            "TWINLOOP_KAFKA": kafka,
+            "TWINLOOP_TRITON": triton,
+            "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+            "TWINLOOP_LOG_FORMAT": "json",
+            "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
+            "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": "6",
+            "TWINLOOP_DETECTOR_MAX_POLL_RECORDS": "50",
+        },
+        tmp_path / "detector.log",
+    )
+    yield one
+    if one.running:
+        one.stop()
+
+
+@pytest.fixture
+async def scene(stack: Stack, topic_prefix: str, detector: Detector) -> AsyncIterator[Scene]:
+    where = stack.endpoints
+    contract, content = threshold_model(f"level-{uuid.uuid4().hex[:8]}", WINDOW, len(SIGNALS))
+    publish(where.model_repository, contract, content)
+    await provision(where.kafka, topic_prefix)
+    route = ModelRoute(event_id="r", scope="level.v1", at=datetime.now(UTC), contract=contract)
+    async with (
+        triton_client(where.triton) as client,
+        publisher(where.kafka, topic_prefix, asyncio.Event()) as out,
+    ):
+        await client.load(contract.model)
+        await out.publish([codec.message(MODELS, route, source="test")])
+        yield Scene(where.kafka, topic_prefix, detector, client, contract, out)
+        await client.unload(contract.model)
+
+
+async def test_windows_of_many_assets_are_judged_and_the_anomalous_ones_are_told(scene: Scene) -> None:
+    scene.detector.start()
+    assets = [f"plant.asset{n}" for n in range(20)]
+    await scene.send([frame(asset, n) for n in range(10) for asset in assets])
+    await scene.send([frame(assets[3], n, level=2.0) for n in range(10, 14)])
+
+    async def judged() -> bool:
+        return await scene.detector.metric("windows_total") == 19 * windows_of(10) + windows_of(14)
+
+    await until(judged)
+    assert await scene.detector.metric("unrouted_total") == 0
+    verdicts: list[Verdict] = await scene.read(SCORES)
+    assert len(verdicts) == len({one.event_id for one in verdicts}) == 19 * windows_of(10) + windows_of(14)
+    anomalies: list[Anomaly] = await scene.read(ANOMALIES)
+    assert {one.asset for one in anomalies} == {assets[3]}
+    # The mean over both signals exceeds 0.5 when more than half of the window is at level 2.
+    assert sorted((one.sequence, one.row) for one in anomalies) == [
+        (11, 1), (11, 3), (12, 1), (12, 3), (13, 1), (13, 3)
+    ]  # fmt: skip
+    highest = max(anomalies, key=lambda one: (one.sequence, one.row))
+    assert highest.features == {"level.mean": 2.0, "noise.mean": 0.0}
+    assert (highest.model, highest.caused_by) == (scene.contract.model, f"{assets[3]}-13")
+    assert scene.detector.stop() == 0
+
+
+async def test_killed_again_and_again_it_misses_no_window(scene: Scene) -> None:
+    """Frames are half a window long: at every kill, each asset has a window open."""
+    assets = [f"plant.asset{n}" for n in range(10)]
+    for turn in range(3):
+        scene.detector.start()
+        before = len(await scene.distinct(SCORES))
+        await scene.send([frame(one, n) for n in range(30 * turn, 30 * turn + 30) for one in assets])
+
+        async def progressed(before: int = before) -> bool:
+            return len(await scene.distinct(SCORES)) > before
+
+        await until(progressed)
+        scene.detector.kill()
+    scene.detector.start()
+
+    async def complete() -> bool:
+        return len(await scene.distinct(SCORES)) == 10 * windows_of(90)
+
+    await until(complete)
+    ends = {(one.asset, one.sequence, one.row) for one in (await scene.distinct(SCORES)).values()}
+    assert len(ends) == 10 * windows_of(90)
+
+
+async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: Scene) -> None:
+    scene.detector.start()
+    await scene.send([frame("plant.a", n) for n in range(4)])
+
+    async def ready() -> bool:
+        return await scene.detector.status("/health/ready") == 200
+
+    async def judged() -> bool:
+        return await scene.detector.metric("windows_total") == windows_of(4)
+
+    await until(judged)
+    await until(ready)
+    await scene.triton.unload(scene.contract.model)
+    await scene.send([frame("plant.a", n) for n in range(4, 8)])
+
+    async def waiting() -> bool:
+        return await scene.detector.metric("waiting") == 1
+
+    await until(waiting)
+    assert await scene.detector.status("/health/ready") == 503
+    assert await scene.detector.status("/health/live") == 200
+    await scene.send([frame("plant.b", n) for n in range(4)])
+    await scene.triton.load(scene.contract.model)
+
+    async def all_judged() -> bool:
+        return len(await scene.distinct(SCORES)) == windows_of(8) + windows_of(4)
+
+    await until(all_judged)
+    await until(ready)
+    assert await scene.detector.metric("waiting") == 0
+
+
+async def test_what_is_no_frame_is_kept_with_its_bytes_and_the_rest_goes_on(scene: Scene) -> None:
+    scene.detector.start()
+    good = frame_message(TELEMETRY_FACTORY, frame("plant.a", 0), source="test")
+    nan = frame_message(TELEMETRY_FACTORY, frame("plant.a", 5, level=float("nan")), source="test")
+    late = frame_message(TELEMETRY_FACTORY, frame("plant.a", 3), source="test")
+    garbage = Message(TELEMETRY_FACTORY, b"plant.a", b"\xde\xad no frame", ())
+    await scene.out.publish([good, garbage, nan, late, good])
+    await scene.send([frame("plant.a", n) for n in range(6, 10)])
+
+    async def judged() -> bool:
+        return await scene.detector.metric("windows_total") == windows_of(4)
+
+    await until(judged)
+    letters = {one.reason: one for one in await scene.read(DEAD_LETTERS)}
+    assert {reason: one.payload for reason, one in letters.items()} == {
+        "undecodable": garbage.value,
+        "non_finite": nan.value,
+        "out_of_order": late.value,
+    }
+    assert all(one.source.startswith(TELEMETRY_FACTORY.named(scene.prefix)) for one in letters.values())
+    assert await scene.detector.metric("duplicates_total") == 1
