@@ -1,31 +1,68 @@
 # Twinloop. Needs Python 3.11, make and git; everything else is installed by the targets that use it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
+SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help install lint test format proto clean
+.PHONY: help demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-install:  ## Install what lint and tests need
-	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+# ---- run it
 
-lint: install  ## Check style, types and the rules of imports
+demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=window-drift|defocus|gap|healthy|plc-refuses|line-off
+	@$(RUN) -m twinloop.local.demo --scenario $(SCENARIO) $(if $(KEEP),--keep)
+
+replay: install  ## Send recorded data through the same path and score it: DATA=<folder of SKAB CSV files>
+	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))"
+
+up: install  ## Start everything and leave it running
+	@$(RUN) -m twinloop.local up
+
+down:  ## Stop everything
+	@test ! -x $(RUN) || $(RUN) -m twinloop.local down
+
+ps: install  ## What runs, and where
+	@$(RUN) -m twinloop.local ps
+
+logs: install  ## The newest lines of every log: SERVICE=<name> for one of them, FOLLOW=1 to go on
+	@$(RUN) -m twinloop.local logs $(SERVICE) $(if $(FOLLOW),--follow)
+
+open: install  ## Where to look: topics, Parquet files, health and metrics
+	@$(RUN) -m twinloop.local open
+
+# ---- work on it
+
+test: install-dev  ## Run every test, against real parts
+	$(RUN) -m pytest
+
+test-unit: install-dev  ## Run the tests that need no parts
+	$(RUN) -m pytest libs services deploy/local
+
+lint: install-dev  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(addprefix -p twinloop.,$(PACKAGES))
 	.venv/bin/lint-imports
 
-test: install  ## Run the tests
-	$(RUN) -m pytest
-
-format:  ## Bring the sources into form
+format: install-dev  ## Bring the sources into form
 	.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
-proto:  ## Generate the Protobuf modules
+install:  # what running needs
+	@$(PYTHON) deploy/local/bootstrap.py services triton kafka
+
+install-dev:  # and what lint and tests need
+	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+
+proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/contracts --python_out=libs/contracts --mypy_out=libs/contracts twinloop/contracts/telemetry.proto
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/sparkplug --python_out=libs/sparkplug --mypy_out=libs/sparkplug twinloop/sparkplug/sparkplug.proto
 
-clean:  ## Remove what was made here; the cache folder stays
-	rm -rf .venv .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis
+lock:  ## Pin the requirements anew: needs uv
+	@for one in services dev triton kafka; do \
+	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
+	done
+
+clean: down  ## Remove what was made here; the cache folder with downloads stays
+	rm -rf .venv .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,13 +135,11 @@ def make_plan(
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
     planned["topics"] = TopicsPart(shared)
+    stands_for = {"state": str(state.root), "config": str(places.config), "secret": secrets.token_hex(32)}
     health = {}
     for service in services:
-        own = {
-            key: value.replace("{state}", str(state.root)).replace("{config}", str(places.config))
-            for key, value in service.settings.items()
-        }
-        part = ServicePart(service, shared | own, ports)
+        own = {key: value.format(**stands_for) for key, value in service.settings.items()}
+        part = ServicePart(service, own | shared, ports)
         planned[service.name] = part
         health[service.name] = part.where
     return Plan(planned, replace(endpoints, health=health))

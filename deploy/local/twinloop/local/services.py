@@ -19,9 +19,10 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 class Service:
     """One process `python -m <module>`.
 
-    `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the values
-    of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config.
-    """  # noqa: E501
+    `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the
+    values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config, and
+    `{secret}` for a random secret of this run. What the environment sets goes before them.
+    """
 
     name: str
     needs: tuple[str, ...] = ("topics",)
@@ -34,8 +35,11 @@ class Service:
 
 
 SERVICES: tuple[Service, ...] = (
-    Service("historian", settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet"}),
-    Service("ingest", needs=("topics", "mqtt")),
+    Service(
+        "historian",
+        settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet", "TWINLOOP_HISTORIAN_MAX_AGE_S": "1"},
+    ),
+    Service("ingest", needs=("topics", "mqtt"), settings={"TWINLOOP_INGEST_PSEUDONYM_KEY": "{secret}"}),
     Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_DETECTOR_SCORE_EVERY": "1"}),
     Service(
         "controller",

@@ -58,6 +58,7 @@ class Stack:
         self._tell = listener
         self._places = places or find_places()
         self._resources = contextlib.ExitStack()  # the lock of the state folder and the ports
+        self._occupied = False
         self._plan: Plan | None = None
         self._children: dict[str, Child] = {}
 
@@ -163,6 +164,7 @@ class Stack:
 
     def _occupy_state(self) -> None:
         self._resources.enter_context(self.state.held())
+        self._occupied = True
         self.state.stop_recorded()
         if self._fresh:
             self.state.wipe()
@@ -271,9 +273,9 @@ class Stack:
 
     async def _close(self) -> None:
         with self._resources:
-            if self._plan is None:
+            if not self._occupied:
                 return
-            for names in reversed(self._plan.levels()):
+            for names in reversed(self._plan.levels() if self._plan else []):
                 await asyncio.gather(*(self._stop_at_end(name) for name in names if name in self._children))
             self.state.clean()
             self._tell(Event(Kind.DOWN))
