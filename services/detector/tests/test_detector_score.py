@@ -77,6 +77,7 @@ class Given:
     value: bytes = b"frame"
     topic: str = "telemetry.factory"
     partition: int = 0
+    key: bytes | None = b"x"
 
 
 def pending(route: ModelRoute, *levels: float, start: int = 0) -> Pending:

@@ -163,9 +163,12 @@ class Rejected(ChangeEvent, frozen=True, kw_only=True, tag="rejected"):
 
 
 class Issued(ChangeEvent, frozen=True, kw_only=True, tag="issued"):
-    """`line` is about to call the device; written before the call, so an unknown outcome is never resent."""
+    """`line` is about to call the device; written before the call, so an unknown outcome is never resent.
+
+    `part_counter`: parts made by then."""
 
     command_sequence: int
+    part_counter: int = 0
 
 
 class Applied(ChangeEvent, frozen=True, kw_only=True, tag="applied"):

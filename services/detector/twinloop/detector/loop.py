@@ -15,9 +15,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, RebalanceInPro
 from aiokafka.structs import OffsetAndMetadata
 
 from twinloop.contracts.codec import Message, message
-from twinloop.contracts.deadletters import DeadLetter
-from twinloop.contracts.ids import event_id
-from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, SCORES
+from twinloop.contracts.topics import ANOMALIES, SCORES
 from twinloop.detector.errors import Stopped
 from twinloop.detector.judge import judge
 from twinloop.detector.membership import Membership
@@ -29,6 +27,7 @@ from twinloop.detector.score import Scorer
 from twinloop.detector.settings import DetectorSettings
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.kafka import Batch, Publisher
 from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.server import Inference, InferenceServer
@@ -124,19 +123,8 @@ class Loop:
             self._metrics.windows.labels(model).inc(len(pending))
             self._metrics.anomalies.labels(model).inc(len(anomalies))
         for one in refused:
-            where = f"{one.record.topic}/{one.record.partition}/{one.record.offset}"
             self._metrics.dead_letters.labels(one.reason).inc()
-            letter = DeadLetter(
-                event_id=event_id("dead_letter", where),
-                reason=one.reason,
-                detail=one.detail,
-                source=where,
-                at=now,
-                service=SOURCE,
-                asset=one.asset,
-                payload=one.record.value,
-            )
-            messages.append(message(DEAD_LETTERS, letter, source=SOURCE))
+            messages.append(dead_letter(one.record, one.reason, one.detail, service=SOURCE, at=now))
         return messages
 
     async def _commit(self, progress: Progress) -> None:

@@ -28,6 +28,7 @@ class Record(Protocol):
     topic: str
     partition: int
     offset: int
+    key: bytes | None
     value: bytes
 
 
@@ -67,7 +68,6 @@ class Refused:
     record: Record
     reason: Reason
     detail: str
-    asset: str = ""
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class Partition:
                 continue
             if order is Order.OUT_OF_ORDER:
                 detail = f"sequence {frame.sequence} comes after a higher one"
-                taken.refused.append(Refused(record, Reason.OUT_OF_ORDER, detail, frame.asset))
+                taken.refused.append(Refused(record, Reason.OUT_OF_ORDER, detail))
                 continue
             served = routes.of(frame.asset, frame.signal_set)
             if served is None:
@@ -144,7 +144,7 @@ class Partition:
                 continue
             signals = served.lane.spec.signals
             if frame.samples.shape[1] != len(signals) and (refusal := check_frame(frame, signals)):
-                taken.refused.append(Refused(record, refusal.reason, refusal.detail, frame.asset))
+                taken.refused.append(Refused(record, refusal.reason, refusal.detail))
                 continue
             lanes.setdefault(served.lane, _Arrivals()).add(frame, record, served.route)
             self._lane_of[frame.asset, frame.signal_set] = served.lane
@@ -214,5 +214,5 @@ def _only_sound(lane: Lane, arrivals: _Arrivals, taken: Taken) -> _Arrivals:
         if (refusal := check_frame(frame, lane.spec.signals)) is None:
             sound.add(frame, record, route)
         else:
-            taken.refused.append(Refused(record, refusal.reason, refusal.detail, frame.asset))
+            taken.refused.append(Refused(record, refusal.reason, refusal.detail))
     return sound

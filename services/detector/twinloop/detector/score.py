@@ -89,4 +89,4 @@ def _by_route(parts: Iterable[Pending]) -> Iterator[Pending]:
 
 def _refusal(pending: Pending, failure: InferenceFailed) -> Refused:
     detail = f"the window ending at row {pending.rows[0]}: {failure}"
-    return Refused(pending.records[0], Reason.UNPROCESSABLE, detail, pending.frames[0].asset)
+    return Refused(pending.records[0], Reason.UNPROCESSABLE, detail)

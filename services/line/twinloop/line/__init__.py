@@ -1,0 +1,1 @@
+"""Carries released changes to the PLC, once each, and reads back what the device then holds."""

@@ -1,0 +1,81 @@
+"""What may be written to each station: the shape of `line.toml`.
+
+It is this service's own. Nothing here is ever taken from a message, and nothing is inherited: the table of a
+station is complete, so that its limits can be read in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from twinloop.contracts.changes import Parameter
+
+
+class Table(BaseModel):
+    """A table of the file; an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Range(Table):
+    """From `low` to `high`, both allowed."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is inside. Not a number never is."""
+        return self.low <= value <= self.high
+
+
+class ParameterLimits(Table):
+    """Of one parameter, in its unit. `tolerance`: how near the device must come to the commanded value."""
+
+    hard: Range
+    operator: Range
+    step: PositiveFloat
+    deadband: PositiveFloat
+    tolerance: PositiveFloat
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        if not (self.hard.holds(self.operator.low) and self.hard.holds(self.operator.high)):
+            raise ValueError("the operator's range must lie within the hard range")
+        if not self.deadband < self.step:
+            raise ValueError("the deadband must be smaller than the step")
+        return self
+
+
+class Cooldown(Table):
+    """So many parts and seconds between changes; after a command that failed, the seconds."""
+
+    parts: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class StationLimits(Table):
+    """`station` is its name on the PLC; `read_back_s`: by when the device must hold a commanded value."""
+
+    station: Annotated[str, Field(min_length=1)]
+    laser_power_w: ParameterLimits
+    focus_mm: ParameterLimits
+    cooldown: Cooldown
+    read_back_s: PositiveFloat
+
+    def of(self, parameter: Parameter) -> ParameterLimits:
+        """Those of `parameter`."""
+        return self.laser_power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+
+
+class LineLimits(Table):
+    """The whole file: stations by asset path. Changes of other assets are none of this service's."""
+
+    assets: Annotated[dict[str, StationLimits], Field(min_length=1)]

@@ -1,0 +1,200 @@
+"""`Plc` on a real OPC UA server, with one session that is made anew whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Any, Final, TypeVar
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.common.node import Node
+from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+
+from twinloop.contracts.changes import SetParameter
+from twinloop.line.errors import PlcRefused, PlcUnavailable
+from twinloop.line.metrics import Metrics
+from twinloop.line.plc import Command, Device
+from twinloop.runtime import logging
+
+log = logging.logger(__name__)
+
+NAMESPACE_URI = "urn:twinloop:reference-plant"
+_VARIABLES: Final = (
+    "LaserPower",
+    "FocusOffset",
+    "PartCounter",
+    "PackMLState",
+    "Recipe",
+    "LastCommandSequence",
+    "LastCommandId",
+)
+_WATCH_S: Final = 0.5
+_AGAIN_S: Final = 0.5
+_BROKEN: Final = (
+    ua.uaerrors.BadCommunicationError,
+    ua.uaerrors.BadConnectionClosed,
+    ua.uaerrors.BadNoCommunication,
+    ua.uaerrors.BadSecureChannelClosed,
+    ua.uaerrors.BadSecureChannelIdInvalid,
+    ua.uaerrors.BadServerHalted,
+    ua.uaerrors.BadServerNotConnected,
+    ua.uaerrors.BadSessionClosed,
+    ua.uaerrors.BadSessionIdInvalid,
+    ua.uaerrors.BadShutdown,
+    ua.uaerrors.BadTimeout,
+    ua.uaerrors.BadUnexpectedError,
+)
+"""Answers that say nothing about whether the device acted."""
+
+T = TypeVar("T")
+
+
+class Station:
+    """The nodes of one station, found once a session."""
+
+    def __init__(self, home: Node, variables: list[Node], index: int) -> None:
+        self.home = home
+        self.variables = variables
+        self.index = index
+
+
+class OpcUaPlc:
+    """Use `plc`. Calls fail at once while there is no session."""
+
+    def __init__(self, endpoint: str, stations: Iterable[str], timeout_s: float, metrics: Metrics) -> None:
+        self._endpoint = endpoint
+        self._names = sorted(set(stations))
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._client: Client | None = None
+        self._stations: dict[str, Station] = {}
+        self._problem: str | None = f"no session with {endpoint} yet"
+
+    def problem(self) -> str | None:
+        """Health check: why there is no session."""
+        return self._problem
+
+    async def read(self, station: str) -> Device:
+        """See `Plc`. One request for all variables."""
+        client, place = self._session(station)
+        with self._metrics.plc_seconds.labels("read").time():
+            power, focus, counter, mode, recipe, sequence, command_id = await self._within(
+                client.read_values(place.variables)
+            )
+        return Device(
+            power_w=float(power),
+            focus_mm=float(focus),
+            part_counter=int(counter),
+            mode=str(mode),
+            recipe=str(recipe),
+            last_sequence=int(sequence),
+            last_command_id=str(command_id or ""),
+        )
+
+    async def command(self, station: str, command: Command) -> None:
+        """See `Plc`."""
+        _, place = self._session(station)
+        action = command.action
+        times = (_time(command.issued_at), _time(command.expires_at))
+        sequence = ua.Variant(command.sequence, ua.VariantType.UInt64)
+        if isinstance(action, SetParameter):
+            method = "SetParameter"
+            arguments = [
+                _text(command.command_id),
+                _text(action.parameter),
+                ua.Variant(action.value, ua.VariantType.Double),
+                ua.Variant(action.expected, ua.VariantType.Double),
+                sequence,
+                _text(command.recipe),
+                *times,
+            ]
+        else:
+            method = "Hold"
+            arguments = [_text(command.command_id), _text(action.reason), sequence, *times]
+        with self._metrics.plc_seconds.labels("command").time():
+            await self._within(place.home.call_method(f"{place.index}:{method}", *arguments))
+
+    async def keep(self, stopping: asyncio.Event) -> None:
+        """Keep a session until told to stop."""
+        while not stopping.is_set():
+            client = Client(self._endpoint, timeout=self._timeout_s)
+            try:
+                async with client:
+                    self._stations = await self._find(client)
+                    self._client, self._problem = client, None
+                    self._metrics.plc_connected.set(1)
+                    log.info("session with the plc", endpoint=self._endpoint)
+                    while not stopping.is_set():
+                        await client.check_connection()
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(stopping.wait(), _WATCH_S)
+            except (OSError, TimeoutError, UaError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
+                self._lose(error)
+            self._client = None
+            self._metrics.plc_connected.set(0)
+            if not stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _AGAIN_S)
+
+    def _lose(self, error: BaseException) -> None:
+        problem = f"no session with {self._endpoint}: {error or type(error).__name__}"
+        if self._problem != problem:
+            log.warning("no session with the plc", endpoint=self._endpoint, problem=repr(error))
+        self._problem = problem
+
+    async def _find(self, client: Client) -> dict[str, Station]:
+        index = await client.get_namespace_index(NAMESPACE_URI)
+        found = {}
+        for name in self._names:
+            home = await client.nodes.objects.get_child([f"{index}:Stations", f"{index}:{name}"])
+            variables = [await home.get_child(f"{index}:{variable}") for variable in _VARIABLES]
+            found[name] = Station(home, variables, index)
+        return found
+
+    def _session(self, station: str) -> tuple[Client, Station]:
+        if self._client is None:
+            raise PlcUnavailable(self._problem or "no session")
+        return self._client, self._stations[station]
+
+    async def _within(self, request: Awaitable[T]) -> T:
+        """The answer to a request. asyncua's errors as ours."""
+        try:
+            return await asyncio.wait_for(request, self._timeout_s)
+        except _BROKEN as error:
+            raise PlcUnavailable(repr(error)) from error
+        except UaStatusCodeError as error:
+            raise PlcRefused(type(error).__name__) from error
+        except (OSError, TimeoutError, UaError) as error:
+            raise PlcUnavailable(repr(error)) from error
+
+
+@contextlib.asynccontextmanager
+async def plc(
+    endpoint: str, stations: Iterable[str], stopping: asyncio.Event, *, timeout_s: float, metrics: Metrics
+) -> AsyncIterator[OpcUaPlc]:
+    """An `OpcUaPlc` whose session is kept for the time of the context."""
+    made = OpcUaPlc(endpoint, stations, timeout_s, metrics)
+    keeping = asyncio.create_task(made.keep(stopping), name="plc session")
+    try:
+        yield made
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that was cancelled; asyncua also raises it for requests of a lost session."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _text(value: str) -> ua.Variant:
+    return ua.Variant(str(value), ua.VariantType.String)
+
+
+def _time(at: Any) -> ua.Variant:
+    return ua.Variant(at, ua.VariantType.DateTime)

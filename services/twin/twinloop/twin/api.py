@@ -1,0 +1,75 @@
+"""The twin over HTTP: where each process stands, and what became of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, HTTPException
+
+from twinloop.twin.assets import TwinAssets
+from twinloop.twin.estimate import estimate
+from twinloop.twin.ledger import Change, Ledger, times
+from twinloop.twin.observe import Observations
+
+
+def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[], list[Ledger]]) -> FastAPI:
+    """`GET /assets`, `/assets/{asset}`, `/changes?asset=&limit=`."""
+    api = FastAPI(title="Twinloop twin", docs_url="/docs", redoc_url=None)
+
+    def asset_view(name: str) -> dict[str, Any]:
+        seen = observations.of(name)
+        view: dict[str, Any] = {
+            "asset": name,
+            "model": assets.assets[name].model,
+            "parts": len(seen.parts),
+            "newest_sequence": seen.newest_sequence if seen.newest_sequence >= 0 else None,
+            "newest_at": seen.newest_at,
+            "resistance_uohm": seen.resistance_uohm,
+        }
+        if seen.newest_setpoints is not None:
+            view |= {"power_w": seen.newest_setpoints.power_w, "focus_mm": seen.newest_setpoints.focus_mm}
+        if seen.parts:
+            state = estimate(assets.models[assets.assets[name].model], list(seen.parts.values()))
+            transmission, error_mm = state.mean
+            view |= {"transmission": round(transmission, 4), "focus_error_mm": round(error_mm, 3)}
+        return view
+
+    @api.get("/assets")
+    def all_assets() -> list[dict[str, Any]]:
+        return [asset_view(name) for name in assets.assets]
+
+    @api.get("/assets/{asset}")
+    def one_asset(asset: str) -> dict[str, Any]:
+        if asset not in assets.assets:
+            known = ", ".join(assets.assets)
+            raise HTTPException(404, f"{asset} is not followed here; there are {known}")
+        return asset_view(asset)
+
+    @api.get("/changes")
+    def changes(asset: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        found = [one for ledger in ledgers() for one in ledger.recent()]
+        found = [one for one in found if asset is None or one.proposed.asset == asset]
+        found.sort(key=lambda one: one.proposed.at, reverse=True)
+        return [_change_view(one) for one in found[: max(0, limit)]]
+
+    return api
+
+
+def _change_view(change: Change) -> dict[str, Any]:
+    proposed = change.proposed
+    view: dict[str, Any] = msgspec.to_builtins(
+        {
+            "change_id": proposed.change_id,
+            "asset": proposed.asset,
+            "action": proposed.action,
+            "diagnosis": proposed.diagnosis,
+            "reason": proposed.reason,
+            "state": change.state,
+            "states": times(change),
+            "do_nothing": change.do_nothing,
+            "do_this": change.do_this,
+        }
+    )
+    return view

@@ -1,0 +1,44 @@
+"""One proposed change: forecast, then decided. Top to bottom, for whoever asks what the twin does."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from twinloop.contracts.changes import Forecast, Hold, Proposed
+from twinloop.twin.approve import HOLD, Decision, decide
+from twinloop.twin.assets import Asset, WeldModel
+from twinloop.twin.estimate import estimate
+from twinloop.twin.observe import Observed
+from twinloop.twin.whatif import changed, forecast
+
+
+def foresee(
+    proposed: Proposed, seen: Observed, asset: Asset, model: WeldModel, now: datetime
+) -> tuple[Forecast, Forecast] | str | None:
+    """Forecasts without and with the change; `None` for a hold; or why there is none.
+
+    Pure but for `seen`, which grows while parts are made.
+    """
+    if isinstance(proposed.action, Hold):
+        return None
+    at, parts = seen.newest_setpoints, list(seen.parts.values())
+    if at is None or len(parts) < asset.estimate.minimum:
+        return f"{len(parts)} parts were observed, {asset.estimate.minimum} are needed for a forecast"
+    age_s = (now - seen.newest_at).total_seconds() if seen.newest_at is not None else float("inf")
+    if age_s > asset.estimate.stale_s:
+        return f"the newest part was observed {age_s:.1f} s ago"
+    state = estimate(model, parts)
+    return forecast(model, state, at), forecast(model, state, changed(at, proposed.action))
+
+
+def judge(
+    proposed: Proposed, forecasts: tuple[Forecast, Forecast] | str | None, asset: Asset, now: datetime
+) -> Decision:
+    """Release or reject."""
+    if now >= proposed.expires_at:
+        return Decision(False, "it expired before it could be judged")
+    if isinstance(proposed.action, Hold):
+        return HOLD
+    if forecasts is None or isinstance(forecasts, str):
+        return Decision(False, forecasts or "there is no forecast")
+    return decide(proposed.action, *forecasts, asset.approval)
