@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from twinloop.contracts.codec import decode, frame_message
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, Format
-from twinloop.historian.buffers import Record
 from twinloop.historian.parquet import ParquetFolder
 from twinloop.local.stack import Stack
 from twinloop.runtime.provision import provision
@@ -26,6 +25,16 @@ from twinloop.tritonio.client import triton as triton_client
 from twinloop.tritonio.repository import contracts
 
 ASSET = "acme.berlin.packs.line1.weld1"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A Kafka record as the historian sees it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
 
 
 def welds(seed: int, count: int, conditions: Conditions | None = None) -> list[np.ndarray]:
@@ -51,7 +60,7 @@ def record(folder: Path, topic: str, made: Sequence[np.ndarray], asset: str = AS
             part_id=f"p{number}",
         )
         value = frame_message(TELEMETRY_FACTORY, frame, source="test").value
-        records.append(Record(number, datetime.now(UTC), asset.encode(), value))
+        records.append(Kept(number, 1_790_000_000_000 + number, asset.encode(), value))
     ParquetFolder(folder).write(topic, 3, Format.PROTOBUF, records)
 
 

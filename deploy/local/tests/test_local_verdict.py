@@ -247,6 +247,13 @@ def test_gap_must_stop_and_alarm_and_touch_nothing() -> None:
     assert any("no alarm" in one for one in judge(GAP, silent, SINCE).problems)
 
 
+def test_a_stop_is_not_settled_before_it_was_seen_to_stand_still() -> None:
+    scored_all = tuple(scored(n, CLOSED) for n in range(1, 61))
+    for end, expected in (("applied", False), ("verified", True)):
+        record = msgspec.structs.replace(gap_record(end=end), verdicts=scored_all)
+        assert settled(GAP, record, SINCE, station_held=True) is expected
+
+
 REFUSES = replace(SCENARIOS["plc-refuses"], welds=100)
 
 

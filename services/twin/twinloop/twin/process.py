@@ -53,7 +53,8 @@ def back_reflection(model: WeldModel, transmission: Array, error_mm: Array, at: 
     width, focus = model.reflection_width_mm, model.reflection_focus_mm
     distance = (error_mm + at.focus_mm - focus) / width
     healthy = np.exp(-((focus / width) ** 2))
-    reflected: Array = transmission**2 * (at.power_w / model.nominal_power_w) * np.exp(-(distance**2)) / healthy
+    brightness = transmission**2 * (at.power_w / model.nominal_power_w)
+    reflected: Array = brightness * np.exp(-(distance**2)) / healthy
     return reflected
 
 

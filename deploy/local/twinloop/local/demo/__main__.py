@@ -30,6 +30,8 @@ from twinloop.local.pages import where_to_look
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
 
+_LOG_WIDTH = 130
+
 
 class Screen:
     """Live display on a terminal; a line every few looks in a log."""
@@ -73,7 +75,7 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
             timeout_s=120,
             log=stack.state.log("trainer"),
         )
-        console.print(summary.strip(), highlight=False)
+        console.print(summary.strip(), highlight=False, soft_wrap=True)
         await served(where.health["detector"])
         console.print(f"\n[bold]{scenario.name}[/]: {scenario.story}")
         screen = Screen(console, scenario)
@@ -103,6 +105,12 @@ async def demo(scenario: Scenario, state: Path, *, keep: bool, console: Console)
     return 0 if report.closed else 1
 
 
+def _console() -> Console:
+    """The terminal, or a log that is wide enough for a table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, _LOG_WIDTH))
+
+
 def main() -> int:
     """Parse the command line, play, and turn what went wrong into one sentence."""
     parser = argparse.ArgumentParser(prog="twinloop.local.demo", description=__doc__)
@@ -110,7 +118,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     options = parser.parse_args()
-    console = Console(highlight=False)
+    console = _console()
 
     async def work() -> int:
         try:

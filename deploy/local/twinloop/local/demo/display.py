@@ -63,19 +63,33 @@ def live_line(scenario: Scenario, report: Report) -> str:
     return f"{parts}   {_last_change(report.changes)}"
 
 
+_STATES = (State.PROPOSED, State.SIMULATED, State.APPROVED, State.ISSUED, State.APPLIED)
+
+
 def _change_table(changes: Iterable[ChangeReport]) -> Table:
+    """A row a change, a column a state; the last column holds whichever state ended it."""
     table = Table(
-        title="changes, with seconds since the weld that led to them", title_justify="left", box=None
+        title="changes: seconds from the weld that led to them to each state",
+        title_justify="left",
+        title_style="",
+        box=None,
+        padding=(0, 1, 0, 0),
     )
-    for heading in ("change", "station", "what", "diagnosis", "states"):
-        table.add_column(heading, no_wrap=heading == "change")
+    for heading in ("change", "at", "what", "diagnosis"):
+        table.add_column(heading, no_wrap=True)
+    for state in _STATES:
+        table.add_column(str(state), justify="right", no_wrap=True)
+    table.add_column("end")
     for change in changes:
+        after = {step.state: f"{step.after_s:.2f}" for step in change.steps}
+        ended = next((step for step in reversed(change.steps) if step.state.final), None)
         table.add_row(
             change.change_id[:8],
             change.asset.rsplit(".", 1)[-1],
             change.what,
             str(change.diagnosis or ""),
-            " → ".join(f"{step.state} {step.after_s:.2f}" for step in change.steps),
+            *(after.get(state, "") for state in _STATES),
+            "" if ended is None else f"{ended.state} {ended.after_s:.2f}  {change.reason}".rstrip(),
         )
     return table
 

@@ -13,9 +13,14 @@ from twinloop.contracts.changes import (
     AnyChange,
     Applied,
     Diagnosis,
+    Expired,
+    Failed,
     Hold,
+    Inconclusive,
     Parameter,
     Proposed,
+    Rejected,
+    RolledBack,
     SetParameter,
     State,
     history,
@@ -56,15 +61,20 @@ class ChangeReport(msgspec.Struct, frozen=True, kw_only=True):
     change_id: str
     asset: str
     what: str
+    hold: bool
+    """It stops the station: no part is to come that could measure it."""
     diagnosis: Diagnosis | None
     steps: tuple[Step, ...]
     parts_after: int
     """Parts made since it was applied; 0 for one that was not."""
+    reason: str = ""
+    """Why it ended otherwise than verified."""
 
     @property
     def awaits_parts(self) -> bool:
         """Applied, and the line stood still before enough parts were made to measure what it did."""
-        return self.state is State.APPLIED and self.parts_after < VERIFICATION_PARTS
+        few = self.parts_after < VERIFICATION_PARTS
+        return self.state is State.APPLIED and few and not self.hold
 
     @property
     def state(self) -> State:
@@ -97,6 +107,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """The scenario ended as it must."""
         return not self.problems
 
+
+_ENDED_BADLY: Final = (Rejected, Expired, Failed, Inconclusive, RolledBack)
 
 Since = Mapping[str, int]
 """First sequence of the scenario, by station."""
@@ -137,27 +149,31 @@ def _station(record: Record, station: str, first: int) -> StationReport:
     )
 
 
-def _what(events: Sequence[AnyChange]) -> tuple[str, Diagnosis | None]:
+def _what(events: Sequence[AnyChange]) -> tuple[str, bool, Diagnosis | None]:
     proposal = next((one for one in events if isinstance(one, Proposed)), None)
     if proposal is None:
-        return "never proposed", None
+        return "never proposed", False, None
     match proposal.action:
         case SetParameter(parameter=parameter, value=value, expected=expected):
-            digits = 0 if parameter is Parameter.LASER_POWER_W else 2
-            text = f"{parameter} {expected:.{digits}f} → {value:.{digits}f}"
+            if parameter is Parameter.LASER_POWER_W:
+                text = f"power {expected:.0f} → {value:.0f} W"
+            else:
+                text = f"focus {expected:+.2f} → {value:+.2f} mm"
         case Hold():
             text = "hold the station"
-    return text, proposal.diagnosis
+    return text, isinstance(proposal.action, Hold), proposal.diagnosis
 
 
 def _change(change_id: str, events: Sequence[AnyChange], record: Record) -> ChangeReport:
-    what, diagnosis = _what(events)
+    what, hold, diagnosis = _what(events)
     in_force_after = next((one.part_counter for one in events if isinstance(one, Applied)), None)
     return ChangeReport(
         change_id=change_id,
         asset=events[0].asset,
         what=what,
+        hold=hold,
         diagnosis=diagnosis,
+        reason=next((one.reason for one in events if isinstance(one, _ENDED_BADLY)), ""),
         steps=tuple(Step(state=state_of(one), after_s=_age_s(one)) for one in events),
         parts_after=0
         if in_force_after is None

@@ -126,7 +126,7 @@ def _gap(scenario: Scenario, record: Record, report: Report) -> Iterable[str]:
     for one in proposals:
         if not isinstance(one.action, Hold):
             yield f"a setpoint was touched: {one.action}"
-    holds = [change for change in report.changes if change.what == "hold the station"]
+    holds = [change for change in report.changes if change.hold]
     if not any(change.state is State.VERIFIED for change in holds):
         yield "the station was not stopped and seen to stand still"
     if not report.alarms.get(AlarmCode.GAP):

@@ -1,0 +1,111 @@
+"""The default scenario, counted again by a reader that shares no code with the demo."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from rich.console import Console
+
+from twinloop.local.demo.__main__ import run_scenario
+from twinloop.local.demo.scenarios import SCENARIOS
+from twinloop.local.services import SERVICES
+from twinloop.local.stack import Stack
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(420)]
+
+LINE = "acme.berlin.packs.line1"
+
+
+async def read_json(kafka: str, topic: str) -> list[dict[str, Any]]:
+    """Every committed record of a topic, as plain JSON."""
+    client = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
+    await client.start()
+    try:
+        partitions = [TopicPartition(topic, n) for n in await partitions_of(client, topic)]
+        client.assign(partitions)
+        await client.seek_to_beginning(*partitions)
+        ends = await client.end_offsets(partitions)
+        records = []
+        while any([await client.position(one) < ends[one] for one in partitions]):
+            for batch in (await client.getmany(timeout_ms=200)).values():
+                records += [json.loads(one.value) for one in batch]
+        return records
+    finally:
+        await client.stop()
+
+
+async def partitions_of(client: AIOKafkaConsumer, topic: str) -> list[int]:
+    await client.topics()
+    found = client.partitions_for_topic(topic)
+    assert found, f"there is no topic {topic}"
+    return sorted(found)
+
+
+async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path: Path) -> None:
+    printed = io.StringIO()
+    scenario = SCENARIOS["window-drift"]
+    async with Stack(tmp_path / "state", services=SERVICES) as stack:
+        console = Console(file=printed, width=220)
+        report = await stack.guard(run_scenario(stack, scenario, console))
+        text = printed.getvalue()
+        assert "VERDICT: loop closed" in text, text
+        kafka = stack.endpoints.kafka
+        topics = {
+            name: await read_json(kafka, name)
+            for name in ("genealogy", "changes", "anomalies", "dead-letters")
+        }
+
+    # The campaign's parts are the last ones of each station, in the order of the part counter.
+    for station, name in (("weld1", "loop closed"), ("weld2", "loop open")):
+        made = {
+            one["sequence"]: one["resistance_uohm"]
+            for one in topics["genealogy"]
+            if one["asset"] == f"{LINE}.{station}"
+        }
+        campaign = [made[sequence] for sequence in sorted(made)][-scenario.welds :]
+        bad = sum(one > 55.0 for one in campaign)
+        row = re.search(rf"{station} \({name}\)\s+(\d+)\s+(\d+)\s+(\d+)", text)
+        assert row is not None, text
+        assert (int(row[1]), int(row[3])) == (len(campaign), bad)
+        if station == "weld1":
+            closed_bad = bad
+        else:
+            opened_bad = bad
+    assert opened_bad > 100
+    assert closed_bad <= 0.05 * opened_bad
+    assert f"{opened_bad - closed_bad} of {opened_bad} bad welds" in text
+
+    steps = defaultdict(list)
+    seen = set()
+    for event in topics["changes"]:
+        if event["event_id"] not in seen:
+            seen.add(event["event_id"])
+            steps[event["change_id"]].append(event["type"])
+    assert {
+        change.change_id: [str(step.state) for step in change.steps] for change in report.changes
+    } == steps
+    for change in steps:
+        assert change[:8] in text
+    complete = ["proposed", "simulated", "approved", "issued", "applied", "verified"]
+    assert all(one == complete[: len(one)] for one in steps.values())
+    assert sum(one == complete for one in steps.values()) >= len(steps) - 1
+    for event in topics["changes"]:
+        if event["type"] == "proposed":
+            assert event["action"]["parameter"] == "laser_power_w"
+            assert 850 <= event["action"]["value"] <= 1350
+    assert len({one["event_id"] for one in topics["anomalies"]}) > 0
+    assert topics["dead-letters"] == []
+    # What was called applied is what the PLC made later parts with.
+    powers = {
+        one["sequence"]: one["power_w"] for one in topics["genealogy"] if one["asset"] == f"{LINE}.weld1"
+    }
+    for event in topics["changes"]:
+        if event["type"] == "applied" and event["part_counter"] + 1 in powers:
+            assert powers[event["part_counter"] + 1] == pytest.approx(event["actual"], abs=0.5)
