@@ -114,10 +114,11 @@ def change(sequence: int, action: SetParameter | Hold, *, end: str = "verified")
         Simulated(**head("simulated"), do_nothing=None, do_this=None),  # type: ignore[arg-type]
         Approved(**head("approved"), approver="policy", reason=""),  # type: ignore[arg-type]
     ]
+    if end in {"failed", "applied", "verified"}:
+        events.append(Issued(**head("issued"), command_sequence=1, part_counter=sequence))  # type: ignore[arg-type]
     if end == "failed":
         events.append(Failed(**head("failed"), guard="device", reason="BadOutOfRange"))  # type: ignore[arg-type]
     if end in {"applied", "verified"}:
-        events.append(Issued(**head("issued"), command_sequence=1))  # type: ignore[arg-type]
         events.append(Applied(**head("applied"), actual=value, part_counter=sequence))  # type: ignore[arg-type]
     if end == "verified":
         events.append(

@@ -10,6 +10,7 @@ it tells.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -82,9 +83,10 @@ class Carrier:
             issued_at=now,
             expires_at=proposed.expires_at,
         )
-        await self._tell(
+        issued = await self._tell(
             change, ledger, Issued, command_sequence=command.sequence, part_counter=device.part_counter
         )
+        change = replace(change, told_by=issued.event_id)
         try:
             await self._plc.command(limits.station, command)
         except PlcRefused as error:
@@ -129,8 +131,8 @@ class Carrier:
             reason = f"the device's last command is {device.last_command_id!r}: it did not take this one"
             await self._tell(change, ledger, Failed, guard="outcome", reason=reason)
 
-    async def _tell(self, change: Change, ledger: Ledger, kind: type[E], **what: Any) -> None:
-        """Publish, and return once it is acknowledged and folded."""
+    async def _tell(self, change: Change, ledger: Ledger, kind: type[E], **what: Any) -> E:
+        """Publish, and return the event once it is acknowledged and folded."""
         proposed = change.proposed
         name = str(kind.__struct_config__.tag)
         event: Any = kind(
@@ -146,6 +148,8 @@ class Carrier:
         await self._publisher.publish([message(CHANGES, event, source=SOURCE)])
         ledger.fold(event)
         self._count(event)
+        told: E = event
+        return told
 
     def _count(self, event: AnyChange) -> None:
         name = str(event.__struct_config__.tag)

@@ -7,15 +7,15 @@ measured and scored: a loop in which nothing happened passes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from twinloop.contracts.changes import (
     Applied,
-    Failed,
     Hold,
+    Issued,
     Parameter,
     Proposed,
     SetParameter,
@@ -155,23 +155,19 @@ def _plc_refuses(scenario: Scenario, record: Record, report: Report) -> Iterable
     made = report.stations[CLOSED]
     if made.power_low_w != made.power_high_w or made.focus_low_mm != made.focus_high_mm:
         yield "a setpoint changed although the PLC refuses"
-    if len(report.changes) < 2:
-        yield f"{len(report.changes)} changes were attempted: a second one was due"
     for change in report.changes:
         states = {step.state for step in change.steps}
         if State.APPLIED in states:
             yield f"change {change.change_id[:8]} was called applied although the PLC refused it"
         elif change.state is not State.FAILED:
             yield f"change {change.change_id[:8]} stands at {change.state}, not failed"
-    joints = unique_joints(record.joints, CLOSED, 0)
-    failed_at: datetime | None = None
-    for event in record.changes:
-        if isinstance(event, Failed):
-            failed_at = event.at
-        elif isinstance(event, Proposed) and failed_at is not None:
-            between = sum(failed_at < one.at <= event.at for one in joints)
-            if between < COOLDOWN_PARTS:
-                yield f"change {event.change_id[:8]} came {between} parts after a failure: no cooldown"
+    issued = [one for one in record.changes if isinstance(one, Issued)]
+    if len(issued) < 2:
+        yield f"{len(issued)} commands were issued: a second one was due"
+    for before, after in pairwise(sorted(issued, key=lambda one: one.part_counter)):
+        parts = after.part_counter - before.part_counter
+        if parts < COOLDOWN_PARTS:
+            yield f"change {after.change_id[:8]} was issued {parts} parts after the last: no cooldown"
 
 
 _CONDITIONS: Final[dict[str, Callable[[Scenario, Record, Report], Iterable[str]]]] = {
