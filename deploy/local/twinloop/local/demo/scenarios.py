@@ -101,7 +101,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Scenario(
             "line-off",
             "the window gets dirty and nothing carries changes to the PLC",
-            welds=500,
+            welds=650,
             rate_hz=20,
             stations=(CLOSED, OPEN),
             faults=(_DRIFT,),

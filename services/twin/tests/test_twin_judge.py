@@ -1,0 +1,291 @@
+"""The twin's judgement: where a process stands, what a change would do, whether it is released.
+
+The plant appears here as a witness only: the twin shares no formula with it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinloop.contracts.changes import (
+    Applied,
+    Approved,
+    Diagnosis,
+    Failed,
+    Forecast,
+    Hold,
+    Issued,
+    Parameter,
+    Proposed,
+    SetParameter,
+    Simulated,
+    State,
+)
+from twinloop.contracts.events import JointWelded
+from twinloop.contracts.frames import Frame
+from twinloop.contracts.times import unix_ns
+from twinloop.local.places import find_places
+from twinloop.simulator import process as plant
+from twinloop.twin.approve import HOLD, decide
+from twinloop.twin.assets import TwinAssets
+from twinloop.twin.estimate import Part, estimate
+from twinloop.twin.judge import foresee, judge
+from twinloop.twin.ledger import Ledger
+from twinloop.twin.observe import Observations
+from twinloop.twin.process import Setpoints, back_reflection, depth_mm, resistance_uohm, window_temperature_c
+from twinloop.twin.whatif import changed, forecast
+
+ASSETS = TwinAssets.model_validate(tomllib.loads((find_places().config / "twin.toml").read_text()))
+ASSET = "acme.berlin.packs.line1.weld1"
+OWN = ASSETS.assets[ASSET]
+MODEL = ASSETS.models[OWN.model]
+NOMINAL = Setpoints(1000.0, 0.0)
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def power(value: float, expected: float = 1000.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
+
+
+def focus(value: float, expected: float = 0.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.FOCUS_MM, value=value, expected=expected)
+
+
+def parts_like(transmission: float, error_mm: float, at: Setpoints = NOMINAL, count: int = 8) -> list[Part]:
+    """Parts that are exactly what the twin's own model says."""
+    tau, error = np.array([transmission]), np.array([error_mm])
+    return [
+        Part(
+            n,
+            float(depth_mm(MODEL, tau, error, at)[0]),
+            float(window_temperature_c(MODEL, tau, at)[0]),
+            float(back_reflection(MODEL, tau, error, at)[0]),
+            at,
+        )
+        for n in range(count)
+    ]
+
+
+def made_by_the_plant(
+    transmission: float, defocus_mm: float, at: Setpoints = NOMINAL, count: int = 10
+) -> tuple[list[Part], float]:
+    """Parts as the sensors of the simulated plant show them, and their median true resistance."""
+    generator = np.random.default_rng(3)
+    parts, measured = [], []
+    for n in range(count):
+        weld = plant.weld(
+            plant.Setpoints(at.power_w, at.focus_mm),
+            plant.Conditions(window_transmission=transmission, defocus_mm=defocus_mm),
+            plant.draw_noise(generator),
+        )
+        means = weld.signals.mean(axis=0)
+        parts.append(Part(n, float(means[3]), float(means[1]), float(means[2]), at))
+        measured.append(weld.measured_uohm)
+    return parts, float(np.median(measured))
+
+
+def outcome(parts: Sequence[Part], at: Setpoints, action: SetParameter) -> tuple[Forecast, Forecast]:
+    state = estimate(MODEL, parts)
+    return forecast(MODEL, state, at), forecast(MODEL, state, changed(at, action))
+
+
+@given(st.floats(0.7, 1.0), st.floats(-1.0, 1.0))
+def test_a_state_is_found_again_from_what_it_shows(transmission: float, error_mm: float) -> None:
+    found, error = estimate(MODEL, parts_like(transmission, error_mm)).mean
+    assert found == pytest.approx(transmission, abs=0.02)
+    # Depth and reflection fix the distance of the focus only as far as they depend on it.
+    assert error == pytest.approx(error_mm, abs=0.12)
+
+
+@given(st.floats(0.31, 0.66), st.floats(0.001, 0.1))
+def test_a_deeper_weld_conducts_better_until_it_is_too_deep(depth: float, more: float) -> None:
+    shallow, deep = resistance_uohm(MODEL, np.array([depth, min(depth + more, MODEL.deep_mm)]))
+    assert deep <= shallow
+    far, farther = resistance_uohm(MODEL, MODEL.deep_mm + np.array([0.1, 0.1 + more]))
+    assert farther > far
+
+
+@given(st.floats(0.7, 1.0), st.floats(-0.8, 0.8), st.floats(950, 1300))
+def test_a_forecast_lies_within_its_own_interval(transmission: float, error_mm: float, watts: float) -> None:
+    one = forecast(MODEL, estimate(MODEL, parts_like(transmission, error_mm)), Setpoints(watts, 0.0))
+    assert 0 < one.low_uohm <= one.high_uohm <= MODEL.open_uohm
+    # The mean may lie a little below an interval of joints that are nearly all open.
+    assert MODEL.bulk_uohm <= one.expected_uohm <= one.high_uohm + 0.025 * MODEL.open_uohm
+
+
+@pytest.mark.parametrize("transmission", [0.95, 0.9, 0.85])
+def test_more_power_is_released_for_a_dirty_window_of_the_plant(transmission: float) -> None:
+    """Sign, and about the size, of what the plant then does."""
+    parts, before = made_by_the_plant(transmission, 0.0)
+    action = power(1030.0)
+    do_nothing, do_this = outcome(parts, NOMINAL, action)
+    assert decide(action, do_nothing, do_this, OWN.approval).approved
+    _, after = made_by_the_plant(transmission, 0.0, Setpoints(1030.0, 0.0))
+    assert after < before
+    told, true = do_nothing.expected_uohm - do_this.expected_uohm, before - after
+    assert 0.3 * true - 0.5 <= told <= 5 * true + 0.5
+
+
+@pytest.mark.parametrize("error_mm", [0.6, 0.8, -0.6])
+def test_the_focus_is_moved_the_right_way_and_never_the_wrong_one(error_mm: float) -> None:
+    parts, _ = made_by_the_plant(1.0, error_mm)
+    back, further = focus(-0.25 * np.sign(error_mm)), focus(0.25 * np.sign(error_mm))
+    assert decide(back, *outcome(parts, NOMINAL, back), OWN.approval).approved
+    assert not decide(further, *outcome(parts, NOMINAL, further), OWN.approval).approved
+
+
+def test_less_power_for_a_shallow_weld_is_rejected_with_both_figures() -> None:
+    parts, _ = made_by_the_plant(0.88, 0.0)
+    action = power(970.0)
+    decision = decide(action, *outcome(parts, NOMINAL, action), OWN.approval)
+    assert not decision.approved
+    assert "→" in decision.reason
+
+
+@pytest.mark.parametrize("action", [power(1360.0), power(840.0), focus(1.6), power(float("nan"))])
+def test_outside_its_own_ranges_nothing_is_released_however_good(action: SetParameter) -> None:
+    good = Forecast(expected_uohm=40, low_uohm=39, high_uohm=41)
+    bad = Forecast(expected_uohm=90, low_uohm=80, high_uohm=100)
+    decision = decide(action, bad, good, OWN.approval)
+    assert not decision.approved
+    assert "outside the twin's" in decision.reason
+
+
+# ---- what is observed
+
+
+def observe(observations: Observations, sequence: int, depth: float = 0.45, at: datetime = NOW) -> None:
+    samples = np.full((300, 6), 1.0, np.float32)
+    samples[:, 1], samples[:, 3] = 30.0, depth
+    frame = Frame(
+        asset=ASSET,
+        signal_set="weld.v1",
+        sequence=sequence,
+        first_at_ns=unix_ns(at),
+        period_ns=10**6,
+        samples=samples,
+        observed_at_ns=unix_ns(at),
+        event_id="e",
+        trace_id="t",
+    )
+    joint = JointWelded(
+        event_id="j",
+        asset=ASSET,
+        at=at,
+        observed_at=at,
+        trace_id="t",
+        part_id=str(sequence),
+        sequence=sequence,
+        recipe="r",
+        resistance_uohm=42.0,
+        power_w=1000.0,
+        focus_mm=0.0,
+    )
+    halves = [lambda: observations.show(frame), lambda: observations.made(joint)]
+    for half in halves if sequence % 2 else reversed(halves):
+        half()
+
+
+def observed(count: int, at: datetime = NOW) -> Observations:
+    observations = Observations({ASSET: OWN.estimate.parts})
+    for sequence in range(count):
+        observe(observations, sequence, at=at)
+    return observations
+
+
+def proposed(action: Any = None, expires: datetime = NOW + timedelta(seconds=5)) -> Proposed:
+    return Proposed(
+        **head("proposed"),
+        action=action or power(1020.0),
+        diagnosis=Diagnosis.DIRTY_WINDOW,
+        recipe="r",
+        reason="",
+        evidence=(),
+        expires_at=expires,
+        model="weld",
+        model_version=1,
+        input_digest="",
+    )
+
+
+def head(kind: str) -> dict[str, Any]:
+    return {
+        "event_id": f"c-{kind}",
+        "asset": ASSET,
+        "at": NOW,
+        "observed_at": NOW,
+        "trace_id": "t",
+        "change_id": "c",
+    }
+
+
+def test_both_halves_of_a_part_are_joined_in_either_order_and_the_last_ones_kept() -> None:
+    seen = observed(30).of(ASSET)
+    assert list(seen.parts) == list(range(20, 30))
+    assert seen.parts[29].depth_mm == pytest.approx(0.45)
+    assert seen.newest_sequence == 29
+
+
+def test_a_shallow_weld_gets_more_power_as_a_whole() -> None:
+    forecasts = foresee(proposed(), observed(10).of(ASSET), OWN, MODEL, NOW)
+    assert isinstance(forecasts, tuple)
+    assert judge(proposed(), forecasts, OWN, NOW).approved
+
+
+def test_without_enough_parts_nothing_is_released() -> None:
+    forecasts = foresee(proposed(), observed(OWN.estimate.minimum - 1).of(ASSET), OWN, MODEL, NOW)
+    decision = judge(proposed(), forecasts, OWN, NOW)
+    assert not decision.approved
+    assert "are needed" in decision.reason
+
+
+def test_on_old_observations_nothing_is_released() -> None:
+    old = NOW - timedelta(seconds=OWN.estimate.stale_s + 1)
+    decision = judge(proposed(), foresee(proposed(), observed(10, old).of(ASSET), OWN, MODEL, NOW), OWN, NOW)
+    assert not decision.approved
+    assert "s ago" in decision.reason
+
+
+def test_what_has_expired_is_not_released() -> None:
+    late = proposed(expires=NOW)
+    assert not judge(late, foresee(late, observed(10).of(ASSET), OWN, MODEL, NOW), OWN, NOW).approved
+
+
+def test_a_hold_is_released_whatever_is_known() -> None:
+    hold = proposed(Hold(reason="gap"))
+    forecasts = foresee(hold, observed(0).of(ASSET), OWN, MODEL, NOW)
+    assert forecasts is None
+    assert judge(hold, forecasts, OWN, NOW) == HOLD
+
+
+# ---- the ledger
+
+EVENTS = (
+    proposed(),
+    Simulated(**head("simulated"), do_nothing=None, do_this=None),
+    Approved(**head("approved"), approver="p", reason=""),
+    Issued(**head("issued"), command_sequence=1),
+    Applied(**head("applied"), actual=1.0, part_counter=1),
+    Failed(**head("failed"), guard="g", reason=""),
+)
+
+
+@given(st.lists(st.sampled_from(EVENTS), max_size=20))
+def test_however_the_log_is_repeated_a_change_is_due_only_before_its_decision(events: list[Any]) -> None:
+    ledger = Ledger()
+    ledger.fold(EVENTS[0])
+    decided = False
+    for event in events:
+        ledger.fold(event)
+        states = [one.state for one in ledger.due()]
+        assert all(one in (State.PROPOSED, State.SIMULATED) for one in states)
+        decided = decided or not states
+        assert not (decided and states)

@@ -1,0 +1,463 @@
+"""The line as a process between a real broker and a real OPC UA server; and the contract suite of its PLC."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from twinloop.contracts.changes import (
+    Approved,
+    Diagnosis,
+    Hold,
+    Issued,
+    Parameter,
+    Proposed,
+    SetParameter,
+    Simulated,
+)
+from twinloop.contracts.codec import Message, decode, message
+from twinloop.contracts.topics import CHANGES, DEAD_LETTERS, Topic
+from twinloop.line.errors import PlcRefused, PlcUnavailable
+from twinloop.line.fake import FakePlc
+from twinloop.line.metrics import Metrics
+from twinloop.line.opcua import OpcUaPlc, plc
+from twinloop.line.plc import EXECUTE, HELD, Command, Device, Plc
+from twinloop.local.places import find_places
+from twinloop.runtime.clock import SystemClock
+from twinloop.runtime.kafka import KafkaPublisher, publisher
+from twinloop.runtime.provision import provision
+from twinloop.simulator import metrics as simulator_metrics
+from twinloop.simulator.campaign import Campaign
+from twinloop.simulator.opcua import PlcServer, serve
+from twinloop.simulator.plant import Plant, StationSpec
+from twinloop.simulator.plc import PlcFaults, Range
+
+ASSET = "acme.berlin.packs.line1.weld1"
+RECIPE = "cu-al-tab-7"
+SPEC = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25))
+NOMINAL = Device(1000.0, 0.0, 0, EXECUTE, RECIPE, 0, "")
+
+
+def free_endpoint() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+
+
+async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
+# ---- the contract of a PLC, over the real one and the one in memory
+
+
+@dataclass
+class Bench:
+    """A PLC under test, and how to disturb it."""
+
+    plc: Plc
+    refuse: Callable[[], object]
+    go_away: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def fake_bench() -> AsyncIterator[Bench]:
+    one = FakePlc(SystemClock(), NOMINAL)
+
+    async def go_away() -> None:
+        one.away = True
+
+    yield Bench(one, lambda: setattr(one, "refuse", "BadUserAccessDenied"), go_away)
+
+
+@asynccontextmanager
+async def real_bench() -> AsyncIterator[Bench]:
+    endpoint, plant = free_endpoint(), Plant({"weld1": SPEC, "weld2": SPEC}, 1)
+    async with AsyncExitStack() as stack:
+        server = AsyncExitStack()
+        await server.enter_async_context(
+            serve(endpoint, plant, SystemClock(), simulator_metrics.Metrics(CollectorRegistry()))
+        )
+        stack.push_async_callback(server.aclose)
+        device = await stack.enter_async_context(
+            plc(endpoint, ["weld1"], asyncio.Event(), timeout_s=2.0, metrics=Metrics(CollectorRegistry()))
+        )
+
+        async def connected() -> bool:
+            return device.problem() is None
+
+        await until(connected)
+
+        def refuse() -> None:
+            faults = PlcFaults(refuse_writes=True)
+            plant.start(
+                Campaign(name="x", welds=1, rate_hz=1, seed=1, stations=("weld1",), plc={"weld1": faults})
+            )
+
+        yield Bench(device, refuse, server.aclose)
+
+
+@pytest.fixture(params=[fake_bench, real_bench], ids=["fake", "opcua"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with request.param() as one:
+        yield one
+
+
+def command(command_id: str = "c1", sequence: int = 1, **other: Any) -> Command:
+    now = datetime.now(UTC)
+    given: dict[str, Any] = {
+        "action": SetParameter(parameter=Parameter.LASER_POWER_W, value=1020.0, expected=1000.0),
+        "recipe": RECIPE,
+        "issued_at": now,
+        "expires_at": now + timedelta(seconds=5),
+    }
+    return Command(command_id=command_id, sequence=sequence, **{**given, **other})
+
+
+async def test_what_is_commanded_is_read_back(bench: Bench) -> None:
+    first = await bench.plc.read("weld1")
+    assert (first.power_w, first.focus_mm, first.mode, first.recipe) == (1000.0, 0.0, EXECUTE, RECIPE)
+    await bench.plc.command("weld1", command())
+    focus = SetParameter(parameter=Parameter.FOCUS_MM, value=-0.25, expected=0.0)
+    await bench.plc.command("weld1", command("c2", 2, action=focus))
+    after = await bench.plc.read("weld1")
+    assert (after.power_w, after.focus_mm, after.last_sequence, after.last_command_id) == (
+        1020.0,
+        -0.25,
+        2,
+        "c2",
+    )
+
+
+async def test_a_hold_is_read_back_as_held(bench: Bench) -> None:
+    await bench.plc.command("weld1", command(action=Hold(reason="gap")))
+    assert (await bench.plc.read("weld1")).mode == HELD
+
+
+async def test_a_command_sent_twice_acts_once(bench: Bench) -> None:
+    await bench.plc.command("weld1", command())
+    await bench.plc.command("weld1", command())
+    after = await bench.plc.read("weld1")
+    assert (after.power_w, after.last_sequence) == (1020.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "BadRequestTimeout"),
+        ({"sequence": 0}, "BadSequenceNumberInvalid"),
+        ({"recipe": "other"}, "BadInvalidState"),
+        (
+            {"action": SetParameter(parameter=Parameter.LASER_POWER_W, value=1020.0, expected=990.0)},
+            "BadInvalidState",
+        ),
+    ],
+)
+async def test_the_device_refuses_what_is_wrong(bench: Bench, wrong: dict[str, Any], code: str) -> None:
+    with pytest.raises(PlcRefused) as refused:
+        await bench.plc.command("weld1", command(**wrong))
+    assert refused.value.code == code
+    assert (await bench.plc.read("weld1")).power_w == 1000.0
+
+
+async def test_a_refusal_of_its_own_is_told_by_its_code(bench: Bench) -> None:
+    bench.refuse()
+    with pytest.raises(PlcRefused) as refused:
+        await bench.plc.command("weld1", command())
+    assert refused.value.code == "BadUserAccessDenied"
+
+
+async def test_a_device_that_is_away_is_unavailable(bench: Bench) -> None:
+    await bench.go_away()
+    with pytest.raises(PlcUnavailable):
+        await bench.plc.read("weld1")
+    with pytest.raises(PlcUnavailable):
+        await bench.plc.command("weld1", command())
+
+
+async def test_without_a_server_there_is_a_problem_and_no_session() -> None:
+    one = OpcUaPlc(free_endpoint(), ["weld1"], 1.0, Metrics(CollectorRegistry()))
+    assert "no session" in (one.problem() or "")
+    with pytest.raises(PlcUnavailable):
+        await one.read("weld1")
+
+
+# ---- the service
+
+
+@dataclass
+class Line:
+    """A line process; `start` may be called again after `kill`."""
+
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "twinloop.line"], env=self.environment, stderr=log
+            )
+        self.starts += 1
+
+    def end(self, how: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(20)
+
+    async def status(self, path: str) -> int:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        ports = re.findall(r'"port": (\d+)', self.log.read_text())
+        if len(ports) < self.starts:
+            return 0
+        async with httpx.AsyncClient() as client:
+            try:
+                return (await client.get(f"http://127.0.0.1:{ports[-1]}{path}")).status_code
+            except httpx.HTTPError:
+                return 0
+
+
+@dataclass
+class Scene:
+    """A line, its PLC, and the log of changes."""
+
+    kafka: str
+    prefix: str
+    line: Line
+    endpoint: str
+    plant: Plant
+    server: PlcServer
+    stop_server: Callable[[], Awaitable[None]]
+    out: KafkaPublisher
+
+    async def ready(self) -> bool:
+        return await self.line.status("/health/ready") == 200
+
+    async def publish(self, *events: Any) -> None:
+        await self.out.publish([message(CHANGES, one, source="test") for one in events])
+
+    async def release(self, change_id: str, action: Any, expires_s: float = 20.0) -> Proposed:
+        proposed = Proposed(
+            **head(change_id, "proposed"),
+            action=action,
+            diagnosis=Diagnosis.DIRTY_WINDOW,
+            recipe=RECIPE,
+            reason="",
+            evidence=(),
+            expires_at=datetime.now(UTC) + timedelta(seconds=expires_s),
+            model="weld",
+            model_version=1,
+            input_digest="",
+        )
+        await self.publish(
+            proposed,
+            Simulated(**head(change_id, "simulated"), do_nothing=None, do_this=None),
+            Approved(**head(change_id, "approved"), approver="policy:auto", reason=""),
+        )
+        return proposed
+
+    async def read(self, topic: Topic) -> list[Any]:
+        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
+        await client.start()
+        try:
+            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
+            client.assign(parts)
+            await client.seek_to_beginning()
+            ends = await client.end_offsets(parts)
+            found = []
+            while any([await client.position(one) < end for one, end in ends.items()]):
+                for batch in (await client.getmany(timeout_ms=100)).values():
+                    for record in batch:
+                        try:
+                            found.append(decode(topic, record.value))
+                        except Exception:  # noqa: BLE001  (the garbage that a test sent)
+                            continue
+            return found
+        finally:
+            await client.stop()
+
+    async def told(self, change_id: str) -> list[Any]:
+        """What the line said of a change, after `approved`."""
+        events = [one for one in await self.read(CHANGES) if one.change_id == change_id]
+        names = ("issued", "applied", "failed", "expired")
+        return [one for one in events if one.__struct_config__.tag in names and one.event_id != "by-hand"]
+
+    async def ended(self, change_id: str) -> list[Any]:
+        """The same, once it has ended."""
+        told: list[Any] = []
+
+        async def over() -> bool:
+            told[:] = await self.told(change_id)
+            return bool(told) and told[-1].__struct_config__.tag != "issued"
+
+        await until(over)
+        return told
+
+
+def head(change_id: str, kind: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "event_id": f"{change_id}-{kind}",
+        "asset": ASSET,
+        "at": now,
+        "observed_at": now,
+        "trace_id": "0" * 32,
+        "change_id": change_id,
+    }
+
+
+def power(value: float, expected: float = 1000.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
+
+
+@pytest.fixture
+def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
+    one = Line(
+        {
+            **os.environ,
+            "TWINLOOP_KAFKA": kafka,
+            "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+            "TWINLOOP_LOG_FORMAT": "json",
+            "TWINLOOP_LINE_ASSETS": str(find_places().config / "line.toml"),
+            "TWINLOOP_LINE_SESSION_TIMEOUT_S": "6",
+        },
+        tmp_path / "line.log",
+    )
+    yield one
+    one.end(signal.SIGTERM)
+
+
+@pytest.fixture
+async def scene(kafka: str, topic_prefix: str, line: Line) -> AsyncIterator[Scene]:
+    endpoint, plant = free_endpoint(), Plant({"weld1": SPEC, "weld2": SPEC}, 1)
+    line.environment["TWINLOOP_OPCUA"] = endpoint
+    await provision(kafka, topic_prefix)
+    async with AsyncExitStack() as stack:
+        server_stack = AsyncExitStack()
+        server = await server_stack.enter_async_context(
+            serve(endpoint, plant, SystemClock(), simulator_metrics.Metrics(CollectorRegistry()))
+        )
+        stack.push_async_callback(server_stack.aclose)
+        out = await stack.enter_async_context(publisher(kafka, topic_prefix, asyncio.Event()))
+        yield Scene(kafka, topic_prefix, line, endpoint, plant, server, server_stack.aclose, out)
+        await asyncio.to_thread(line.end, signal.SIGTERM)
+
+
+def names(events: list[Any]) -> list[str]:
+    return [str(one.__struct_config__.tag) for one in events]
+
+
+async def test_a_released_change_reaches_the_device_once_and_is_read_back(scene: Scene) -> None:
+    scene.line.start()
+    await until(scene.ready)
+    await scene.release("c1", power(1020.0))
+    told = await scene.ended("c1")
+    assert names(told) == ["issued", "applied"]
+    assert told[1].actual == 1020.0
+    state = scene.plant.plc("weld1")
+    assert (state.setpoints["laser_power_w"], state.last_sequence, state.last_command_id) == (1020.0, 1, "c1")
+    # Everything said again, and a new process that reads all of it: nothing happens.
+    await scene.release("c1", power(1020.0))
+    await asyncio.to_thread(scene.line.end, signal.SIGKILL)
+    scene.line.start()
+    await until(scene.ready, timeout_s=60)
+    await scene.release("c2", power(1200.0, expected=1020.0))  # far beyond a step: only to see it pass by
+    assert names(await scene.ended("c2")) == ["failed"]
+    assert names(await scene.told("c1")) == ["issued", "applied"]
+    assert scene.plant.plc("weld1").last_sequence == 1
+
+
+async def test_what_the_device_refuses_has_failed_and_is_not_applied(scene: Scene) -> None:
+    faults = PlcFaults(refuse_writes=True)
+    scene.plant.start(
+        Campaign(name="x", welds=1, rate_hz=1, seed=1, stations=("weld1",), plc={"weld1": faults})
+    )
+    scene.line.start()
+    await until(scene.ready)
+    await scene.release("c1", power(1020.0))
+    told = await scene.ended("c1")
+    assert names(told) == ["issued", "failed"]
+    assert "BadUserAccessDenied" in told[1].reason
+    assert scene.plant.plc("weld1").setpoints["laser_power_w"] == 1000.0
+
+
+async def test_a_read_back_that_disagrees_has_failed(scene: Scene) -> None:
+    faults = PlcFaults(read_back_offset={"laser_power_w": 9.0})
+    scene.plant.start(
+        Campaign(name="x", welds=1, rate_hz=1, seed=1, stations=("weld1",), plc={"weld1": faults})
+    )
+    scene.line.start()
+    await until(scene.ready)
+    await scene.release("c1", power(1020.0))
+    told = await scene.ended("c1")
+    assert names(told) == ["issued", "failed"]
+    assert told[1].guard == "read_back"
+
+
+async def test_issued_before_a_crash_it_is_concluded_by_reading_and_not_sent_again(scene: Scene) -> None:
+    """Two changes were issued by a process that died: the device took the one and not the other."""
+    lost = await scene.release("lost", power(1010.0), expires_s=1.0)
+    await scene.publish(Issued(**{**head("lost", "issued"), "event_id": "by-hand"}, command_sequence=1))
+    scene.line.start()
+    told = await scene.ended("lost")
+    assert (names(told), told[0].guard) == (["failed"], "outcome")
+    assert told[0].at > lost.expires_at
+    assert scene.plant.plc("weld1").last_sequence == 0
+    await asyncio.to_thread(scene.line.end, signal.SIGKILL)
+
+    await scene.release("taken", Hold(reason="gap"))
+    await scene.publish(Issued(**{**head("taken", "issued"), "event_id": "by-hand"}, command_sequence=1))
+    async with plc(
+        scene.endpoint, ["weld1"], asyncio.Event(), timeout_s=2.0, metrics=Metrics(CollectorRegistry())
+    ) as hand:
+
+        async def connected() -> bool:
+            return hand.problem() is None
+
+        await until(connected)
+        await hand.command("weld1", command("taken", action=Hold(reason="gap")))
+    scene.line.start()
+    assert names(await scene.ended("taken")) == ["applied"]
+    assert scene.plant.plc("weld1").last_sequence == 1
+
+
+async def test_without_a_plc_it_is_alive_not_ready_and_changes_expire(scene: Scene) -> None:
+    await scene.stop_server()
+    scene.line.start()
+
+    async def live() -> bool:
+        return await scene.line.status("/health/live") == 200
+
+    await until(live)
+    await scene.release("c1", power(1020.0), expires_s=2.0)
+    assert names(await scene.ended("c1")) == ["expired"]
+    assert await scene.line.status("/health/ready") == 503
+
+
+async def test_what_is_no_change_goes_to_dead_letters_and_the_rest_goes_on(scene: Scene) -> None:
+    scene.line.start()
+    await until(scene.ready)
+    await scene.out.publish([Message(CHANGES, ASSET.encode(), b'{"type": "proposed"', ())])
+    await scene.release("c1", power(1020.0))
+    assert names(await scene.ended("c1")) == ["issued", "applied"]
+    (letter,) = await scene.read(DEAD_LETTERS)
+    assert (letter.reason, letter.payload, letter.service) == ("undecodable", b'{"type": "proposed"', "line")
