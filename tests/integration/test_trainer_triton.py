@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,9 +20,21 @@ from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, Format
 from twinloop.historian.parquet import ParquetFolder
+from twinloop.ingest import signal_sets
+from twinloop.ingest.csv_source import asset_of, csv_files, frames
+from twinloop.ingest.normalize import Normalized
 from twinloop.local.stack import Stack
+from twinloop.runtime.clock import SystemClock
+from twinloop.runtime.kafka import publisher
 from twinloop.runtime.provision import provision
 from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld
+from twinloop.trainer import skab
+from twinloop.trainer.errors import BadRecording, TooFewWindows
+from twinloop.trainer.recipes import RECIPES, SKAB, WELD
+from twinloop.trainer.release import announce
+from twinloop.trainer.scoreboard import score, total
+from twinloop.trainer.verdicts import judged
+from twinloop.trainer.windows import Recording, recorded
 from twinloop.tritonio.client import triton as triton_client
 from twinloop.tritonio.repository import contracts
 
@@ -138,3 +152,183 @@ async def test_a_model_of_healthy_welds_is_fitted_served_and_announced(
         assert await client.versions(name) == (1, 2)
         await client.unload(name)
     assert [one.contract.version for one in await routes(where.kafka, topic_prefix)] == [1, 1, 2]
+
+
+async def test_what_cannot_be_done_is_one_sentence(
+    environment: dict[str, str], topic_prefix: str, tmp_path: Path
+) -> None:
+    record(tmp_path, TELEMETRY_FACTORY.named(topic_prefix), welds(1, 3))
+    command = (
+        *("fit", "--parquet", str(tmp_path), "--signal-set", "weld.v1", "--asset", ASSET),
+        *("--model", "never", "--repository", str(tmp_path / "models"), "--wait-s", "0.5"),
+    )
+    status, said, errors = await trainer(environment, *command, "--min-windows", "400")
+    assert (status, said) == (1, "")
+    assert errors == "Trainer: the recording holds 3 windows of the asset after 0.5 s, not 400\n"
+    assert (await trainer(environment, *command, "--min-windows", "0"))[0] == 2
+    nowhere = {**environment, "TWINLOOP_TRITON": "nowhere"}
+    status, _, errors = await trainer(nowhere, *command, "--min-windows", "3")
+    assert status == 2
+    assert "TWINLOOP_TRITON" in errors
+    status, _, errors = await trainer(environment, "fit-skab", "--data", str(tmp_path), "--repository", "x")
+    assert (status, "holds no CSV file" in errors) == (1, True)
+    assert not (tmp_path / "models").exists()
+
+
+def recordings(folder: Path) -> Path:
+    """Two files of the benchmark where TWINLOOP_DATA names its folder, else two made in its form."""
+    folder.mkdir()
+    data = os.environ.get("TWINLOOP_DATA")
+    for name in ("1", "9"):
+        to = folder / f"{name}.csv"
+        if data:
+            to.write_bytes((Path(data) / "skab" / "valve1" / f"{name}.csv").read_bytes())
+        else:
+            to.write_text(made(int(name)))
+    return folder
+
+
+def made(seed: int) -> str:
+    """A file in the form of the benchmark's: a fault in two signals from row 570 to 969."""
+    draw = np.random.default_rng(seed)
+    values = 10 * np.arange(1, 9) + draw.standard_normal((1140, 8))
+    anomalous = np.zeros(1140)
+    anomalous[570:970] = 1
+    values[570:970, 2:4] += (6, -6)
+    lines = [";".join(["datetime", *SKAB.spec.signals, "anomaly", "changepoint"])]
+    for row, (samples, label) in enumerate(zip(values.tolist(), anomalous.tolist(), strict=True)):
+        at = f"2020-03-09 10:{row // 60:02}:{row % 60:02}"
+        lines.append(";".join([at, *map(str, samples), str(label), "0.0"]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+async def detector(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    with (tmp_path / "detector.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "twinloop.detector"),
+            env={**os.environ, **environment, "TWINLOOP_DETECTOR_SCORE_EVERY": "1"},
+            stderr=log,
+        )
+    yield process
+    process.terminate()
+    await asyncio.wait_for(process.wait(), 20)
+
+
+async def replay(environment: dict[str, str], *arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "twinloop.ingest.replay", *arguments),
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+async def test_recorded_files_are_scored_on_what_the_detector_said_of_them(
+    stack: Stack,
+    environment: dict[str, str],
+    topic_prefix: str,
+    detector: asyncio.subprocess.Process,
+    tmp_path: Path,
+) -> None:
+    """The verdicts in Kafka are those of the fit; sent from row 100 on, the same rows get the same ones."""
+    where = stack.endpoints
+    folder = recordings(tmp_path / topic_prefix.strip("."))
+    files = await asyncio.to_thread(skab.read_folder, folder)
+    await provision(where.kafka, topic_prefix)
+    early = await trainer(environment, "score-skab", "--data", str(folder), "--wait-s", "30")
+    assert (early[0], "have no verdict" in early[2]) == (1, True), early
+    status, said, errors = await trainer(
+        environment, "fit-skab", "--data", str(folder), "--repository", str(where.model_repository)
+    )
+    assert (status, errors) == (0, "")
+    assert said.startswith("2 models")
+    served = {one.scope: one for one in await routes(where.kafka, topic_prefix)}
+    assert set(served) == {one.asset for one in files}
+    # The same models for the same files under other names, which begin with row 100.
+    late = {one.asset: one.asset.replace("skab.", "late.", 1) for one in files}
+    async with publisher(where.kafka, topic_prefix, asyncio.Event()) as out:
+        await announce(out, {late[scope]: route.contract for scope, route in served.items()}, SystemClock())
+    await known(tmp_path / "detector.log", 4)
+
+    await replay(environment, "--folder", str(folder))
+    await replay(environment, "--folder", str(folder), "--first-row", "100", "--asset-prefix", "late")
+    status, board, errors = await trainer(environment, "score-skab", "--data", str(folder))
+    assert status == 0, errors
+    assert f"all {sum(len(one.values) for one in files)} rows of 2 files accounted for" in board
+    assert detector.returncode is None
+
+    said_of = await judged(where.kafka, topic_prefix, [*late, *late.values()])
+    scores = []
+    for one in files:
+        expected = skab.verdicts(skab.fit(one.values), one.values)
+        assert sorted(said_of[one.asset].anomalous) == np.flatnonzero(expected).tolist()
+        after = {row for row in said_of[one.asset].anomalous if row >= 109}
+        assert said_of[late[one.asset]].anomalous == after
+        assert said_of[late[one.asset]].rows == set(range(109, len(one.values)))
+        scores.append(score(one.anomalous[400:], expected[400:]))
+    assert f"{total(scores).f1:.3f}" in board
+    assert total(scores).f1 > 0.75
+    async with triton_client(where.triton) as client:
+        for route in served.values():
+            await client.unload(route.contract.model)
+
+
+async def known(log: Path, count: int) -> None:
+    """Wait until the detector follows `count` routes."""
+    async with asyncio.timeout(30), httpx.AsyncClient() as client:
+        while True:
+            ports = re.findall(r"port=(\d+)|\"port\": (\d+)", log.read_text())
+            if ports:
+                port = next(filter(None, ports[-1]))
+                text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+                if f"twinloop_detector_routes {count}.0" in text:
+                    return
+            await asyncio.sleep(0.05)
+
+
+def test_what_is_learnt_from_is_what_is_sent(tmp_path: Path) -> None:
+    """Trainer and ingest agree on signals and their order, on assets and on values."""
+    catalogue = signal_sets.load(None)
+    for recipe in RECIPES.values():
+        assert catalogue.find(recipe.signal_set).columns == recipe.spec.signals
+    signal_set = catalogue.find(SKAB.signal_set)
+    assert signal_set.csv is not None
+    for path in csv_files(recordings(tmp_path / "valve 1")):
+        one = skab.read(path)
+        assert one.asset == asset_of(path, "skab")
+        rows = frames(path, signal_set, signal_set.csv, one.asset)
+        sent = [row.frame for row in rows if isinstance(row, Normalized)]
+        assert [frame.sequence for frame in sent] == list(range(len(one.values)))
+        assert np.array_equal(np.concatenate([frame.samples for frame in sent]), one.values)
+
+
+def test_a_recording_is_cut_as_the_detector_cuts(tmp_path: Path) -> None:
+    """Repeats, other assets and unusable frames are left out; files that are being written are not there."""
+    made_welds = welds(1, 6)
+    made_welds[3][5, 2] = np.nan
+    record(tmp_path, "t", [made_welds[0], *made_welds])  # the second is told from the first by its sequence
+    record(tmp_path, "u", made_welds, asset="another")
+    (tmp_path / "t" / "3" / ".half.parquet.writing").write_bytes(b"PAR1")
+    recording = Recording(tmp_path / "t", WELD, ASSET)
+    windows = recording.windows()
+    kept = [made_welds[n] for n in (0, 0, 1, 2, 4, 5)]
+    assert np.array_equal(windows, np.stack(kept))
+    assert len(Recording(tmp_path / "u", WELD, ASSET).windows()) == 0
+    assert len(Recording(tmp_path / "missing", WELD, ASSET).windows()) == 0
+    (tmp_path / "t" / "4").mkdir()
+    (tmp_path / "t" / "4" / "spoilt.parquet").write_bytes(b"no parquet")
+    with pytest.raises(BadRecording, match=r"spoilt\.parquet cannot be read"):
+        recording.windows()
+
+
+async def test_windows_that_are_recorded_meanwhile_are_waited_for(tmp_path: Path) -> None:
+    record(tmp_path, "t", welds(1, 3))
+    waiting = asyncio.create_task(recorded(Recording(tmp_path / "t", WELD, ASSET), 5, 30))
+    with pytest.raises(TooFewWindows, match="holds 3 windows"):
+        await recorded(Recording(tmp_path / "t", WELD, ASSET), 5, 0.3)
+    assert not waiting.done()
+    record(tmp_path, "t", welds(1, 6))
+    assert len(await waiting) == 6

@@ -1,0 +1,1 @@
+"""A job that fits models on recorded telemetry and puts them into service on Triton."""

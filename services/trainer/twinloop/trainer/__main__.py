@@ -1,0 +1,118 @@
+"""`python -m twinloop.trainer <command>`: fit models on recordings and put them into service.
+
+Exit status: 0 done, 1 could not be done (one sentence on stderr says why), 2 asked for wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from twinloop.runtime import logging
+from twinloop.runtime.settings import load
+from twinloop.trainer import app
+from twinloop.trainer.errors import TrainerError
+from twinloop.trainer.recipes import RECIPES
+from twinloop.trainer.settings import TrainerSettings
+from twinloop.tritonio.errors import TritonError
+from twinloop.tritonio.repository import Platform
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twinloop.trainer", description="Fit models and serve them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    fit = commands.add_parser("fit", help="on the historian's recording of one healthy asset")
+    fit.add_argument("--parquet", type=Path, required=True, help="the historian's folder")
+    fit.add_argument("--signal-set", choices=sorted(RECIPES), required=True)
+    fit.add_argument("--asset", required=True, help="whose windows are learnt from")
+    fit.add_argument("--scope", help="asset or signal set to serve (default: the signal set)")
+    fit.add_argument("--min-windows", type=_positive, required=True, metavar="N", help="wait for so many")
+    fit.add_argument("--wait-s", type=float, default=60.0, help="how long (%(default)s)")
+    fit.add_argument("--model", required=True, help="name of the model in the repository")
+    fit.add_argument("--false-alarms", type=_share, default=1e-5, help="wanted share (%(default)s)")
+    _add_repository(fit)
+
+    fit_skab = commands.add_parser("fit-skab", help="on the first rows of each recorded file")
+    fit_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
+    _add_repository(fit_skab)
+
+    score_skab = commands.add_parser("score-skab", help="what the detector said of the recorded files")
+    score_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
+    score_skab.add_argument("--wait-s", type=float, default=120.0, help="for the detector (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def _add_repository(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--repository", type=Path, required=True, help="Triton's model repository")
+    command.add_argument("--platform", type=Platform, choices=list(Platform), default=Platform.CPU)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 < (share := float(text)) < 0.5:
+        raise argparse.ArgumentTypeError(f"{share} is not between 0 and 0.5")
+    return share
+
+
+def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any, Any, list[str]]:
+    """The command as a coroutine that returns lines for people."""
+    if given.command == "fit-skab":
+        return app.fit_skab(given.data, given.repository, given.platform, settings)
+    if given.command == "score-skab":
+        return app.score_skab(given.data, given.wait_s, settings)
+    request = app.FitRequest(
+        parquet=given.parquet,
+        recipe=RECIPES[given.signal_set],
+        asset=given.asset,
+        scope=given.scope or given.signal_set,
+        min_windows=given.min_windows,
+        model=given.model,
+        repository=given.repository,
+        platform=given.platform,
+        false_alarms=given.false_alarms,
+        wait_s=given.wait_s,
+    )
+    return app.fit(request, settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the process's exit status."""
+    given = parse(argv)
+    settings = load(TrainerSettings)
+    logging.configure("trainer", settings.log_format, "WARNING")
+    try:
+        lines = asyncio.run(_work(given, settings))
+    except (TrainerError, TritonError) as error:
+        return _fail(str(error))
+    except KafkaError as error:
+        return _fail(f"Kafka at {settings.kafka} refused: {error}")
+    except TimeoutError:
+        return _fail(f"Kafka at {settings.kafka} did not answer in time.")
+    except OSError as error:
+        return _fail(str(error))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _fail(problem: str) -> int:
+    sys.stderr.write(f"Trainer: {problem}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Wires the trainer's commands: recordings and files in, models on Triton and routes on `models` out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinloop.contracts.models import ModelContract
+from twinloop.contracts.topics import TELEMETRY_FACTORY
+from twinloop.runtime.clock import SystemClock
+from twinloop.runtime.kafka import KafkaPublisher, publisher
+from twinloop.trainer import benchmark, skab
+from twinloop.trainer.fit import fit_mahalanobis
+from twinloop.trainer.recipes import Recipe
+from twinloop.trainer.release import Release, announce, load, put
+from twinloop.trainer.settings import TrainerSettings
+from twinloop.trainer.verdicts import caught_up, judged
+from twinloop.trainer.windows import Recording, recorded
+from twinloop.tritonio.client import triton
+from twinloop.tritonio.repository import Platform
+
+LOADS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What `fit` is asked for."""
+
+    parquet: Path
+    recipe: Recipe
+    asset: str
+    scope: str
+    min_windows: int
+    model: str
+    repository: Path
+    platform: Platform
+    false_alarms: float
+    wait_s: float
+
+
+async def fit(request: FitRequest, settings: TrainerSettings) -> list[str]:
+    """Fit on the recording of one asset and put the model into service; returns lines for people."""
+    folder = request.parquet / TELEMETRY_FACTORY.named(settings.topic_prefix)
+    recording = Recording(folder, request.recipe, request.asset)
+    windows = await recorded(recording, request.min_windows, request.wait_s)
+    model = fit_mahalanobis(windows, request.recipe.statistics, request.false_alarms)
+    release = Release(request.model, request.scope, request.recipe, model, windows)
+    (contract,) = await release_all([release], request.repository, request.platform, settings)
+    name = f"{contract.model} version {contract.version}"
+    limit = f"{contract.threshold:.1f} (wanted: {request.false_alarms:.0e} of healthy windows)"
+    return [
+        f"{name}: fitted on {len(windows)} windows of {request.asset}",
+        f"  {len(contract.features)} features; anomalous above a squared Mahalanobis distance of {limit}",
+        f"  served by Triton, checked against the fit, announced for {request.scope}",
+    ]
+
+
+async def fit_skab(data: Path, repository: Path, platform: Platform, settings: TrainerSettings) -> list[str]:
+    """Fit a model on the training rows of each file and put them into service; returns lines for people."""
+    began = time.monotonic()
+    files = await asyncio.to_thread(skab.read_folder, data)
+    releases = benchmark.releases(files)
+    contracts = await release_all(releases, repository, platform, settings)
+    names = f"{contracts[0].model} to {contracts[-1].model}"
+    return [
+        f"{len(contracts)} models ({names}), each fitted on the first {skab.TRAIN_ROWS} rows of its file:",
+        f"  served by Triton, checked against the fit and announced in {time.monotonic() - began:.1f} s",
+    ]
+
+
+async def score_skab(data: Path, wait_s: float, settings: TrainerSettings) -> list[str]:
+    """The scoreboard of what the detector has said of the files' rows, read back from Kafka."""
+    files = await asyncio.to_thread(skab.read_folder, data)
+    await caught_up(settings.kafka, settings.topic_prefix, wait_s)
+    said = await judged(settings.kafka, settings.topic_prefix, [one.asset for one in files])
+    return [benchmark.board(files, said)]
+
+
+async def release_all(
+    releases: Sequence[Release], root: Path, platform: Platform, settings: TrainerSettings
+) -> list[ModelContract]:
+    """Publish, load and check every model, then announce them together."""
+    contracts = [put(root, one, platform) for one in releases]
+    async with triton(settings.triton) as server:
+        # A model's process takes half a second of a core to start: a few at a time.
+        places = asyncio.Semaphore(LOADS_AT_ONCE)
+
+        async def in_turn(contract: ModelContract, one: Release) -> None:
+            async with places:
+                await load(server, contract, one)
+
+        await asyncio.gather(*map(in_turn, contracts, releases))
+    served = {one.scope: contract for one, contract in zip(releases, contracts, strict=True)}
+    async with _publisher(settings) as out, asyncio.timeout(settings.announce_s):
+        await announce(out, served, SystemClock())
+    return contracts
+
+
+@contextlib.asynccontextmanager
+async def _publisher(settings: TrainerSettings) -> AsyncIterator[KafkaPublisher]:
+    """A publisher; a job waits for a cluster that is away only for so long. Raises `KafkaError`."""
+    enough = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(settings.connect_s, enough.set)
+    try:
+        async with publisher(settings.kafka, settings.topic_prefix, enough) as out:
+            timer.cancel()
+            yield out
+    finally:
+        timer.cancel()

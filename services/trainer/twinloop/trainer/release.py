@@ -1,0 +1,103 @@
+"""Puts a fitted model into service: publish, load, check, and only then announce.
+
+A model that does not answer as it was fitted is never announced: what serves goes on serving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.contracts.codec import message
+from twinloop.contracts.ids import event_id
+from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.topics import MODELS
+from twinloop.runtime.clock import Clock
+from twinloop.runtime.kafka import Publisher
+from twinloop.trainer.errors import NotAsFitted
+from twinloop.trainer.export import contract_of, to_onnx
+from twinloop.trainer.fit import Answer, Model, answer
+from twinloop.trainer.recipes import Recipe
+from twinloop.tritonio.errors import VersionTaken
+from twinloop.tritonio.repository import CPU, Platform, contracts, publish
+from twinloop.tritonio.server import Inference, InferenceServer
+
+SOURCE = "trainer"
+GOLDEN = 64
+"""Windows whose answer must be the same from what was fitted and from what is served."""
+_DEVIATION = 2e-3
+_RELATIVE = 2e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Release:
+    """A fitted model that is to serve `scope`. `golden` float32 [N, window, signals] are windows to check it by."""  # noqa: E501
+
+    name: str
+    scope: str
+    recipe: Recipe
+    model: Model
+    golden: NDArray[np.float32]
+
+
+def put(root: Path, release: Release, platform: Platform = CPU) -> ModelContract:
+    """Publish into the repository at `root` as the next free version, or as the one that is this very model."""  # noqa: E501
+    file = to_onnx(release.model, release.recipe)
+    while True:
+        present = contracts(root, release.name)
+        version = present[-1].version + 1 if present else 1
+        contract = contract_of(release.model, release.recipe, release.name, version, file)
+        for one in present:
+            if one == contract_of(release.model, release.recipe, release.name, one.version, file):
+                return one
+        try:
+            publish(root, contract, file, platform=platform)
+        except VersionTaken:
+            continue  # by another trainer, since we looked
+        return contract
+
+
+async def load(server: InferenceServer, contract: ModelContract, release: Release) -> None:
+    """Load and check what `put` has published. Raises `NotAsFitted` and what the server raises."""
+    if contract.version not in await server.versions(contract.model):
+        await server.load(contract.model)
+    await server.check(contract)
+    await server.probe(contract)
+    golden = release.golden[:: max(1, len(release.golden) // GOLDEN)][:GOLDEN]
+    compare(contract, answer(release.model, golden), await server.infer(contract, golden))
+
+
+def compare(contract: ModelContract, fitted: Answer, served: Inference) -> None:
+    """Raises `NotAsFitted` unless both say the same, up to what float32 loses."""
+    wrong = [
+        name
+        for name, ours, theirs, atol in (
+            ("features", fitted.features, served.features, 1e-4),
+            ("deviations", fitted.deviations, served.deviations, _DEVIATION),
+            ("score", fitted.score, served.score, _DEVIATION * contract.threshold),
+        )
+        if not np.allclose(theirs, ours, rtol=_RELATIVE, atol=atol)
+    ]
+    if wrong:
+        raise NotAsFitted(
+            f"{contract.model} version {contract.version} answers otherwise than it was fitted:"
+            f" {', '.join(wrong)} differ"
+        )
+
+
+async def announce(publisher: Publisher, served: dict[str, ModelContract], clock: Clock) -> None:
+    """Tell every detector who is served by what; `served` by scope."""
+    now = clock.now()
+    routes = [
+        ModelRoute(
+            event_id=event_id("model_route", scope, one.model, one.version, one.digest, now.isoformat()),
+            scope=scope,
+            at=now,
+            contract=one,
+        )
+        for scope, one in served.items()
+    ]
+    await publisher.publish([message(MODELS, route, source=SOURCE) for route in routes])

@@ -1,0 +1,109 @@
+"""Recorded telemetry as windows: the historian's Parquet files, cut as the detector cuts what is live.
+
+<folder>/<topic>/<partition>/<first offset>-<last offset>.parquet
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from twinloop.contracts.frames import Frame
+from twinloop.features.checks import check_frame
+from twinloop.features.ordering import Order, SequenceGate
+from twinloop.features.windows import WindowBuffer
+from twinloop.trainer.errors import BadRecording, TooFewWindows
+from twinloop.trainer.recipes import Recipe
+
+_COLUMNS = [
+    *("offset", "asset", "signal_set", "sequence", "first_at_ns", "period_ns", "observed_at_ns"),
+    *("part_id", "event_id", "trace_id", "signal_count", "samples", "bad"),
+]
+_LOOK_EVERY_S = 0.25
+
+
+class Recording:
+    """Frames of one asset with one signal set, in the folder of one telemetry topic."""
+
+    def __init__(self, folder: Path, recipe: Recipe, asset: str) -> None:
+        self._folder = folder
+        self._recipe = recipe
+        self._asset = asset
+        self._read: dict[Path, list[tuple[int, Frame]]] = {}
+
+    def windows(self) -> NDArray[np.float32]:
+        """The windows recorded so far, float32 [N, window, signals]. Files that were read are kept.
+
+        Raises `BadRecording` when a file cannot be read.
+        """
+        for path in self._folder.glob("*/*.parquet"):
+            if path not in self._read:
+                self._read[path] = self._frames(path)
+        # An asset has one key and so one partition: offsets are its order.
+        offsets = sorted((one for frames in self._read.values() for one in frames), key=lambda one: one[0])
+        gate = SequenceGate()
+        frames = [
+            frame
+            for _, frame in offsets
+            if gate.check(frame.asset, frame.signal_set, frame.sequence) is Order.NEW
+            and check_frame(frame, self._recipe.spec.signals) is None
+        ]
+        return WindowBuffer(self._recipe.spec).push(frames).values
+
+    def _frames(self, path: Path) -> list[tuple[int, Frame]]:
+        wanted = [("asset", "==", self._asset), ("signal_set", "==", self._recipe.signal_set)]
+        try:
+            rows = pq.ParquetFile(path).schema_arrow
+            if missing := [name for name in _COLUMNS if name not in rows.names]:
+                raise BadRecording(f"{path} has no column {missing[0]!r}: it holds no telemetry")
+            table = pq.read_table(path, columns=_COLUMNS, filters=wanted)
+        except (OSError, pa.ArrowException) as error:
+            raise BadRecording(f"{path} cannot be read: {error}") from error
+        return [(row["offset"], frame) for row in table.to_pylist() if (frame := _frame(row))]
+
+
+async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:
+    """At least `wanted` windows, once the recording holds them. Raises `TooFewWindows`, `BadRecording`."""
+    found = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                windows = await asyncio.to_thread(recording.windows)
+                if (found := len(windows)) >= wanted:
+                    return windows
+                await asyncio.sleep(_LOOK_EVERY_S)
+    except TimeoutError:
+        raise TooFewWindows(
+            f"the recording holds {found} windows of the asset after {timeout_s:g} s, not {wanted}"
+        ) from None
+
+
+def _frame(row: dict[str, Any]) -> Frame | None:
+    """A row as the frame that it was; `None` for one whose samples are no whole rows of its signals."""
+    width, samples = row["signal_count"], row["samples"]
+    if not width or not samples or len(samples) % (4 * width):
+        return None
+    values = np.frombuffer(samples, "<f4").reshape(-1, width)
+    bad = None
+    if row["bad"] is not None:
+        bits = np.unpackbits(np.frombuffer(row["bad"], np.uint8), count=values.size)
+        bad = bits.astype(np.bool_).reshape(values.shape)
+    return Frame(
+        asset=row["asset"],
+        signal_set=row["signal_set"],
+        sequence=row["sequence"],
+        first_at_ns=row["first_at_ns"],
+        period_ns=row["period_ns"],
+        samples=values,
+        observed_at_ns=row["observed_at_ns"],
+        event_id=row["event_id"],
+        trace_id=row["trace_id"],
+        part_id=row["part_id"],
+        bad=bad,
+    )
