@@ -56,8 +56,8 @@ async def replay(data: Path, state: Path, console: Console) -> int:
                 timeout_s=300,
                 log=stack.state.log("trainer"),
             )
-            console.print(fitted.strip(), highlight=False)
-            await served(where.health["detector"])
+            console.print(fitted.strip(), highlight=False, soft_wrap=True)
+            await served(where.health["detector"], routes=len(list(data.glob("*.csv"))))
             sent = await run_job(
                 "twinloop.ingest.replay",
                 *("--folder", str(data)),
@@ -65,7 +65,7 @@ async def replay(data: Path, state: Path, console: Console) -> int:
                 timeout_s=300,
                 log=stack.state.log("replay"),
             )
-            console.print(sent.strip(), highlight=False)
+            console.print(sent.strip(), highlight=False, soft_wrap=True)
             board = await run_job(
                 "twinloop.trainer",
                 *("score-skab", "--data", str(data)),

@@ -53,7 +53,7 @@ class Observations:
         one = self._observed.get(frame.asset)
         if one is None or frame.signal_set != SIGNAL_SET or frame.samples.shape[1] != _SIGNALS:
             return
-        means = np.nanmean(frame.samples, axis=0, dtype=np.float64)
+        means = np.asarray(np.nanmean(frame.samples, axis=0, dtype=np.float64))
         shown = (float(means[_DEPTH]), float(means[_TEMPERATURE]), float(means[_REFLECTION]))
         if not np.isfinite(shown).all():
             return

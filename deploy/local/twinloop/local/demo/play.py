@@ -48,12 +48,12 @@ async def commission(panel: Panel) -> int:
     return welds
 
 
-async def served(detector_url: str) -> None:
-    """Wait until the detector follows the newly announced model and has had an answer from it."""
+async def served(detector_url: str, routes: int = 1) -> None:
+    """Wait until the detector follows so many announced routes and their models answer."""
     async with httpx.AsyncClient(base_url=detector_url, timeout=5) as client:
         try:
             async with asyncio.timeout(30):
-                while not _routed((await client.get("/metrics")).text):
+                while _routes((await client.get("/metrics")).text) < routes:
                     await asyncio.sleep(0.1)
                 while (await client.get("/health/ready")).status_code != 200:
                     await asyncio.sleep(0.1)
@@ -61,10 +61,10 @@ async def served(detector_url: str) -> None:
             raise PlayError("the detector does not serve the new model: look at its log") from None
 
 
-def _routed(metrics: str) -> bool:
-    """Whether the detector's metrics say that it knows at least one route."""
+def _routes(metrics: str) -> float:
+    """How many routes the detector's metrics say that it knows."""
     lines = [line for line in metrics.splitlines() if line.startswith("twinloop_detector_routes ")]
-    return bool(lines) and float(lines[0].split()[1]) > 0
+    return float(lines[0].split()[1]) if lines else 0.0
 
 
 async def _since(panel: Panel, scenario: Scenario) -> Since:
