@@ -1,4 +1,4 @@
-"""What is fitted: thresholds that hold what they promise, references that faults in the recording do not move."""  # noqa: E501
+"""What is fitted: thresholds that hold what they promise, references that a few faults do not move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings of the benchmark's form: what is learnt is of the signals, and not of where in a file they lie."""  # noqa: E501
+"""Recordings of the benchmark's form: what is learnt is of the signals, not of where in a file they lie."""
 
 from __future__ import annotations
 

@@ -124,9 +124,9 @@ class TritonClient:
         )
 
     async def ready(self) -> bool:
-        """See `InferenceServer`."""
+        """See `InferenceServer`. Triton's own readiness is lost while any model is being unloaded."""
         try:
-            return bool(await self._client.is_server_ready(client_timeout=self._deadline_s))
+            return bool(await self._client.is_server_live(client_timeout=self._deadline_s))
         except InferenceServerException:
             return False
 

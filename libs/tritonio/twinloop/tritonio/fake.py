@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from twinloop.contracts.models import ModelContract
-from twinloop.tritonio.errors import InferenceFailed, ModelUnavailable, TritonUnavailable
+from twinloop.tritonio.errors import InferenceFailed, ModelUnavailable, TritonUnavailable, VersionTaken
 from twinloop.tritonio.server import (
     MAX_BATCH,
     Floats,
@@ -25,9 +25,9 @@ class FakeTriton:
     """Serves what has been published and loaded.
 
     A test sets `away` to take the server down, and puts a model's name into `broken` to kill its process:
-    inference then fails while `ready` stays true, until it is unloaded and loaded. `batches` are the sizes of all
-    requests that were answered.
-    """  # noqa: E501
+    inference then fails while `ready` stays true, until it is unloaded and loaded. `batches` are the sizes of
+    all requests that were answered.
+    """
 
     def __init__(self) -> None:
         self.away = False
@@ -37,7 +37,10 @@ class FakeTriton:
         self._loaded: dict[str, dict[int, tuple[ModelContract, Function]]] = {}
 
     def publish(self, contract: ModelContract, function: Function) -> None:
-        """Put a model version into the repository."""
+        """Put a model version into the repository. Raises `VersionTaken` for one that holds another model."""
+        held = self._published.get(contract.model, {}).get(contract.version)
+        if held is not None and held[0] != contract:
+            raise VersionTaken(f"{contract.model} version {contract.version} has been published already")
         self._published.setdefault(contract.model, {})[contract.version] = (contract, function)
 
     async def infer(self, contract: ModelContract, windows: Floats) -> Inference:

@@ -58,9 +58,9 @@ async def main(settings: LineSettings, context: Context, *, limits: LineLimits) 
             dead_letter(one.record, Reason.UNDECODABLE, one.problem, service=SOURCE, at=now)
             for one in unreadable
         )
-        await asyncio.gather(
-            *(_work(due, ledger, journal, carrier, limits) for ledger, due in _due(journal, limits, metrics))
-        )
+        async with asyncio.TaskGroup() as stations_at_work:
+            for ledger, due in _due(journal, limits, metrics):
+                stations_at_work.create_task(_work(due, ledger, journal, carrier, limits))
         await journal.commit()
 
 

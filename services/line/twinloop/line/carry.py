@@ -4,7 +4,7 @@
 
 At most once: `Issued` is acknowledged before the device is called, and a change that was issued is never
 commanded again. When its outcome is unknown, after a lost connection or a crash, the device is read until
-it tells.
+it tells; until then the station gets no other setpoint, because the next command would cover its traces.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twinloop.contracts.changes import (
     ChangeEvent,
     Expired,
     Failed,
+    Hold,
     Issued,
     SetParameter,
     State,
@@ -61,15 +62,17 @@ class Carrier:
         if change.state is State.ISSUED:
             await self._conclude(change, ledger, limits)
             return
-        proposed, now = change.proposed, self._clock.now()
-        if now >= proposed.expires_at:
-            late_s = (now - proposed.expires_at).total_seconds()
-            await self._tell(change, ledger, Expired, reason=f"released, but {late_s:.1f} s too late")
+        proposed = change.proposed
+        if await self._expired(change, ledger):
             return
+        if ledger.unknown(proposed.asset) and not isinstance(proposed.action, Hold):
+            return  # first the outcome of the command before; stopping waits for nothing
         try:
             device = await self._plc.read(limits.station)
         except PlcUnavailable:
             return  # nothing was commanded: again, until it expires
+        if await self._expired(change, ledger):
+            return  # while the device took its time
         now = self._clock.now()
         refused = refusal(Case(proposed, device, ledger.touched(proposed.asset), limits, now))
         if refused is not None:
@@ -96,6 +99,14 @@ class Carrier:
         else:
             await self._read_back(change, ledger, limits)
 
+    async def _expired(self, change: Change, ledger: Ledger) -> bool:
+        late = self._clock.now() - change.proposed.expires_at
+        if late < timedelta(0):
+            return False
+        reason = f"released, but {late.total_seconds():.1f} s too late"
+        await self._tell(change, ledger, Expired, reason=reason)
+        return True
+
     async def _read_back(self, change: Change, ledger: Ledger, limits: StationLimits) -> None:
         """What the device holds decides, not what it answered."""
         action = change.proposed.action
@@ -120,14 +131,20 @@ class Carrier:
             await asyncio.sleep(_READ_EVERY_S)
 
     async def _conclude(self, change: Change, ledger: Ledger, limits: StationLimits) -> None:
-        """The outcome of a command whose answer was lost. It is never sent again."""
+        """The outcome of a command whose answer was lost. It is never sent again.
+
+        When another command came after it, such as an operator's, the device no longer knows its id; but the
+        sequence number tells that it was taken or cannot be taken any more, and what the device holds decides.
+        """
         try:
             device = await self._plc.read(limits.station)
         except PlcUnavailable:
             return
-        if device.last_command_id == change.proposed.change_id:
+        issued = change.issued
+        passed = issued is not None and device.last_sequence >= issued.command_sequence
+        if passed or device.last_command_id == change.proposed.change_id:
             await self._read_back(change, ledger, limits)
-        elif self._clock.now() > change.proposed.expires_at + _NEVER_TAKEN:
+        elif self._clock.now() - change.proposed.expires_at > _NEVER_TAKEN:
             reason = f"the device's last command is {device.last_command_id!r}: it did not take this one"
             await self._tell(change, ledger, Failed, guard="outcome", reason=reason)
 

@@ -6,7 +6,7 @@ same however often the log is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from twinloop.contracts.changes import (
     State,
     advance,
 )
+from twinloop.contracts.codec import Undecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,11 @@ class Ledger:
         self._touched: dict[str, Touched] = {}
 
     def fold(self, event: AnyChange) -> bool:
-        """Take an event; whether it said anything new."""
+        """Take an event; whether it said anything new.
+
+        Raises `Undecodable` when a time in it has no zone: it cannot be compared with any other.
+        """
+        _check_times(event)
         if event.change_id in self._ended:
             return False
         change = self._open.get(event.change_id)
@@ -77,9 +82,18 @@ class Ledger:
             self._open[event.change_id] = change
         return True
 
-    def due(self) -> Iterator[Change]:
-        """Changes that wait for this service: released, or issued without a known outcome."""
-        return iter([one for one in self._open.values() if one.state in (State.APPROVED, State.ISSUED)])
+    def due(self) -> Sequence[Change]:
+        """Changes that wait for this service: those issued without a known outcome, then those released."""
+        return [
+            one
+            for state in (State.ISSUED, State.APPROVED)
+            for one in self._open.values()
+            if one.state is state
+        ]
+
+    def unknown(self, asset: str) -> bool:
+        """Whether there is a command to `asset` of which nobody knows what became."""
+        return any(one.state is State.ISSUED and one.proposed.asset == asset for one in self._open.values())
 
     def touched(self, asset: str) -> Touched | None:
         """The last command to `asset`."""
@@ -88,3 +102,12 @@ class Ledger:
     def _touch(self, change: Change, at: datetime, part_counter: int) -> None:
         hold = isinstance(change.proposed.action, Hold)
         self._touched[change.proposed.asset] = Touched(at, part_counter, hold)
+
+
+def _check_times(event: AnyChange) -> None:
+    times = {"at": event.at, "observed_at": event.observed_at}
+    if isinstance(event, Proposed):
+        times["expires_at"] = event.expires_at
+    for name, time in times.items():
+        if time.tzinfo is None:
+            raise Undecodable(f"{name} of change {event.change_id} has no time zone")

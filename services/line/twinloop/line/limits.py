@@ -55,7 +55,7 @@ class ParameterLimits(Table):
 
 
 class Cooldown(Table):
-    """So many parts and seconds between changes; after a command that failed, the seconds."""
+    """So many parts and seconds after every command, whether it was applied or failed."""
 
     parts: Annotated[int, Field(ge=0)]
     seconds: Annotated[float, Field(ge=0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from asyncua import ua
@@ -80,18 +80,11 @@ class OpcUaPlc:
         """See `Plc`. One request for all variables."""
         client, place = self._session(station)
         with self._metrics.plc_seconds.labels("read").time():
-            power, focus, counter, mode, recipe, sequence, command_id = await self._within(
-                client.read_values(place.variables)
-            )
-        return Device(
-            power_w=float(power),
-            focus_mm=float(focus),
-            part_counter=int(counter),
-            mode=str(mode),
-            recipe=str(recipe),
-            last_sequence=int(sequence),
-            last_command_id=str(command_id or ""),
-        )
+            try:
+                answers = await self._within(client.read_attributes(place.variables))
+            except PlcRefused as error:
+                raise PlcUnavailable(f"{station} cannot be read: {error.code}") from error
+        return _device(station, answers)
 
     async def command(self, station: str, command: Command) -> None:
         """See `Plc`."""
@@ -130,9 +123,11 @@ class OpcUaPlc:
                         await client.check_connection()
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(stopping.wait(), _WATCH_S)
-            except (OSError, TimeoutError, UaError, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
                     raise
+                self._lose(error)
+            except Exception as error:  # noqa: BLE001  (whatever it was, the session must be made anew)
                 self._lose(error)
             self._client = None
             self._metrics.plc_connected.set(0)
@@ -184,6 +179,27 @@ async def plc(
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
+    """What was answered for `_VARIABLES`. A value of bad or uncertain quality is none: it decides nothing."""
+    values: dict[str, Any] = {}
+    for name, answer in zip(_VARIABLES, answers, strict=True):
+        status = answer.StatusCode
+        if status is not None and not status.is_good():
+            raise PlcUnavailable(f"{name} of {station} is {status.name}")
+        if answer.Value is None or answer.Value.Value is None:
+            raise PlcUnavailable(f"{name} of {station} has no value")
+        values[name] = answer.Value.Value
+    return Device(
+        power_w=float(values["LaserPower"]),
+        focus_mm=float(values["FocusOffset"]),
+        part_counter=int(values["PartCounter"]),
+        mode=str(values["PackMLState"]),
+        recipe=str(values["Recipe"]),
+        last_sequence=int(values["LastCommandSequence"]),
+        last_command_id=str(values["LastCommandId"]),
+    )
 
 
 def _is_cancelled() -> bool:

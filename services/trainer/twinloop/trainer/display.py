@@ -11,14 +11,14 @@ from rich.table import Table
 from twinloop.trainer.scoreboard import PUBLISHED, Score, everything, position, score, total
 from twinloop.trainer.skab import TRAIN_ROWS, Recorded
 
-_WIDTH = 106
+_WIDTH = 100
 
 
 def render(files: Sequence[Recorded], scores: Sequence[Score]) -> str:
     """`scores` of `files`, their total, and beside it what was published and what needs no model at all."""
-    table = Table(title=f"Rows after the first {TRAIN_ROWS} of each file; no point adjustment")
+    table = Table(title=f"Rows after the first {TRAIN_ROWS} of each file; no point adjustment; delay in rows")
     table.add_column("")
-    for name in ("F1", "FAR %", "MAR %", "events", "delay rows", "false alarms/h"):
+    for name in ("F1", "FAR %", "MAR %", "events", "delay", "false alarms/h"):
         table.add_column(name, justify="right")
     for one, scored in zip(files, scores, strict=True):
         table.add_row(one.name, *_cells(scored))
@@ -30,7 +30,7 @@ def render(files: Sequence[Recorded], scores: Sequence[Score]) -> str:
         table.add_row(f"control: {name}", *_cells(total(score(one, control(one)) for one in labels)))
     table.add_section()
     for name, f1, far, mar in PUBLISHED:
-        table.add_row(f"published: {name}, all 34 files", f"{f1:.2f}", f"{far:.1f}", f"{mar:.1f}")
+        table.add_row(f"published, 34 files: {name}", f"{f1:.2f}", f"{far:.1f}", f"{mar:.1f}")
     out = io.StringIO()
     console = Console(file=out, width=_WIDTH, highlight=False)
     console.print(table)

@@ -100,8 +100,8 @@ def fit_pca(windows: Windows, statistics: Sequence[Statistic]) -> Model:
 
     For windows of one slowly drifting recording, in order of time. The threshold is the highest score of any
     window, each scored by a reference that was fitted without its fifth of the recording and without the
-    windows that share rows with it: so it allows for as much drift as the recording itself shows, and nothing
-    is tuned on labels. Raises `UnfitData`.
+    windows that share rows with it: so it allows for as much drift as the recording itself shows.
+    Raises `UnfitData`.
     """
     features = _sound(features_of(windows, statistics))
     count, rows = len(features), windows.shape[1]

@@ -34,7 +34,10 @@ _RELATIVE = 2e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Release:
-    """A fitted model that is to serve `scope`. `golden` float32 [N, window, signals] are windows to check it by."""  # noqa: E501
+    """A fitted model that is to serve `scope`.
+
+    `golden` float32 [N, window, signals], N >= 1: windows to check it by.
+    """
 
     name: str
     scope: str
@@ -44,7 +47,7 @@ class Release:
 
 
 def put(root: Path, release: Release, platform: Platform = CPU) -> ModelContract:
-    """Publish into the repository at `root` as the next free version, or as the one that is this very model."""  # noqa: E501
+    """Publish into the repository at `root` as its next free version; a model that is there keeps its own."""
     file = to_onnx(release.model, release.recipe)
     while True:
         present = contracts(root, release.name)

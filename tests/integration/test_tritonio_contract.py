@@ -1,0 +1,318 @@
+"""What every `InferenceServer` must do: one suite for the real Triton and for the fake that tests use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from twinloop.contracts.models import ModelContract
+from twinloop.local.stack import Stack
+from twinloop.tritonio.client import TritonClient
+from twinloop.tritonio.client import triton as triton_client
+from twinloop.tritonio.errors import (
+    ContractMismatch,
+    InferenceFailed,
+    ModelUnavailable,
+    TritonUnavailable,
+    VersionTaken,
+)
+from twinloop.tritonio.fake import FakeTriton
+from twinloop.tritonio.repository import contracts, digest, publish
+from twinloop.tritonio.server import MAX_BATCH, Floats, Inference, InferenceServer
+
+WINDOW = 4
+SIGNALS = ("level", "noise")
+
+
+def model(name: str, version: int, factor: float) -> tuple[ModelContract, bytes]:
+    """Features: the mean of each signal; deviations: `factor` times these; score: their sum."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
+            helper.make_node("Mul", ["features", "factor"], ["deviations"]),
+            helper.make_node("ReduceSum", ["deviations", "last"], ["score"], keepdims=0),
+        ],
+        name,
+        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, ["N", WINDOW, len(SIGNALS)])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(SIGNALS)]),
+            helper.make_tensor_value_info("deviations", TensorProto.FLOAT, ["N", len(SIGNALS)]),
+        ],
+        [
+            numpy_helper.from_array(np.array(factor, np.float32), "factor"),
+            numpy_helper.from_array(np.array([1], np.int64), "last"),
+        ],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 9
+    file = bytes(made.SerializeToString(deterministic=True))
+    contract = ModelContract(
+        model=name,
+        version=version,
+        signal_set="level.v1",
+        signals=SIGNALS,
+        features=tuple(f"{one}.mean" for one in SIGNALS),
+        window=WINDOW,
+        hop=1,
+        threshold=1.0,
+        digest=digest(file),
+    )
+    return contract, file
+
+
+class Bench(Protocol):
+    """A server, and what a test does to it behind its back."""
+
+    server: InferenceServer
+    name: str
+
+    def publish(self, version: int, factor: float) -> ModelContract:
+        """Put a version of the bench's model into the repository."""
+        ...
+
+    async def kill(self) -> None:
+        """Kill the process of the bench's model."""
+        ...
+
+
+@dataclass
+class FakeBench:
+    server: FakeTriton
+    name: str
+    root: Path
+
+    def publish(self, version: int, factor: float) -> ModelContract:
+        contract, file = model(self.name, version, factor)
+        publish(self.root, contract, file)
+
+        def function(windows: Floats) -> Inference:
+            features = windows.mean(axis=1)
+            deviations = features * np.float32(factor)
+            return Inference(deviations.sum(axis=1), features, deviations)
+
+        self.server.publish(contract, function)
+        return contract
+
+    async def kill(self) -> None:
+        self.server.broken.add(self.name)
+
+
+@dataclass
+class TritonBench:
+    server: TritonClient
+    name: str
+    root: Path
+
+    def publish(self, version: int, factor: float) -> ModelContract:
+        contract, file = model(self.name, version, factor)
+        publish(self.root, contract, file)
+        return contract
+
+    async def kill(self) -> None:
+        """Find the Python backend's process by the folder of the model in its command line."""
+        found = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and self._is_stub(entry / "cmdline")
+        ]
+        assert len(found) == 1
+        os.kill(found[0], signal.SIGKILL)
+
+    def _is_stub(self, cmdline: Path) -> bool:
+        try:
+            words = cmdline.read_bytes()
+        except OSError:  # it has ended
+            return False
+        return b"triton_python_backend_stub" in words and f"/{self.name}/".encode() in words
+
+
+@pytest.fixture(params=["fake", "triton"])
+async def bench(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> AsyncIterator[Bench]:
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    if request.param == "fake":
+        yield FakeBench(FakeTriton(), name, tmp_path)
+        return
+    async with triton_client(stack.endpoints.triton) as client:
+        yield TritonBench(client, name, stack.endpoints.model_repository)
+        await client.unload(name)
+
+
+def windows(count: int) -> Floats:
+    return np.random.default_rng(count).standard_normal((count, WINDOW, len(SIGNALS))).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, MAX_BATCH, MAX_BATCH + 1, 2 * MAX_BATCH + 3])
+async def test_the_answer_is_of_all_windows_in_their_order(bench: Bench, count: int) -> None:
+    contract = bench.publish(1, 2.0)
+    await bench.server.load(bench.name)
+    given = windows(count)
+    answer = await bench.server.infer(contract, given)
+    assert len(answer) == count
+    assert (answer.score.shape, answer.features.shape) == ((count,), (count, 2))
+    assert {one.dtype for one in (answer.score, answer.features, answer.deviations)} == {np.dtype(np.float32)}
+    assert np.allclose(answer.features, given.mean(axis=1), atol=1e-5)
+    assert np.allclose(answer.deviations, 2 * given.mean(axis=1), atol=1e-5)
+    assert np.allclose(answer.score, 2 * given.mean(axis=1).sum(axis=1), atol=1e-5)
+
+
+async def test_calls_at_once_get_each_its_own_answer(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    given = [windows(count) for count in range(1, 9)]
+    answers = await asyncio.gather(*(bench.server.infer(contract, one) for one in given))
+    for one, answer in zip(given, answers, strict=True):
+        assert np.allclose(answer.features, one.mean(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, WINDOW + 1, 2), np.float32),
+        np.zeros((2, WINDOW, 3), np.float32),
+        np.zeros((WINDOW, 2), np.float32),
+        np.zeros((2, WINDOW, 2), np.float64),
+    ],
+    ids=["window", "signals", "no batch", "double"],
+)
+async def test_windows_of_another_shape_are_refused(bench: Bench, wrong: Floats) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    with pytest.raises(ContractMismatch, match="takes float32"):
+        await bench.server.infer(contract, wrong)
+
+
+async def test_an_answer_that_is_no_number_is_no_answer(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    given = windows(3)
+    given[1, 2, 0] = np.nan
+    with pytest.raises(InferenceFailed, match="NaN"):
+        await bench.server.infer(contract, given)
+    await bench.server.probe(contract)
+
+
+async def test_what_is_not_loaded_serves_nobody(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    assert await bench.server.versions(bench.name) == ()
+    for call in (
+        bench.server.infer(contract, windows(1)),
+        bench.server.check(contract),
+        bench.server.probe(contract),
+    ):
+        with pytest.raises(ModelUnavailable, match=f"{bench.name} version 1"):
+            await call
+    assert await bench.server.ready()
+    with pytest.raises(ModelUnavailable, match="never-published could not be loaded"):
+        await bench.server.load("never-published")
+    await bench.server.unload("never-published")
+
+
+async def test_a_contract_is_checked_as_a_whole(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    await bench.server.check(contract)
+    with pytest.raises(ContractMismatch, match=r"threshold is 1\.0, not 2\.0; digest is"):
+        await bench.server.check(changed(contract, threshold=2.0, digest="other"))
+    with pytest.raises(ContractMismatch, match="signals"):
+        await bench.server.check(changed(contract, signals=tuple(reversed(SIGNALS))))
+
+
+def changed(contract: ModelContract, **fields: object) -> ModelContract:
+    values = {name: getattr(contract, name) for name in contract.__struct_fields__}
+    return ModelContract(**{**values, **fields})
+
+
+async def test_versions_serve_side_by_side_and_a_load_disturbs_none(bench: Bench) -> None:
+    first = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    second = bench.publish(2, 10.0)
+    with pytest.raises(ModelUnavailable):
+        await bench.server.infer(second, windows(1))
+
+    loading = asyncio.create_task(bench.server.load(bench.name))
+    asked = 0
+    while not loading.done() or asked == 0:
+        await bench.server.probe(first)
+        asked += 1
+        await asyncio.sleep(0.005)
+    await loading
+    assert await bench.server.versions(bench.name) == (1, 2)
+    given = windows(5)
+    one, other = await bench.server.infer(first, given), await bench.server.infer(second, given)
+    assert np.allclose(10 * one.score, other.score, atol=1e-4)
+    await bench.server.unload(bench.name)
+    assert await bench.server.versions(bench.name) == ()
+
+
+async def test_a_model_whose_process_died_fails_its_probe_until_it_is_loaded_anew(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    await bench.server.probe(contract)
+    await bench.kill()
+    with pytest.raises(InferenceFailed):
+        await bench.server.probe(contract)
+    with pytest.raises(InferenceFailed):
+        await bench.server.infer(contract, windows(2))
+    assert await bench.server.ready()
+    await bench.server.unload(bench.name)
+    await bench.server.load(bench.name)
+    await bench.server.probe(contract)
+
+
+async def test_a_published_version_never_changes(bench: Bench) -> None:
+    bench.publish(1, 1.0)
+    bench.publish(1, 1.0)
+    with pytest.raises(VersionTaken, match=f"{bench.name} version 1 has been published already"):
+        bench.publish(1, 3.0)
+    await bench.server.load(bench.name)
+    given = windows(3)
+    contract, _ = model(bench.name, 1, 1.0)
+    answer = await bench.server.infer(contract, given)
+    assert np.allclose(answer.deviations, given.mean(axis=1), atol=1e-5)
+
+
+async def test_a_server_that_is_away_is_told_from_a_model_that_is() -> None:
+    fake = FakeTriton()
+    fake.away = True
+    contract, _ = model("any", 1, 1.0)
+    async with triton_client("127.0.0.1:1", deadline_s=2, load_s=2) as client:
+        servers: list[InferenceServer] = [fake, client]
+        for server in servers:
+            assert not await server.ready()
+            for call in (
+                server.infer(contract, windows(1)),
+                server.check(contract),
+                server.probe(contract),
+                server.load("any"),
+                server.unload("any"),
+                server.versions("any"),
+            ):
+                with pytest.raises(TritonUnavailable):
+                    await call
+
+
+def test_what_is_not_what_its_contract_says_is_not_published(tmp_path: Path) -> None:
+    contract, file = model("one", 1, 1.0)
+    for wrong, why in (
+        (changed(contract, window=5), "input windows has shape"),
+        (changed(contract, features=("a", "b", "c")), "output features has shape"),
+        (changed(contract, digest="0"), "the digest of the file is"),
+        (changed(contract, model="../one"), "no name and version"),
+    ):
+        with pytest.raises(ContractMismatch, match=why):
+            publish(tmp_path, wrong, file)
+    assert contracts(tmp_path, "one") == ()
+    assert publish(tmp_path, contract, file) == tmp_path / "one" / "1"
+    assert contracts(tmp_path, "one") == (contract,)
+    assert not list(tmp_path.glob(".incoming*"))
