@@ -1,12 +1,12 @@
-"""Install what Twinloop needs on this machine, with nothing but Python: `python3.11 deploy/local/bootstrap.py`.
+"""Install what Twinloop needs on this machine, with Python alone: `python3.11 deploy/local/bootstrap.py`.
 
     bootstrap.py [services] [dev] [triton] [kafka]     (default: services triton kafka)
-    bootstrap.py accept-jars                           (write kafka-jars.sha256 anew: after a change of version)
+    bootstrap.py accept-jars                           (write kafka-jars.sha256 for a new version)
 
 The services' environment is `.venv` in the checkout. Triton, Kafka and Java go to the cache folder
 (TWINLOOP_CACHE, else ~/.cache/twinloop), in folders named by the digest of their lock file, so that a changed
-lock makes a new folder and an unchanged one is never downloaded twice. Does nothing, in no time, when all is there.
-"""  # noqa: E501
+lock makes a new folder and an unchanged one is never downloaded twice. Does nothing when all is there.
+"""
 
 import os
 import sys
@@ -25,7 +25,8 @@ def main(arguments: "list[str]") -> int:
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         version = ".".join(map(str, sys.version_info[:3]))
         return refuse(
-            f"This is Python {version} and Twinloop needs 3.11 or 3.12: install one and run the same command again "  # noqa: E501
+            f"This is Python {version} and Twinloop needs 3.11 or 3.12: install one and run the same "
+            "command again "
             "with PYTHON=python3.11."
         )
     unknown = [argument for argument in arguments if argument not in WHAT]

@@ -23,7 +23,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def cancel_on_signals() -> Iterator[Interruption]:
-    """Cancel the current task at the first signal; later ones change nothing: stopping has a deadline of its own."""  # noqa: E501
+    """Cancel the current task at the first signal. Later ones change nothing: stopping has its deadline."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     interruption = Interruption()
@@ -45,9 +45,9 @@ def cancel_on_signals() -> Iterator[Interruption]:
 def run_command(work: Coroutine[None, None, int]) -> int:
     """Run a command of the terminal to its exit status.
 
-    A `LocalError` becomes its sentence on standard error and its exit code; a signal becomes 128 + its number,
-    after everything has been stopped.
-    """  # noqa: E501
+    A `LocalError` becomes its sentence on standard error and its exit code; a signal becomes 128 + its
+    number, after everything has been stopped.
+    """
 
     async def interruptible() -> int:
         with cancel_on_signals() as interruption:

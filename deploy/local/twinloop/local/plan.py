@@ -1,4 +1,4 @@
-"""From what is wanted to what is started: every address chosen, every part and service with its environment."""  # noqa: E501
+"""From what is wanted to what is started: addresses chosen, each part and service with its environment."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def _endpoints(
     if isinstance(triton, TritonElsewhere):
         if not environ.get("TWINLOOP_MODEL_REPOSITORY"):
             raise CannotStart(
-                "TWINLOOP_TRITON is set, so TWINLOOP_MODEL_REPOSITORY must be too: set it to the folder from which "  # noqa: E501
+                "TWINLOOP_TRITON is set, so TWINLOOP_MODEL_REPOSITORY must be too: set it to the folder "
+                "from which "
                 "that server loads its models."
             )
         models = Path(environ["TWINLOOP_MODEL_REPOSITORY"])

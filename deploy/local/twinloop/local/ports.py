@@ -13,9 +13,10 @@ LOOPBACK = "127.0.0.1"
 class Port:
     """A reserved port.
 
-    A socket that is bound but does not listen keeps the port from being given to anyone else (also as the local
-    end of an outgoing connection), while a server that sets SO_REUSEADDR, as all of ours do, can still listen on it.
-    """  # noqa: E501
+    A socket that is bound but does not listen keeps the port from being given to anyone else (also as the
+    local end of an outgoing connection), while a server that sets SO_REUSEADDR, as all of ours do, can
+    still listen on it.
+    """
 
     def __init__(self, holder: socket.socket) -> None:
         self.number: int = holder.getsockname()[1]
@@ -49,7 +50,8 @@ class Ports:
         except OSError as problem:
             holder.close()
             raise CannotStart(
-                f"Port {number}, which {variable} asks for, cannot be used ({problem.strerror}): stop what uses it, "  # noqa: E501
+                f"Port {number}, which {variable} asks for, cannot be used ({problem.strerror}): stop "
+                "what uses it, "
                 f"or unset {variable} so that a free port is chosen."
             ) from problem
         port = Port(holder)

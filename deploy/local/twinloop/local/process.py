@@ -59,9 +59,9 @@ def identify(pid: int) -> Identity:
 class Child:
     """A running (or ended) process.
 
-    Spawn it from a thread that lives as long as the child may: the kernel counts the end of that thread as the
-    parent's death.
-    """  # noqa: E501
+    Spawn it from a thread that lives as long as the child may: the kernel counts the end of that thread
+    as the parent's death.
+    """
 
     def __init__(self, name: str, command: Command, log_path: Path) -> None:
         self.name = name
@@ -82,7 +82,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal goes to the terminal's process group: children stop when told, in order.  # noqa: E501
+                # Ctrl-C goes to the terminal's process group: children are stopped in order, by us.
                 start_new_session=True,
             )
         self.identity = identify(self._process.pid)

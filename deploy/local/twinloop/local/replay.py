@@ -1,9 +1,9 @@
 """`make replay DATA=<folder>`: recorded data of a real water circuit through the same path, then scored.
 
-    fit on each file's first 400 rows -> ONNX on Triton -> CSV replay -> Kafka -> detector -> anomalies -> score
+    fit on first 400 rows -> ONNX on Triton -> CSV replay -> Kafka -> detector -> anomalies -> score
 
 The score is counted on anomalies read back from Kafka. Exit status 0 when every row is accounted for.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

@@ -31,13 +31,14 @@ _WATCH_POLL_S = 0.1
 class Stack:
     """An asynchronous context manager: inside it everything is ready, after it nothing is left.
 
-    Enter it in a thread that lives as long as the stack (usually the main one): children die with that thread.
+    Enter it in a thread that lives as long as the stack (usually the main one): children die with that
+    thread.
 
     `parts` names the parts to run; one whose address is set in the environment (`TWINLOOP_KAFKA`,
-    `TWINLOOP_TRITON`, `TWINLOOP_MQTT`) is used where it is instead. `services` start after the topics are made.
-    `env` is laid over this process's environment for every child. `fresh` removes what a former stack left in the
-    folder, Kafka's data included.
-    """  # noqa: E501
+    `TWINLOOP_TRITON`, `TWINLOOP_MQTT`) is used where it is instead. `services` start after the topics are
+    made. `env` is laid over this process's environment for every child. `fresh` removes what a former
+    stack left in the folder, Kafka's data included.
+    """
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class Stack:
         return name in self._children and self._children[name].running
 
     async def start(self, name: str) -> None:
-        """Start one again at its address, wait until it is ready. Raises `PartDied` when it does not get there."""  # noqa: E501
+        """Start one again at its address and wait until it is ready. Raises `PartDied`."""
         await self._start(self._planned().parts[name])
 
     async def stop(self, name: str) -> None:
@@ -123,19 +124,6 @@ class Stack:
         if sent == signal.SIGKILL:
             await child.stop(grace_s=5.0)
             self._planned().parts[name].clean()
-            self._record()
-
-    async def run(self, name: str, command: Command, *, timeout_s: float) -> None:
-        """Run a command to its end beside the stack, logged as `name`. Raises `PartDied` unless it ends well."""  # noqa: E501
-        child = self._spawn(name, command)
-        try:
-            if not await child.wait(timeout_s):
-                raise self._died(name, f"did not end within {timeout_s:.0f} s")
-            if child.returncode:
-                raise self._died(name, child.how_it_ended())
-        finally:
-            await child.stop(grace_s=5.0)
-            self._children.pop(name)
             self._record()
 
     async def watch(self) -> None:
@@ -233,7 +221,8 @@ class Stack:
             if time.monotonic() > deadline:
                 variable = f"TWINLOOP_{part.name.upper()}"
                 raise CannotStart(
-                    f"Nothing answers as {part.name} at {part.where}, which {variable} names: start it, correct "  # noqa: E501
+                    f"Nothing answers as {part.name} at {part.where}, which {variable} names: start it, "
+                    "correct "
                     f"{variable}, or unset {variable} so that one is started here."
                 )
             await asyncio.sleep(_READY_POLL_S)

@@ -82,7 +82,8 @@ class StateFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CannotStart(
-                    f"A stack is already running in {self.root}: stop it with `make down`, or set TWINLOOP_STATE "  # noqa: E501
+                    f"A stack is already running in {self.root}: stop it with `make down`, or set "
+                    "TWINLOOP_STATE "
                     "to another folder."
                 ) from None
             yield

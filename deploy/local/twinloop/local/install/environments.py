@@ -1,4 +1,4 @@
-"""Python environments that are either complete or absent: built in place, stamped last, one builder at a time."""  # noqa: E501
+"""Python environments, complete or absent: built in place, stamped last, by one builder at a time."""
 
 from __future__ import annotations
 

@@ -99,10 +99,10 @@ def sha256(path: Path) -> str:
 
 
 def archive_classes(installed: Installed, log: Path) -> None:
-    """Write Java's base archive (the PyPI runtime ships without) and one of the classes that Kafka starts with.
+    """Write Java's base archive, which the PyPI runtime lacks, and one of the classes that Kafka starts with.
 
     Both only make starts faster, so a failure is logged and does not stop the installation.
-    """  # noqa: E501
+    """
     with tempfile.TemporaryDirectory(dir=installed.folder) as work, log.open("a") as output:
         settings = Path(work) / "server.properties"
         settings.write_text(

@@ -35,7 +35,8 @@ def check_platform(system: str, machine: str, libc: tuple[str, str]) -> None:
     if name != "glibc" or found < GLIBC_NEEDED:
         needed = ".".join(map(str, GLIBC_NEEDED))
         raise CannotStart(
-            f"The C library here is {name or 'not glibc'} {version}, and Triton needs glibc {needed} or newer: "  # noqa: E501
+            f"The C library here is {name or 'not glibc'} {version}, and Triton needs glibc {needed} or "
+            "newer: "
             "use Debian 12, Ubuntu 22.04 or a newer Linux, or set TWINLOOP_TRITON to a server elsewhere."
         )
 
@@ -95,7 +96,8 @@ def python_library_folder() -> Path | None:
         return None
     raise CannotStart(
         f"The shared library {soname} of this Python was not found, and Triton's Python backend loads it: "
-        f"install it (Debian and Ubuntu: apt-get install libpython{sys.version_info[0]}.{sys.version_info[1]}), "  # noqa: E501
+        f"install it (Debian and Ubuntu: apt-get install "
+        f"libpython{sys.version_info[0]}.{sys.version_info[1]}), "
         "or use a Python that was built with --enable-shared."
     )
 

@@ -1,4 +1,4 @@
-"""The broker process for machines without mosquitto: `python -m twinloop.local.parts.amqtt_broker HOST:PORT`."""  # noqa: E501
+"""The broker where there is no mosquitto: `python -m twinloop.local.parts.amqtt_broker HOST:PORT`."""
 
 from __future__ import annotations
 

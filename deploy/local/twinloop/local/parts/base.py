@@ -9,11 +9,12 @@ from twinloop.local.process import Command
 
 
 class Part(ABC):
-    """Something with a name that is started when what it needs is ready, and that says when it is ready itself.
+    """Something with a name that is started when what it needs is ready, and says when it is ready itself.
 
-    The stack calls `prepare` once before each start, then `command`, then `ready` until it is true, the process
-    ends, or `deadline_s` has passed. On the way down it calls `clean` after the process has ended.
-    """  # noqa: E501
+    The stack calls `prepare` once before each start, then `command`, then `ready` until it is true, the
+    process ends, or `deadline_s` has passed. On the way down it calls `clean` after the process has
+    ended.
+    """
 
     name: str
     needs: Sequence[str] = ()

@@ -31,7 +31,8 @@ class Mqtt(Part):
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "mosquitto.conf").write_text(
             f"listener {self._port.number} {LOOPBACK}\nallow_anonymous true\npersistence false\n"
-            "max_queued_messages 100000\nset_tcp_nodelay true\nlog_dest stdout\nlog_timestamp_format %Y-%m-%dT%H:%M:%S\n"  # noqa: E501
+            "max_queued_messages 100000\nset_tcp_nodelay true\nlog_dest stdout\nlog_timestamp_format "
+            "%Y-%m-%dT%H:%M:%S\n"
         )
         return ()
 

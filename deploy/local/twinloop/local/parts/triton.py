@@ -20,7 +20,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def shared_memory_prefix(state: Path) -> str:
-    """Names the shared memory of one stack's Triton, so that what a killed one left can be told from others'."""  # noqa: E501
+    """Names the shared memory of one stack's Triton: what a killed one left can be told from others'."""
     return f"twinloop-{sha256(str(state).encode()).hexdigest()[:12]}-"
 
 
@@ -87,7 +87,7 @@ class Triton(Part):
 
 
 class TritonElsewhere(Elsewhere):
-    """The server at `TWINLOOP_TRITON` (gRPC). Its model repository must be reachable as a folder from here."""  # noqa: E501
+    """The server at `TWINLOOP_TRITON` (gRPC). Its model repository must be a folder that we can reach."""
 
     name = "triton"
 
