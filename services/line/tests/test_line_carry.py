@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from twinloop.contracts.changes import (
+    Applied,
     Approved,
     Diagnosis,
     Hold,
@@ -26,6 +28,7 @@ from twinloop.contracts.changes import (
 from twinloop.contracts.codec import decode
 from twinloop.contracts.topics import CHANGES
 from twinloop.line.carry import Carrier
+from twinloop.line.errors import PlcUnavailable
 from twinloop.line.fake import FakePlc
 from twinloop.line.ledger import Ledger
 from twinloop.line.limits import Cooldown, ParameterLimits, Range, StationLimits
@@ -147,6 +150,10 @@ class Line:
     @property
     def told(self) -> list[Any]:
         return [decode(CHANGES, one.value) for one in self.out.messages]
+
+    @property
+    def story(self) -> list[tuple[str, str]]:
+        return [(one.change_id, state) for one, state in zip(self.told, self.states, strict=True)]
 
     @property
     def states(self) -> list[str]:
@@ -347,6 +354,106 @@ async def test_a_command_that_never_arrived_fails_after_its_expiry_and_is_never_
     assert crashed.plc.commands == []
 
 
+async def test_an_operator_who_resumes_before_the_outcome_is_known_does_not_hide_it() -> None:
+    line = Line()
+    line.plc.lose_answer = True
+    line.release()
+    await line.work()
+    line.plc.device = replace(line.plc.device, last_command_id="resume-by-hand")
+    await line.work()
+    assert line.states == ["issued", "applied"]
+
+
+async def test_a_command_that_another_overtook_has_failed_at_once() -> None:
+    line = Line()
+    line.release()
+    await line.work()
+    crashed = Line(clock=line.clock, device=replace(DEVICE, last_sequence=1, last_command_id="by-hand"))
+    crashed.read(*line.log, line.told[0])
+    await crashed.work()
+    assert crashed.states == ["failed"]
+    assert crashed.clock.now() < line.log[0].expires_at
+    assert crashed.plc.commands == []
+
+
+async def unknown() -> Line:
+    """A line whose first command was never heard of again."""
+    line = Line()
+    command = line.plc.command
+
+    async def lost(station: str, one: Any) -> None:
+        raise PlcUnavailable("lost on its way")
+
+    line.plc.command = lost  # type: ignore[method-assign]
+    line.release(proposed(expires_s=50.0))
+    await line.work()
+    line.plc.command = command  # type: ignore[method-assign]
+    line.plc.device = replace(line.plc.device, part_counter=200)
+    line.clock.advance(10.0)
+    return line
+
+
+async def test_while_an_outcome_is_unknown_no_other_setpoint_is_commanded() -> None:
+    line = await unknown()
+    line.release(proposed("c2", expires_s=1e3))
+    line.release(proposed("c3", expires_s=20.0))
+    await line.work()
+    assert line.story == [("c1", "issued")]
+    line.clock.advance(20.0)
+    await line.work()
+    assert line.story[1:] == [("c3", "expired")]
+    line.clock.advance(50.0)
+    await line.work()
+    assert line.story[2:] == [("c1", "failed"), ("c2", "issued"), ("c2", "applied")]
+
+
+async def test_an_outcome_is_looked_for_before_another_change_that_was_proposed_earlier() -> None:
+    line = Line()
+    line.read(proposed("c2", expires_s=1e4))
+    line.plc.lose_answer = True
+    line.release()
+    await line.work()
+    line.plc.lose_answer = False
+    line.plc.device = replace(line.plc.device, part_counter=200)
+    line.clock.advance(10.0)
+    line.release(proposed("c2", expires_s=1e4))
+    await line.work()
+    assert line.story == [("c1", "issued"), ("c1", "applied"), ("c2", "failed")]
+
+
+async def test_a_hold_waits_for_no_outcome() -> None:
+    line = await unknown()
+    line.release(proposed("stop", Hold(reason="gap"), expires_s=1e3))
+    await line.work()
+    assert line.story == [("c1", "issued"), ("stop", "issued"), ("stop", "applied")]
+    assert line.plc.device.mode == HELD
+
+
+async def test_what_expires_while_the_device_takes_its_time_is_not_issued() -> None:
+    line = Line()
+    read = line.plc.read
+
+    async def slow(station: str) -> Device:
+        line.clock.advance(10.0)
+        return await read(station)
+
+    line.plc.read = slow  # type: ignore[method-assign]
+    line.release()
+    await line.work()
+    assert line.states == ["expired"]
+    assert line.plc.commands == []
+
+
+async def test_an_expiry_at_the_end_of_time_is_only_far_away() -> None:
+    line = Line()
+    line.release(msgspec.structs.replace(proposed(), expires_at=datetime.max.replace(tzinfo=UTC)))
+    await line.work()
+    crashed = Line(clock=line.clock)  # it died between `issued` and the call
+    crashed.read(*line.log, line.told[0])
+    await crashed.work()
+    assert crashed.states == []
+
+
 async def test_verdicts_of_others_are_none_of_its_business() -> None:
     line = Line()
     line.release()
@@ -359,7 +466,7 @@ async def test_verdicts_of_others_are_none_of_its_business() -> None:
 
 steps = st.lists(
     st.one_of(
-        st.sampled_from(["lose", "ignore", "away", "back", "restart", "repeat", "work", "parts"]),
+        st.sampled_from(["lose", "ignore", "away", "back", "restart", "repeat", "work", "parts", "resume"]),
         st.floats(900, 1450).map(lambda value: round(value, 1)),
     ),
     max_size=30,
@@ -370,6 +477,7 @@ steps = st.lists(
 async def test_whatever_happens_no_command_is_sent_twice_and_no_limit_is_passed(script: list[Any]) -> None:
     line = Line()
     number = 0
+    held, applied = set(), set()
     for step in script:
         if isinstance(step, float):
             number += 1
@@ -386,6 +494,8 @@ async def test_whatever_happens_no_command_is_sent_twice_and_no_limit_is_passed(
             line.clock.advance(0.5)
         elif step in ("away", "back"):
             line.plc.away = step == "away"
+        elif step == "resume":
+            line.plc.device = replace(line.plc.device, last_command_id="by-hand")
         elif step == "lose":
             line.plc.lose_answer = not line.plc.lose_answer
         elif step == "ignore":
@@ -398,3 +508,6 @@ async def test_whatever_happens_no_command_is_sent_twice_and_no_limit_is_passed(
         assert abs(after - before) <= 30
         assert 850 <= after <= 1350
         assert len(set(line.plc.commands)) == len(line.plc.commands)
+        held.add(after)
+        applied |= {one.actual for one in line.told if isinstance(one, Applied)}
+    assert applied <= held

@@ -133,8 +133,8 @@ class Carrier:
     async def _conclude(self, change: Change, ledger: Ledger, limits: StationLimits) -> None:
         """The outcome of a command whose answer was lost. It is never sent again.
 
-        When another command came after it, such as an operator's, the device no longer knows its id; but the
-        sequence number tells that it was taken or cannot be taken any more, and what the device holds decides.
+        When another command came after it, such as an operator's, the device holds that one's id. Then the
+        sequence number tells that ours was taken or never will be, and what the device holds decides.
         """
         try:
             device = await self._plc.read(limits.station)

@@ -188,9 +188,10 @@ def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
         status = answer.StatusCode
         if status is not None and not status.is_good():
             raise PlcUnavailable(f"{name} of {station} is {status.name}")
-        if answer.Value is None or answer.Value.Value is None:
+        value = None if answer.Value is None else answer.Value.Value
+        if value is None and name != "LastCommandId":  # a device that was never commanded has none
             raise PlcUnavailable(f"{name} of {station} has no value")
-        values[name] = answer.Value.Value
+        values[name] = value
     return Device(
         power_w=float(values["LaserPower"]),
         focus_mm=float(values["FocusOffset"]),
@@ -198,7 +199,7 @@ def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
         mode=str(values["PackMLState"]),
         recipe=str(values["Recipe"]),
         last_sequence=int(values["LastCommandSequence"]),
-        last_command_id=str(values["LastCommandId"]),
+        last_command_id=str(values["LastCommandId"] or ""),
     )
 
 
