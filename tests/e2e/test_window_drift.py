@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 
 from twinloop.local.demo.__main__ import run_scenario
@@ -25,27 +25,20 @@ LINE = "acme.berlin.packs.line1"
 
 async def read_json(kafka: str, topic: str) -> list[dict[str, Any]]:
     """Every committed record of a topic, as plain JSON."""
-    client = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
+    client = AIOKafkaConsumer(
+        topic, bootstrap_servers=kafka, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
     await client.start()
     try:
-        partitions = [TopicPartition(topic, n) for n in await partitions_of(client, topic)]
-        client.assign(partitions)
-        await client.seek_to_beginning(*partitions)
-        ends = await client.end_offsets(partitions)
+        ends = await client.end_offsets(client.assignment())
+        assert ends, f"{topic} has no partitions"
         records = []
-        while any([await client.position(one) < ends[one] for one in partitions]):
+        while any([await client.position(one) < end for one, end in ends.items()]):
             for batch in (await client.getmany(timeout_ms=200)).values():
                 records += [json.loads(one.value) for one in batch]
         return records
     finally:
         await client.stop()
-
-
-async def partitions_of(client: AIOKafkaConsumer, topic: str) -> list[int]:
-    await client.topics()
-    found = client.partitions_for_topic(topic)
-    assert found, f"there is no topic {topic}"
-    return sorted(found)
 
 
 async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path: Path) -> None:

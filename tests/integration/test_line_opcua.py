@@ -10,15 +10,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from asyncua import ua
+from asyncua.server.server import Server
 from prometheus_client import CollectorRegistry
 
 from twinloop.contracts.changes import (
@@ -192,6 +195,76 @@ async def test_a_device_that_is_away_is_unavailable(bench: Bench) -> None:
         await bench.plc.command("weld1", command())
 
 
+@asynccontextmanager
+async def session(endpoint: str) -> AsyncIterator[OpcUaPlc]:
+    """A PLC client that may not be connected yet."""
+    metrics = Metrics(CollectorRegistry())
+    async with plc(endpoint, ["weld1"], asyncio.Event(), timeout_s=2.0, metrics=metrics) as one:
+        yield one
+
+
+def serving(endpoint: str, plant: Plant) -> AbstractAsyncContextManager[PlcServer]:
+    return serve(endpoint, plant, SystemClock(), simulator_metrics.Metrics(CollectorRegistry()))
+
+
+@pytest.mark.parametrize("code", [ua.StatusCodes.BadSensorFailure, ua.StatusCodes.UncertainLastUsableValue])
+async def test_a_value_of_bad_quality_is_none(code: int) -> None:
+    endpoint = free_endpoint()
+    async with serving(endpoint, Plant({"weld1": SPEC}, 1)) as server, session(endpoint) as one:
+
+        async def connected() -> bool:
+            return one.problem() is None
+
+        await until(connected)
+        node = server._nodes["weld1"]["LaserPower"]
+        doubtful = ua.DataValue(ua.Variant(1000.0), StatusCode=ua.StatusCode(ua.UInt32(code)))
+        await server._server.write_attribute_value(node.nodeid, doubtful)
+        with pytest.raises(PlcUnavailable, match="LaserPower of weld1"):
+            await one.read("weld1")
+        await server._server.write_attribute_value(node.nodeid, ua.DataValue(ua.Variant(1000.0)))
+        assert (await one.read("weld1")).power_w == 1000.0
+
+
+async def test_a_session_is_made_anew_whatever_answered_in_between() -> None:
+    """The PLC, nobody, a server that is no PLC of ours, something else altogether, and the PLC again."""
+    endpoint, plant = free_endpoint(), Plant({"weld1": SPEC}, 1)
+    port = int(endpoint.split(":")[2].split("/")[0])
+    async with session(endpoint) as one:
+
+        async def connected() -> bool:
+            return one.problem() is None
+
+        async def stranger() -> bool:
+            return "no namespace" in (one.problem() or "")
+
+        async with serving(endpoint, plant):
+            await until(connected)
+
+        async def away() -> bool:
+            return not await connected()
+
+        await until(away)
+        other = Server()
+        await other.init()
+        other.set_endpoint(endpoint)
+        async with other:
+            await until(stranger)
+        talked_to = asyncio.Event()
+
+        async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-OpenSSH_9.6 " * 4)
+            await writer.drain()
+            writer.close()
+            talked_to.set()
+
+        async with await asyncio.start_server(babble, "127.0.0.1", port):
+            async with asyncio.timeout(20):
+                await talked_to.wait()
+        async with serving(endpoint, plant):
+            await until(connected)
+            assert (await one.read("weld1")).power_w == 1000.0
+
+
 async def test_without_a_server_there_is_a_problem_and_no_session() -> None:
     one = OpcUaPlc(free_endpoint(), ["weld1"], 1.0, Metrics(CollectorRegistry()))
     assert "no session" in (one.problem() or "")
@@ -255,8 +328,8 @@ class Scene:
     async def publish(self, *events: Any) -> None:
         await self.out.publish([message(CHANGES, one, source="test") for one in events])
 
-    async def release(self, change_id: str, action: Any, expires_s: float = 20.0) -> Proposed:
-        proposed = Proposed(
+    def proposal(self, change_id: str, action: Any, expires_s: float) -> Proposed:
+        return Proposed(
             **head(change_id, "proposed"),
             action=action,
             diagnosis=Diagnosis.DIRTY_WINDOW,
@@ -268,6 +341,9 @@ class Scene:
             model_version=1,
             input_digest="",
         )
+
+    async def release(self, change_id: str, action: Any, expires_s: float = 20.0) -> Proposed:
+        proposed = self.proposal(change_id, action, expires_s)
         await self.publish(
             proposed,
             Simulated(**head(change_id, "simulated"), do_nothing=None, do_this=None),
@@ -329,9 +405,8 @@ def power(value: float, expected: float = 1000.0) -> SetParameter:
     return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
 
 
-@pytest.fixture
-def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
-    one = Line(
+def new_line(kafka: str, topic_prefix: str, log: Path) -> Line:
+    return Line(
         {
             **os.environ,
             "TWINLOOP_KAFKA": kafka,
@@ -340,8 +415,20 @@ def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
             "TWINLOOP_LINE_ASSETS": str(find_places().config / "line.toml"),
             "TWINLOOP_LINE_SESSION_TIMEOUT_S": "6",
         },
-        tmp_path / "line.log",
+        log,
     )
+
+
+@pytest.fixture
+def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
+    one = new_line(kafka, topic_prefix, tmp_path / "line.log")
+    yield one
+    one.end(signal.SIGTERM)
+
+
+@pytest.fixture
+def second(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
+    one = new_line(kafka, topic_prefix, tmp_path / "second.log")
     yield one
     one.end(signal.SIGTERM)
 
@@ -453,11 +540,61 @@ async def test_without_a_plc_it_is_alive_not_ready_and_changes_expire(scene: Sce
     assert await scene.line.status("/health/ready") == 503
 
 
+async def test_a_change_waits_for_a_plc_that_comes_back(scene: Scene) -> None:
+    scene.line.start()
+    await until(scene.ready)
+    await scene.stop_server()
+
+    async def red() -> bool:
+        return await scene.line.status("/health/ready") == 503
+
+    await until(red)
+    await scene.release("c1", power(1020.0))
+    assert await scene.told("c1") == []
+    async with serving(scene.endpoint, scene.plant):
+        assert names(await scene.ended("c1")) == ["issued", "applied"]
+        await until(scene.ready)
+
+
+async def test_what_is_released_too_late_is_never_issued(scene: Scene) -> None:
+    await scene.release("c1", power(1020.0), expires_s=-1.0)
+    scene.line.start()
+    assert names(await scene.ended("c1")) == ["expired"]
+    state = scene.plant.plc("weld1")
+    assert (state.setpoints["laser_power_w"], state.last_command_id) == (1000.0, "")
+
+
+async def test_another_member_takes_over_what_a_first_one_left(scene: Scene, second: Line) -> None:
+    """The second one reads the log of the partitions that it is given, and repeats nothing."""
+    scene.line.start()
+    await until(scene.ready)
+    await scene.release("c1", power(1020.0))
+    assert names(await scene.ended("c1")) == ["issued", "applied"]
+    second.environment["TWINLOOP_OPCUA"] = scene.endpoint
+    second.start()
+
+    async def ready() -> bool:
+        return await second.status("/health/ready") == 200
+
+    await until(ready, timeout_s=60)
+    await asyncio.to_thread(scene.line.end, signal.SIGTERM)
+    await scene.release("c1", power(1020.0))
+    await scene.release("c2", power(1040.0, expected=1020.0))
+    assert [(one.guard, names([one])) for one in await scene.ended("c2")] == [("cooldown", ["failed"])]
+    assert names(await scene.told("c1")) == ["issued", "applied"]
+    assert scene.plant.plc("weld1").last_sequence == 1
+
+
 async def test_what_is_no_change_goes_to_dead_letters_and_the_rest_goes_on(scene: Scene) -> None:
     scene.line.start()
     await until(scene.ready)
-    await scene.out.publish([Message(CHANGES, ASSET.encode(), b'{"type": "proposed"', ())])
+    zoneless = scene.proposal("c0", power(1020.0), expires_s=20.0)
+    zoneless = msgspec.structs.replace(zoneless, expires_at=zoneless.expires_at.replace(tzinfo=None))
+    refused = [b'{"type": "proposed"', msgspec.json.encode(zoneless)]
+    await scene.out.publish([Message(CHANGES, ASSET.encode(), one, ()) for one in refused])
     await scene.release("c1", power(1020.0))
     assert names(await scene.ended("c1")) == ["issued", "applied"]
-    (letter,) = await scene.read(DEAD_LETTERS)
-    assert (letter.reason, letter.payload, letter.service) == ("undecodable", b'{"type": "proposed"', "line")
+    letters = await scene.read(DEAD_LETTERS)
+    assert [(one.reason, one.payload, one.service) for one in letters] == [
+        ("undecodable", payload, "line") for payload in refused
+    ]

@@ -142,7 +142,9 @@ class OpcUaPlc:
         self._problem = problem
 
     async def _find(self, client: Client) -> dict[str, Station]:
-        index = await client.get_namespace_index(NAMESPACE_URI)
+        if NAMESPACE_URI not in (namespaces := await client.get_namespace_array()):
+            raise PlcUnavailable(f"the server there knows no namespace {NAMESPACE_URI}")
+        index = namespaces.index(NAMESPACE_URI)
         found = {}
         for name in self._names:
             home = await client.nodes.objects.get_child([f"{index}:Stations", f"{index}:{name}"])
