@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import signal
-import subprocess
-import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import onnx
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from onnx import TensorProto, helper
+from support.processes import ServiceProcess
+from support.topics import events, until
 
 from twinloop.contracts import codec
-from twinloop.contracts.codec import Message, decode, frame_message
+from twinloop.contracts.codec import Message, frame_message
 from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import ModelContract, ModelRoute
@@ -37,60 +32,6 @@ from twinloop.tritonio.repository import digest, publish
 
 WINDOW, HOP, ROWS = 8, 2, 4
 SIGNALS = ("level", "noise")
-
-
-@dataclass
-class Detector:
-    """A detector process; `start` may be called again after `kill` or `stop`."""
-
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    pids: list[int] = field(default_factory=list)
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twinloop.detector"], env=self.environment, stderr=log
-            )
-        self.pids.append(self.process.pid)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    async def get(self, path: str) -> httpx.Response | None:
-        """An answer over HTTP; `None` before it serves."""
-        assert self.running, self.log.read_text()
-        ports = re.findall(r'"port": (\d+)', self.log.read_text())
-        if len(ports) < len(self.pids):
-            return None
-        async with httpx.AsyncClient() as client:
-            try:
-                return await client.get(f"http://127.0.0.1:{ports[-1]}{path}")
-            except httpx.HTTPError:
-                return None
-
-    async def status(self, path: str) -> int:
-        answer = await self.get(path)
-        return answer.status_code if answer is not None else 0
-
-    async def metric(self, name: str) -> float:
-        answer = await self.get("/metrics")
-        lines = answer.text.splitlines() if answer is not None else []
-        return sum(
-            float(one.split()[-1]) for one in lines if re.match(rf"twinloop_detector_{name}[{{ ]", one)
-        )
 
 
 def threshold_model(name: str, window: int, signals: int) -> tuple[ModelContract, bytes]:
@@ -132,7 +73,7 @@ class Scene:
 
     kafka: str
     prefix: str
-    detector: Detector
+    detector: ServiceProcess
     triton: TritonClient
     contract: ModelContract
     out: KafkaPublisher
@@ -141,21 +82,8 @@ class Scene:
         await self.out.publish([frame_message(TELEMETRY_FACTORY, one, source="test") for one in frames])
 
     async def read(self, topic: Topic) -> list[Any]:
-        """Every record of a topic."""
-        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
-        await client.start()
-        try:
-            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
-            client.assign(parts)
-            await client.seek_to_beginning()
-            ends = await client.end_offsets(parts)
-            records = []
-            while any([await client.position(one) < end for one, end in ends.items()]):
-                for batch in (await client.getmany(timeout_ms=100)).values():
-                    records += [decode(topic, one.value) for one in batch]
-            return records
-        finally:
-            await client.stop()
+        """Every event of a topic."""
+        return await events(self.kafka, self.prefix, topic)
 
     async def distinct(self, topic: Topic) -> dict[str, Any]:
         """The events of a topic by their ids: what a reader that takes repeats for what they are sees."""
@@ -182,21 +110,14 @@ def windows_of(frames: int) -> int:
     return (frames * ROWS - WINDOW) // HOP + 1
 
 
-async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await true():
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture
-def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iterator[Detector]:
-    one = Detector(
+def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
+    one = ServiceProcess(
+        "detector",
         {
-            **os.environ,
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TRITON": triton,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
-            "TWINLOOP_LOG_FORMAT": "json",
             "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
             "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": "6",
             "TWINLOOP_DETECTOR_MAX_POLL_RECORDS": "50",
@@ -209,7 +130,7 @@ def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iter
 
 
 @pytest.fixture
-async def scene(stack: Stack, topic_prefix: str, detector: Detector) -> AsyncIterator[Scene]:
+async def scene(stack: Stack, topic_prefix: str, detector: ServiceProcess) -> AsyncIterator[Scene]:
     where = stack.endpoints
     contract, content = threshold_model(f"level-{uuid.uuid4().hex[:8]}", WINDOW, len(SIGNALS))
     publish(where.model_repository, contract, content)
@@ -231,11 +152,11 @@ async def test_windows_of_many_assets_are_judged_and_the_anomalous_ones_are_told
     await scene.send([frame(asset, n) for n in range(10) for asset in assets])
     await scene.send([frame(assets[3], n, level=2.0) for n in range(10, 14)])
 
-    async def judged() -> bool:
-        return await scene.detector.metric("windows_total") == 19 * windows_of(10) + windows_of(14)
+    def judged() -> bool:
+        return scene.detector.metric("windows_total") == 19 * windows_of(10) + windows_of(14)
 
     await until(judged)
-    assert await scene.detector.metric("unrouted_total") == 0
+    assert scene.detector.metric("unrouted_total") == 0
     verdicts: list[Verdict] = await scene.read(SCORES)
     assert len(verdicts) == len({one.event_id for one in verdicts}) == 19 * windows_of(10) + windows_of(14)
     anomalies: list[Anomaly] = await scene.read(ANOMALIES)
@@ -277,23 +198,23 @@ async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: 
     scene.detector.start()
     await scene.send([frame("plant.a", n) for n in range(4)])
 
-    async def ready() -> bool:
-        return await scene.detector.status("/health/ready") == 200
+    def ready() -> bool:
+        return scene.detector.status("/health/ready") == 200
 
-    async def judged() -> bool:
-        return await scene.detector.metric("windows_total") == windows_of(4)
+    def judged() -> bool:
+        return scene.detector.metric("windows_total") == windows_of(4)
 
     await until(judged)
     await until(ready)
     await scene.triton.unload(scene.contract.model)
     await scene.send([frame("plant.a", n) for n in range(4, 8)])
 
-    async def waiting() -> bool:
-        return await scene.detector.metric("waiting") == 1
+    def waiting() -> bool:
+        return scene.detector.metric("waiting") == 1
 
     await until(waiting)
-    assert await scene.detector.status("/health/ready") == 503
-    assert await scene.detector.status("/health/live") == 200
+    assert scene.detector.status("/health/ready") == 503
+    assert scene.detector.status("/health/live") == 200
     await scene.send([frame("plant.b", n) for n in range(4)])
     await scene.triton.load(scene.contract.model)
 
@@ -302,7 +223,7 @@ async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: 
 
     await until(all_judged)
     await until(ready)
-    assert await scene.detector.metric("waiting") == 0
+    assert scene.detector.metric("waiting") == 0
 
 
 async def test_what_is_no_frame_is_kept_with_its_bytes_and_the_rest_goes_on(scene: Scene) -> None:
@@ -314,8 +235,8 @@ async def test_what_is_no_frame_is_kept_with_its_bytes_and_the_rest_goes_on(scen
     await scene.out.publish([good, garbage, nan, late, good])
     await scene.send([frame("plant.a", n) for n in range(6, 10)])
 
-    async def judged() -> bool:
-        return await scene.detector.metric("windows_total") == windows_of(4)
+    def judged() -> bool:
+        return scene.detector.metric("windows_total") == windows_of(4)
 
     await until(judged)
     letters = {one.reason: one for one in await scene.read(DEAD_LETTERS)}
@@ -325,4 +246,4 @@ async def test_what_is_no_frame_is_kept_with_its_bytes_and_the_rest_goes_on(scen
         "out_of_order": late.value,
     }
     assert all(one.source.startswith(TELEMETRY_FACTORY.named(scene.prefix)) for one in letters.values())
-    assert await scene.detector.metric("duplicates_total") == 1
+    assert scene.detector.metric("duplicates_total") == 1

@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiomqtt
 import httpx
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from support.processes import ServiceProcess
+from support.topics import events, records, until
 
-from twinloop.contracts.codec import decode
 from twinloop.contracts.deadletters import DeadLetter, Reason
 from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.contracts.topics import DEAD_LETTERS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE, Topic
@@ -55,87 +52,42 @@ class Ingest:
     prefix: str
     kafka: str
     mqtt: str
-    log: Path
-    process: subprocess.Popen[bytes]
+    service: ServiceProcess
 
-    @property
-    def url(self) -> str:
-        """Where it serves HTTP; "" before it does."""
-        assert self.process.poll() is None, self.log.read_text()
-        found = re.search(r'"port": (\d+)', self.log.read_text())
-        return f"http://127.0.0.1:{found[1]}" if found else ""
-
-    async def get(self, path: str) -> httpx.Response | None:
-        if not self.url:
-            return None
-        async with httpx.AsyncClient() as client:
-            try:
-                return await client.get(self.url + path)
-            except httpx.HTTPError:
-                return None
-
-    async def ready(self) -> bool:
-        answer = await self.get("/health/ready")
-        return answer is not None and answer.status_code == 200
-
-    async def counted(self, fate: str) -> float:
-        answer = await self.get("/metrics")
-        assert answer is not None
-        name = f'twinloop_ingest_inputs_total{{fate="{fate}"'
-        return sum(float(line.split()[-1]) for line in answer.text.splitlines() if line.startswith(name))
+    def counted(self, fate: str) -> float:
+        return self.service.metric("inputs_total", fate=fate)
 
     async def read(self, topic: Topic) -> list[tuple[bytes, bytes]]:
         """Keys and values of every record of a topic."""
-        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
-        await client.start()
-        try:
-            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
-            client.assign(parts)
-            await client.seek_to_beginning()
-            ends = await client.end_offsets(parts)
-            found = []
-            while any([await client.position(one) < end for one, end in ends.items()]):
-                for batch in (await client.getmany(timeout_ms=100)).values():
-                    found += [(one.key, one.value) for one in batch]
-            return found
-        finally:
-            await client.stop()
+        return [(one.key, one.value) for one in await records(self.kafka, self.prefix, topic)]
 
     async def frames(self, asset: str, topic: Topic = TELEMETRY_FACTORY) -> list[Frame]:
         return [decode_frame(value) for key, value in await self.read(topic) if key == asset.encode()]
 
     async def letters(self, source: str) -> list[DeadLetter]:
-        letters = [decode(DEAD_LETTERS, value) for _, value in await self.read(DEAD_LETTERS)]
+        letters = await events(self.kafka, self.prefix, DEAD_LETTERS)
         return [one for one in letters if source in one.source]
-
-
-async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await true():
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def ingest(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
     where, prefix = stack.endpoints, f"t{uuid.uuid4().hex[:10]}."
     asyncio.run(provision(where.kafka, prefix))
-    log = tmp_path_factory.mktemp("ingest") / "ingest.log"
-    environment = {
-        **os.environ,
-        "TWINLOOP_KAFKA": where.kafka,
-        "TWINLOOP_MQTT": where.mqtt,
-        "TWINLOOP_TOPIC_PREFIX": prefix,
-        "TWINLOOP_LOG_FORMAT": "json",
-        "TWINLOOP_INGEST_PSEUDONYM_KEY": KEY,
-        "TWINLOOP_INGEST_REBIRTH_INTERVAL_S": "0.5",
-    }
-    with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "twinloop.ingest"], env=environment, stderr=out)
-    one = Ingest(prefix, where.kafka, where.mqtt, log, process)
-    asyncio.run(until(one.ready, timeout_s=30))
-    yield one
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    service = ServiceProcess(
+        "ingest",
+        {
+            "TWINLOOP_KAFKA": where.kafka,
+            "TWINLOOP_MQTT": where.mqtt,
+            "TWINLOOP_TOPIC_PREFIX": prefix,
+            "TWINLOOP_INGEST_PSEUDONYM_KEY": KEY,
+            "TWINLOOP_INGEST_REBIRTH_INTERVAL_S": "0.5",
+        },
+        tmp_path_factory.mktemp("ingest") / "ingest.log",
+    )
+    service.start()
+    asyncio.run(until(lambda: service.ready))
+    yield Ingest(prefix, where.kafka, where.mqtt, service)
+    assert service.stop() == 0
 
 
 def now_ms() -> int:
@@ -297,7 +249,7 @@ async def test_it_is_kept_with_its_reason_and_bytes_and_the_next_part_counts(
         return plant.sequence in {one.sequence for one in await ingest.frames(plant.asset)}
 
     await until(counted)
-    assert await ingest.ready()
+    assert ingest.service.ready
     held = [one.sequence for one in await ingest.frames(plant.asset)]
     assert held == sorted(set(held))
 
@@ -305,7 +257,7 @@ async def test_it_is_kept_with_its_reason_and_bytes_and_the_next_part_counts(
 async def test_a_frame_that_repeats_is_dropped_and_counted(ingest: Ingest, plant: Plant) -> None:
     await plant.born()
     await plant.send(plant.part())
-    before = await ingest.counted("duplicate")
+    before = ingest.counted("duplicate")
     await plant.send(plant.part(sequence=1), plant.part(sequence=1))
     plant.sequence = 1
     await plant.send(plant.part())
@@ -314,7 +266,7 @@ async def test_a_frame_that_repeats_is_dropped_and_counted(ingest: Ingest, plant
         return [one.sequence for one in await ingest.frames(plant.asset)] == [1, 2]
 
     await until(counted)
-    assert await ingest.counted("duplicate") == before + 2
+    assert ingest.counted("duplicate") == before + 2
     assert await ingest.letters(plant.node.node) == []
 
 
@@ -396,11 +348,11 @@ async def test_a_vin_in_clear_is_refused_and_never_written_down(
     everything = [*await ingest.read(DEAD_LETTERS), *await ingest.read(TELEMETRY_VEHICLE)]
     for one in (VIN, VIN.lower()):
         assert not any(one.encode() in (key or b"") + (value or b"") for key, value in everything)
-        assert one not in ingest.log.read_text()
+        assert one not in ingest.service.log.read_text()
     letters = [one for one in await ingest.letters("") if one.reason is Reason.VIN_IN_CLEAR]
     whole = " ".join(f"{one.source} {one.payload!r}" for one in letters)
     assert pseudonym(VIN, KEY.encode()) in whole
-    assert KEY not in whole + ingest.log.read_text()
+    assert KEY not in whole + ingest.service.log.read_text()
 
 
 async def test_a_vehicle_under_its_pseudonym_is_taken(ingest: Ingest, plant: Plant) -> None:
@@ -431,7 +383,7 @@ async def test_json_that_is_none_is_kept(ingest: Ingest, plant: Plant) -> None:
 
 async def post(ingest: Ingest, content: bytes) -> httpx.Response:
     async with httpx.AsyncClient() as client:
-        return await client.post(f"{ingest.url}/v1/telemetry", content=content)
+        return await client.post(f"{ingest.service.url}/v1/telemetry", content=content)
 
 
 async def test_each_item_of_a_batch_is_judged_by_itself(ingest: Ingest) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from asyncua import ua
 from asyncua.server.server import Server
 from prometheus_client import CollectorRegistry
+from support.processes import ServiceProcess
+from support.topics import events, until
 
 from twinloop.contracts.changes import (
     Approved,
@@ -34,7 +29,7 @@ from twinloop.contracts.changes import (
     SetParameter,
     Simulated,
 )
-from twinloop.contracts.codec import Message, decode, message
+from twinloop.contracts.codec import Message, message
 from twinloop.contracts.topics import CHANGES, DEAD_LETTERS, Topic
 from twinloop.line.errors import PlcRefused, PlcUnavailable
 from twinloop.line.fake import FakePlc
@@ -60,12 +55,6 @@ NOMINAL = Device(1000.0, 0.0, 0, EXECUTE, RECIPE, 0, "")
 def free_endpoint() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
-
-
-async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await true():
-            await asyncio.sleep(0.05)
 
 
 # ---- the contract of a PLC, over the real one and the one in memory
@@ -276,46 +265,12 @@ async def test_without_a_server_there_is_a_problem_and_no_session() -> None:
 
 
 @dataclass
-class Line:
-    """A line process; `start` may be called again after `kill`."""
-
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twinloop.line"], env=self.environment, stderr=log
-            )
-        self.starts += 1
-
-    def end(self, how: signal.Signals) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(20)
-
-    async def status(self, path: str) -> int:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        ports = re.findall(r'"port": (\d+)', self.log.read_text())
-        if len(ports) < self.starts:
-            return 0
-        async with httpx.AsyncClient() as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{ports[-1]}{path}")).status_code
-            except httpx.HTTPError:
-                return 0
-
-
-@dataclass
 class Scene:
     """A line, its PLC, and the log of changes."""
 
     kafka: str
     prefix: str
-    line: Line
+    line: ServiceProcess
     endpoint: str
     plant: Plant
     server: PlcServer
@@ -323,7 +278,7 @@ class Scene:
     out: KafkaPublisher
 
     async def ready(self) -> bool:
-        return await self.line.status("/health/ready") == 200
+        return self.line.ready
 
     async def publish(self, *events: Any) -> None:
         await self.out.publish([message(CHANGES, one, source="test") for one in events])
@@ -352,24 +307,7 @@ class Scene:
         return proposed
 
     async def read(self, topic: Topic) -> list[Any]:
-        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
-        await client.start()
-        try:
-            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
-            client.assign(parts)
-            await client.seek_to_beginning()
-            ends = await client.end_offsets(parts)
-            found = []
-            while any([await client.position(one) < end for one, end in ends.items()]):
-                for batch in (await client.getmany(timeout_ms=100)).values():
-                    for record in batch:
-                        try:
-                            found.append(decode(topic, record.value))
-                        except Exception:  # noqa: BLE001  (the garbage that a test sent)
-                            continue
-            return found
-        finally:
-            await client.stop()
+        return await events(self.kafka, self.prefix, topic)
 
     async def told(self, change_id: str) -> list[Any]:
         """What the line said of a change, after `approved`."""
@@ -405,13 +343,12 @@ def power(value: float, expected: float = 1000.0) -> SetParameter:
     return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
 
 
-def new_line(kafka: str, topic_prefix: str, log: Path) -> Line:
-    return Line(
+def new_line(kafka: str, topic_prefix: str, log: Path) -> ServiceProcess:
+    return ServiceProcess(
+        "line",
         {
-            **os.environ,
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
-            "TWINLOOP_LOG_FORMAT": "json",
             "TWINLOOP_LINE_ASSETS": str(find_places().config / "line.toml"),
             "TWINLOOP_LINE_SESSION_TIMEOUT_S": "6",
         },
@@ -420,23 +357,25 @@ def new_line(kafka: str, topic_prefix: str, log: Path) -> Line:
 
 
 @pytest.fixture
-def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
+def line(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
     one = new_line(kafka, topic_prefix, tmp_path / "line.log")
     yield one
-    one.end(signal.SIGTERM)
+    if one.running:
+        one.stop()
 
 
 @pytest.fixture
-def second(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Line]:
+def second(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
     one = new_line(kafka, topic_prefix, tmp_path / "second.log")
     yield one
-    one.end(signal.SIGTERM)
+    if one.running:
+        one.stop()
 
 
 @pytest.fixture
-async def scene(kafka: str, topic_prefix: str, line: Line) -> AsyncIterator[Scene]:
+async def scene(kafka: str, topic_prefix: str, line: ServiceProcess) -> AsyncIterator[Scene]:
     endpoint, plant = free_endpoint(), Plant({"weld1": SPEC, "weld2": SPEC}, 1)
-    line.environment["TWINLOOP_OPCUA"] = endpoint
+    line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)
     async with AsyncExitStack() as stack:
         server_stack = AsyncExitStack()
@@ -446,7 +385,8 @@ async def scene(kafka: str, topic_prefix: str, line: Line) -> AsyncIterator[Scen
         stack.push_async_callback(server_stack.aclose)
         out = await stack.enter_async_context(publisher(kafka, topic_prefix, asyncio.Event()))
         yield Scene(kafka, topic_prefix, line, endpoint, plant, server, server_stack.aclose, out)
-        await asyncio.to_thread(line.end, signal.SIGTERM)
+        if line.running:
+            await asyncio.to_thread(line.stop)
 
 
 def names(events: list[Any]) -> list[str]:
@@ -464,7 +404,7 @@ async def test_a_released_change_reaches_the_device_once_and_is_read_back(scene:
     assert (state.setpoints["laser_power_w"], state.last_sequence, state.last_command_id) == (1020.0, 1, "c1")
     # Everything said again, and a new process that reads all of it: nothing happens.
     await scene.release("c1", power(1020.0))
-    await asyncio.to_thread(scene.line.end, signal.SIGKILL)
+    await asyncio.to_thread(scene.line.kill)
     scene.line.start()
     await until(scene.ready, timeout_s=60)
     await scene.release("c2", power(1200.0, expected=1020.0))  # far beyond a step: only to see it pass by
@@ -509,7 +449,7 @@ async def test_issued_before_a_crash_it_is_concluded_by_reading_and_not_sent_aga
     assert (names(told), told[0].guard) == (["failed"], "outcome")
     assert told[0].at > lost.expires_at
     assert scene.plant.plc("weld1").last_sequence == 0
-    await asyncio.to_thread(scene.line.end, signal.SIGKILL)
+    await asyncio.to_thread(scene.line.kill)
 
     await scene.release("taken", Hold(reason="gap"))
     await scene.publish(Issued(**{**head("taken", "issued"), "event_id": "by-hand"}, command_sequence=1))
@@ -532,12 +472,12 @@ async def test_without_a_plc_it_is_alive_not_ready_and_changes_expire(scene: Sce
     scene.line.start()
 
     async def live() -> bool:
-        return await scene.line.status("/health/live") == 200
+        return scene.line.status("/health/live") == 200
 
     await until(live)
     await scene.release("c1", power(1020.0), expires_s=2.0)
     assert names(await scene.ended("c1")) == ["expired"]
-    assert await scene.line.status("/health/ready") == 503
+    assert scene.line.status("/health/ready") == 503
 
 
 async def test_a_change_waits_for_a_plc_that_comes_back(scene: Scene) -> None:
@@ -546,7 +486,7 @@ async def test_a_change_waits_for_a_plc_that_comes_back(scene: Scene) -> None:
     await scene.stop_server()
 
     async def red() -> bool:
-        return await scene.line.status("/health/ready") == 503
+        return scene.line.status("/health/ready") == 503
 
     await until(red)
     await scene.release("c1", power(1020.0))
@@ -564,20 +504,20 @@ async def test_what_is_released_too_late_is_never_issued(scene: Scene) -> None:
     assert (state.setpoints["laser_power_w"], state.last_command_id) == (1000.0, "")
 
 
-async def test_another_member_takes_over_what_a_first_one_left(scene: Scene, second: Line) -> None:
+async def test_another_member_takes_over_what_a_first_one_left(scene: Scene, second: ServiceProcess) -> None:
     """The second one reads the log of the partitions that it is given, and repeats nothing."""
     scene.line.start()
     await until(scene.ready)
     await scene.release("c1", power(1020.0))
     assert names(await scene.ended("c1")) == ["issued", "applied"]
-    second.environment["TWINLOOP_OPCUA"] = scene.endpoint
+    second.settings["TWINLOOP_OPCUA"] = scene.endpoint
     second.start()
 
     async def ready() -> bool:
-        return await second.status("/health/ready") == 200
+        return second.ready
 
     await until(ready, timeout_s=60)
-    await asyncio.to_thread(scene.line.end, signal.SIGTERM)
+    await asyncio.to_thread(scene.line.stop)
     await scene.release("c1", power(1020.0))
     await scene.release("c2", power(1040.0, expected=1020.0))
     assert [(one.guard, names([one])) for one in await scene.ended("c2")] == [("cooldown", ["failed"])]

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from support.processes import ServiceProcess
+from support.topics import events, until
 
 from twinloop.contracts.changes import Diagnosis, Hold, Parameter, Proposed, SetParameter, Simulated
-from twinloop.contracts.codec import Message, Undecodable, decode, frame_message, message
+from twinloop.contracts.codec import Message, frame_message, message
 from twinloop.contracts.events import JointWelded
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.times import unix_ns
@@ -33,51 +28,12 @@ ASSET = "acme.berlin.packs.line1.weld1"
 
 
 @dataclass
-class Twin:
-    """A twin process; `start` may be called again after `end`."""
-
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twinloop.twin"], env=self.environment, stderr=log
-            )
-        self.starts += 1
-
-    def end(self, how: signal.Signals) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(20)
-
-    async def get(self, path: str) -> httpx.Response | None:
-        """An answer over HTTP; `None` before it serves."""
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        ports = re.findall(r'"port": (\d+)', self.log.read_text())
-        if len(ports) < self.starts:
-            return None
-        async with httpx.AsyncClient() as client:
-            try:
-                return await client.get(f"http://127.0.0.1:{ports[-1]}{path}")
-            except httpx.HTTPError:
-                return None
-
-    async def ready(self) -> bool:
-        answer = await self.get("/health/ready")
-        return answer is not None and answer.status_code == 200
-
-
-@dataclass
 class Scene:
     """A twin, and what is observed and proposed."""
 
     kafka: str
     prefix: str
-    twin: Twin
+    twin: ServiceProcess
     out: KafkaPublisher
 
     async def weld(self, count: int, depth_mm: float) -> None:
@@ -114,7 +70,7 @@ class Scene:
         await self.out.publish(messages)
 
     async def observed(self, count: int) -> bool:
-        answer = await self.twin.get(f"/assets/{ASSET}")
+        answer = self.twin.get(f"/assets/{ASSET}")
         return answer is not None and answer.status_code == 200 and answer.json()["parts"] == count
 
     async def propose(self, change_id: str, action: SetParameter | Hold, expires_s: float = 30.0) -> None:
@@ -137,24 +93,7 @@ class Scene:
         await self.out.publish([message(CHANGES, one, source="test") for one in events])
 
     async def read(self, topic: Topic) -> list[Any]:
-        client = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
-        await client.start()
-        try:
-            parts = [TopicPartition(topic.named(self.prefix), n) for n in range(topic.partitions)]
-            client.assign(parts)
-            await client.seek_to_beginning()
-            ends = await client.end_offsets(parts)
-            found = []
-            while any([await client.position(one) < end for one, end in ends.items()]):
-                for batch in (await client.getmany(timeout_ms=100)).values():
-                    for record in batch:
-                        try:
-                            found.append(decode(topic, record.value))
-                        except Undecodable:
-                            continue  # the garbage that a test sent
-            return found
-        finally:
-            await client.stop()
+        return await events(self.kafka, self.prefix, topic)
 
     async def told(self, change_id: str) -> list[Any]:
         """What the twin said of a change."""
@@ -193,37 +132,31 @@ def names(events: list[Any]) -> list[str]:
     return [str(one.__struct_config__.tag) for one in events]
 
 
-async def until(true: Callable[[], Awaitable[bool]], timeout_s: float = 40.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not await true():
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture
-def twin(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Twin]:
-    one = Twin(
+def twin(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
+    one = ServiceProcess(
+        "twin",
         {
-            **os.environ,
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
-            "TWINLOOP_LOG_FORMAT": "json",
             "TWINLOOP_TWIN_ASSETS": str(find_places().config / "twin.toml"),
             "TWINLOOP_TWIN_SESSION_TIMEOUT_S": "6",
         },
         tmp_path / "twin.log",
     )
     yield one
-    one.end(signal.SIGTERM)
+    if one.running:
+        one.stop()
 
 
 @pytest.fixture
-async def scene(kafka: str, topic_prefix: str, twin: Twin) -> AsyncIterator[Scene]:
+async def scene(kafka: str, topic_prefix: str, twin: ServiceProcess) -> AsyncIterator[Scene]:
     await provision(kafka, topic_prefix)
     async with publisher(kafka, topic_prefix, asyncio.Event()) as out:
         scene = Scene(kafka, topic_prefix, twin, out)
         await scene.weld(10, depth_mm=0.45)
         twin.start()
-        await until(twin.ready)
+        await until(lambda: twin.ready)
         yield scene
 
 
@@ -248,7 +181,7 @@ async def test_what_helps_is_released_what_does_not_is_rejected_and_a_hold_alway
     assert approved.approver == "policy:auto"
     assert (simulated.caused_by, approved.caused_by) == ("more-proposed", simulated.event_id)
     assert hold[0].do_this is None
-    listed = await scene.twin.get("/changes")
+    listed = scene.twin.get("/changes")
     assert listed is not None
     assert {(one["change_id"], one["state"]) for one in listed.json()} == {
         ("more", "approved"),
@@ -260,7 +193,7 @@ async def test_what_helps_is_released_what_does_not_is_rejected_and_a_hold_alway
 async def test_killed_and_told_again_it_decides_once(scene: Scene) -> None:
     await scene.propose("one", Hold(reason="gap"))
     assert names(await scene.decided("one")) == ["simulated", "approved"]
-    await asyncio.to_thread(scene.twin.end, signal.SIGKILL)
+    await asyncio.to_thread(scene.twin.kill)
     await scene.propose("one", Hold(reason="gap"))  # told again
     await scene.propose("two", Hold(reason="gap"))
     # A change whose decision was lost with the process: it is taken up where it stands.
@@ -290,11 +223,11 @@ async def test_over_http_it_tells_where_a_process_stands(scene: Scene) -> None:
         return await scene.observed(10)
 
     await until(seen)
-    answer = await scene.twin.get("/assets")
+    answer = scene.twin.get("/assets")
     assert answer is not None
     first = next(one for one in answer.json() if one["asset"] == ASSET)
     assert (first["newest_sequence"], first["power_w"], first["resistance_uohm"]) == (10, 1000.0, 48.0)
     assert 0.8 < first["transmission"] < 1.0
-    unknown = await scene.twin.get("/assets/nobody")
+    unknown = scene.twin.get("/assets/nobody")
     assert unknown is not None
     assert unknown.status_code == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +84,13 @@ def test_dead_letter_keeps_the_original_bytes_and_is_keyed_by_reason() -> None:
 def test_what_is_no_record_of_its_topic_is_refused(value: bytes) -> None:
     with pytest.raises(codec.Undecodable, match="changes"):
         codec.decode(topics.CHANGES, value)
+
+
+@pytest.mark.parametrize("name", ["at", "observed_at", "expires_at"])
+def test_a_time_without_a_zone_makes_a_record_none(name: str) -> None:
+    naive = msgspec.structs.replace(proposed(), **{name: AT.replace(tzinfo=None)})
+    with pytest.raises(codec.Undecodable, match=name):
+        codec.decode(topics.CHANGES, codec.message(topics.CHANGES, naive, source="test").value)
 
 
 @given(

@@ -27,7 +27,7 @@ from twinloop.contracts.changes import (
     State,
     Verified,
 )
-from twinloop.contracts.codec import Undecodable, decode, message
+from twinloop.contracts.codec import decode
 from twinloop.contracts.topics import CHANGES
 from twinloop.line.ledger import Ledger, Touched
 
@@ -192,13 +192,3 @@ def test_what_the_ledger_says_is_not_new_changes_nothing(log: list[AnyChange]) -
         before = facts(ledger)
         if not ledger.fold(one):
             assert facts(ledger) == before
-
-
-@pytest.mark.parametrize("name", ["at", "observed_at", "expires_at"])
-def test_a_record_with_a_time_without_a_zone_is_none(name: str) -> None:
-    one = msgspec.structs.replace(event(Proposed), **{name: NOW.replace(tzinfo=None)})
-    read = decode(CHANGES, message(CHANGES, one, source="test").value)
-    ledger = Ledger()
-    with pytest.raises(Undecodable, match=name):
-        ledger.fold(read)
-    assert ledger.fold(event(Proposed))

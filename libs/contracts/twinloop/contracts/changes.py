@@ -12,7 +12,6 @@ what the next writer needs only for the record: `line` decides on the proposal a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +19,7 @@ import msgspec
 
 from twinloop.contracts.errors import ContractError
 from twinloop.contracts.events import Event
+from twinloop.contracts.times import Instant
 
 
 class State(StrEnum):
@@ -127,7 +127,7 @@ class Proposed(ChangeEvent, frozen=True, kw_only=True, tag="proposed"):
     recipe: str
     reason: str
     evidence: tuple[str, ...]
-    expires_at: datetime
+    expires_at: Instant
     model: str
     model_version: int
     input_digest: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from twinloop.contracts.times import Instant
 
 
 class Reason(StrEnum):
@@ -36,7 +37,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     detail: str
     source: str
-    at: datetime
+    at: Instant
     service: str
     asset: str = ""
     payload: bytes = b""

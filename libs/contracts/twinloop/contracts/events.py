@@ -6,10 +6,11 @@ Each carries `event_id` (deterministic), `caused_by` (the id of the event that l
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from twinloop.contracts.times import Instant
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,8 +18,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     event_id: str
     asset: str
-    at: datetime
-    observed_at: datetime
+    at: Instant
+    observed_at: Instant
     trace_id: str
     caused_by: str | None = None
 

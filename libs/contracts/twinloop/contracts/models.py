@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
+
+from twinloop.contracts.times import Instant
 
 
 class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,5 +31,5 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True, tag="model_route"):
 
     event_id: str
     scope: str
-    at: datetime
+    at: Instant
     contract: ModelContract

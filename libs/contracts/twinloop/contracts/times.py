@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time in a record: it says its zone, or the record is none. Times without one cannot be compared."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

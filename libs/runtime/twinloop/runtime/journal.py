@@ -9,7 +9,8 @@ is still due.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -21,6 +22,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, Re
 from twinloop.contracts.codec import Undecodable, decode
 from twinloop.contracts.topics import Topic
 from twinloop.runtime import logging
+from twinloop.runtime.kafka import consumer
+from twinloop.runtime.settings import ServiceSettings
 
 log = logging.logger(__name__)
 
@@ -52,7 +55,7 @@ class Unreadable:
 
 
 class Journal(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]  # aiokafka is untyped
-    """The partitions of `topic` that this member holds: the listener of a consumer, which it is then given.
+    """The partitions of `topic` that this member holds. Use `journal`.
 
     `new` makes the state of a partition, `fold` takes an event into it. The consumer calls `on_partitions_*`
     from a task of its own; the rest is for the one loop that polls.
@@ -140,6 +143,32 @@ class Journal(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]  # a
         """Forget them."""
         for one in revoked:
             self._pages.pop(one, None)
+
+
+@contextlib.asynccontextmanager
+async def journal(
+    settings: ServiceSettings,
+    topic: Topic,
+    stopping: asyncio.Event,
+    *,
+    group: str,
+    new: Callable[[], S],
+    fold: Callable[[S, Any], object],
+    session_timeout_s: float,
+) -> AsyncIterator[Journal[S]]:
+    """A `Journal` on a consumer of `group`, for the time of the context."""
+    made = Journal(topic, new, fold)
+    async with consumer(
+        settings.kafka,
+        [topic],
+        settings.topic_prefix,
+        stopping,
+        group=group,
+        listener=made,
+        session_timeout_s=session_timeout_s,
+    ) as client:
+        made.attach(client)
+        yield made
 
 
 async def _ask(question: Callable[[], Any]) -> Any:

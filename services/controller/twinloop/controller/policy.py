@@ -9,9 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from twinloop.contracts.changes import Diagnosis, Parameter
+from twinloop.runtime.tables import Range, Table
 
 PARTS_KEPT = 64
 """A station remembers this many parts; verification must be decided within them."""
@@ -24,33 +25,6 @@ class Mode(StrEnum):
     SHADOW = "shadow"
     SUPERVISED = "supervised"
     AUTO = "auto"
-
-
-class Table(BaseModel):
-    """A table of the file: an unknown name in it is an error, not a typing mistake that goes unseen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Range(Table):
-    """From `low` to `high`, both allowed."""
-
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError("low must be below high")
-        return self
-
-    def clamp(self, value: float) -> float:
-        """The nearest value inside."""
-        return min(max(value, self.low), self.high)
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` is inside. Not a number never is."""
-        return self.low <= value <= self.high
 
 
 class Limits(Table):
@@ -212,7 +186,7 @@ class ControllerPolicy(Table):
     """The whole file."""
 
     defaults: AssetPolicy
-    assets: dict[str, AssetPolicy] = {}
+    assets: dict[str, AssetPolicy] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -17,8 +17,8 @@ from twinloop.line.metrics import Metrics
 from twinloop.line.opcua import plc
 from twinloop.line.settings import LineSettings
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.journal import Journal
-from twinloop.runtime.kafka import consumer, publisher
+from twinloop.runtime.journal import Journal, journal
+from twinloop.runtime.kafka import publisher
 from twinloop.runtime.service import Context
 
 GROUP = "line"
@@ -35,40 +35,38 @@ async def main(settings: LineSettings, context: Context, *, limits: LineLimits) 
         plc(settings.opcua, stations, stopping, timeout_s=settings.call_timeout_s, metrics=metrics)
     )
     context.health.add("plc", device.problem)
-    journal = Journal(CHANGES, Ledger, Ledger.fold)
-    context.health.add("journal", journal.problem)
-    client = await stack.enter_async_context(
-        consumer(
-            settings.kafka,
-            [CHANGES],
-            settings.topic_prefix,
+    changes = await stack.enter_async_context(
+        journal(
+            settings,
+            CHANGES,
             stopping,
             group=GROUP,
-            listener=journal,
+            new=Ledger,
+            fold=Ledger.fold,
             session_timeout_s=settings.session_timeout_s,
         )
     )
-    journal.attach(client)
+    context.health.add("changes", changes.problem)
     carrier = Carrier(device, out, context.clock, metrics)
     while not stopping.is_set():
         now = context.clock.now()
-        unreadable = await journal.read(_POLL_MS)
+        unreadable = await changes.read(_POLL_MS)
         metrics.dead_letters.inc(len(unreadable))
         await out.publish(
             dead_letter(one.record, Reason.UNDECODABLE, one.problem, service=SOURCE, at=now)
             for one in unreadable
         )
         async with asyncio.TaskGroup() as stations_at_work:
-            for ledger, due in _due(journal, limits, metrics):
-                stations_at_work.create_task(_work(due, ledger, journal, carrier, limits))
-        await journal.commit()
+            for ledger, due in _due(changes, limits, metrics):
+                stations_at_work.create_task(_work(due, ledger, changes, carrier, limits))
+        await changes.commit()
 
 
-def _due(journal: Journal[Ledger], limits: LineLimits, metrics: Metrics) -> list[tuple[Ledger, list[Change]]]:
+def _due(changes: Journal[Ledger], limits: LineLimits, metrics: Metrics) -> list[tuple[Ledger, list[Change]]]:
     """What waits for us, by asset: the changes of one station go one after the other."""
     work: dict[str, tuple[Ledger, list[Change]]] = {}
     foreign = 0
-    for ledger in journal.states():
+    for ledger in changes.states():
         for change in ledger.due():
             asset = change.proposed.asset
             if asset in limits.assets:
@@ -80,8 +78,8 @@ def _due(journal: Journal[Ledger], limits: LineLimits, metrics: Metrics) -> list
 
 
 async def _work(
-    due: Sequence[Change], ledger: Ledger, journal: Journal[Ledger], carrier: Carrier, limits: LineLimits
+    due: Sequence[Change], ledger: Ledger, changes: Journal[Ledger], carrier: Carrier, limits: LineLimits
 ) -> None:
     for change in due:
-        if journal.holds(ledger):
+        if changes.holds(ledger):
             await carrier.carry(change, ledger, limits.assets[change.proposed.asset])

@@ -20,7 +20,6 @@ from twinloop.contracts.changes import (
     State,
     advance,
 )
-from twinloop.contracts.codec import Undecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,7 @@ class Ledger:
         self._touched: dict[str, Touched] = {}
 
     def fold(self, event: AnyChange) -> bool:
-        """Take an event; whether it said anything new.
-
-        Raises `Undecodable` when a time in it has no zone: it cannot be compared with any other.
-        """
-        _check_times(event)
+        """Take an event; whether it said anything new."""
         if event.change_id in self._ended:
             return False
         change = self._open.get(event.change_id)
@@ -102,12 +97,3 @@ class Ledger:
     def _touch(self, change: Change, at: datetime, part_counter: int) -> None:
         hold = isinstance(change.proposed.action, Hold)
         self._touched[change.proposed.asset] = Touched(at, part_counter, hold)
-
-
-def _check_times(event: AnyChange) -> None:
-    times = {"at": event.at, "observed_at": event.observed_at}
-    if isinstance(event, Proposed):
-        times["expires_at"] = event.expires_at
-    for name, time in times.items():
-        if time.tzinfo is None:
-            raise Undecodable(f"{name} of change {event.change_id} has no time zone")

@@ -8,32 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from twinloop.contracts.changes import Parameter
-
-
-class Table(BaseModel):
-    """A table of the file; an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Range(Table):
-    """From `low` to `high`, both allowed."""
-
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError("low must be below high")
-        return self
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` is inside. Not a number never is."""
-        return self.low <= value <= self.high
+from twinloop.runtime.tables import Range, Table
 
 
 class ParameterLimits(Table):

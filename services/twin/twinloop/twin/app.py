@@ -18,7 +18,7 @@ from twinloop.contracts.topics import CHANGES
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.journal import Journal
+from twinloop.runtime.journal import journal
 from twinloop.runtime.kafka import Publisher, consumer, publisher
 from twinloop.runtime.service import Context
 from twinloop.twin.api import make_api
@@ -50,37 +50,35 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
     )
     observers = Observers(followed, settings.topic_prefix, observations, metrics)
     context.health.add("observations", observers.problem)
-    journal = Journal(CHANGES, Ledger, Ledger.fold)
-    context.health.add("journal", journal.problem)
-    client = await stack.enter_async_context(
-        consumer(
-            settings.kafka,
-            [CHANGES],
-            settings.topic_prefix,
+    changes = await stack.enter_async_context(
+        journal(
+            settings,
+            CHANGES,
             stopping,
             group=GROUP,
-            listener=journal,
+            new=Ledger,
+            fold=Ledger.fold,
             session_timeout_s=settings.session_timeout_s,
         )
     )
-    journal.attach(client)
-    context.api = make_api(assets, observations, journal.states)
+    context.health.add("changes", changes.problem)
+    context.api = make_api(assets, observations, changes.states)
     decider = Decider(assets, observations, out, context.clock, metrics)
     async with asyncio.TaskGroup() as group:
         group.create_task(observers.run(settings.look_back_s, context.clock, stopping))
         while not stopping.is_set():
             now = context.clock.now()
-            unreadable = await journal.read(_POLL_MS)
+            unreadable = await changes.read(_POLL_MS)
             metrics.dead_letters.inc(len(unreadable))
             await out.publish(
                 dead_letter(one.record, Reason.UNDECODABLE, one.problem, service=SOURCE, at=now)
                 for one in unreadable
             )
             if observers.problem() is None:
-                for ledger in journal.states():
+                for ledger in changes.states():
                     for change in ledger.due():
                         await decider.decide(change, ledger)
-            await journal.commit()
+            await changes.commit()
 
 
 class Decider:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -14,28 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-
-class Table(BaseModel):
-    """A table of the file; an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Range(Table):
-    """From `low` to `high`, both allowed."""
-
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError("low must be below high")
-        return self
-
-    def holds(self, value: float) -> bool:
-        """Whether `value` is inside. Not a number never is."""
-        return self.low <= value <= self.high
+from twinloop.runtime.tables import Range, Table
 
 
 class WeldModel(Table):

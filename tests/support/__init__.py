@@ -1,0 +1,1 @@
+"""What the tests against real parts have in common."""
