@@ -82,7 +82,10 @@ def test_up_ps_logs_open_down(state: Path) -> None:
     listed = local(state, "ps").stdout
     for name in ("kafka", "triton", "mqtt", "ingest", "detector", "controller", "twin", "line", "historian"):
         assert name in listed
-    assert "health/ready" in local(state, "open").stdout
+    pages = local(state, "open").stdout
+    assert "health/ready" in pages
+    assert "-m twinloop.local read changes" in pages
+    assert local(state, "read", "changes").returncode == 0
     assert local(state, "logs", "detector").stdout
     again = local(state, "up")
     assert again.returncode != 0
