@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,11 +37,18 @@ from twinloop.local.places import find_places
 from twinloop.simulator import process as plant
 from twinloop.twin.approve import HOLD, decide
 from twinloop.twin.assets import TwinAssets
-from twinloop.twin.estimate import Part, estimate
+from twinloop.twin.estimate import Part, estimate, unexplained_plasma
 from twinloop.twin.judge import foresee, judge
 from twinloop.twin.ledger import Ledger
 from twinloop.twin.observe import Observations
-from twinloop.twin.process import Setpoints, back_reflection, depth_mm, resistance_uohm, window_temperature_c
+from twinloop.twin.process import (
+    Setpoints,
+    back_reflection,
+    depth_mm,
+    plasma,
+    resistance_uohm,
+    window_temperature_c,
+)
 from twinloop.twin.whatif import changed, forecast
 
 ASSETS = TwinAssets.model_validate(tomllib.loads((find_places().config / "twin.toml").read_text()))
@@ -68,6 +76,7 @@ def parts_like(transmission: float, error_mm: float, at: Setpoints = NOMINAL, co
             float(depth_mm(MODEL, tau, error, at)[0]),
             float(window_temperature_c(MODEL, tau, at)[0]),
             float(back_reflection(MODEL, tau, error, at)[0]),
+            float(plasma(MODEL, tau, error, at)[0]),
             at,
         )
         for n in range(count)
@@ -75,7 +84,7 @@ def parts_like(transmission: float, error_mm: float, at: Setpoints = NOMINAL, co
 
 
 def made_by_the_plant(
-    transmission: float, defocus_mm: float, at: Setpoints = NOMINAL, count: int = 10
+    transmission: float, defocus_mm: float, at: Setpoints = NOMINAL, count: int = 10, gap_um: float = 20.0
 ) -> tuple[list[Part], float]:
     """Parts as the sensors of the simulated plant show them, and their median true resistance."""
     generator = np.random.default_rng(3)
@@ -83,23 +92,26 @@ def made_by_the_plant(
     for n in range(count):
         weld = plant.weld(
             plant.Setpoints(at.power_w, at.focus_mm),
-            plant.Conditions(window_transmission=transmission, defocus_mm=defocus_mm),
+            plant.Conditions(window_transmission=transmission, defocus_mm=defocus_mm, gap_um=gap_um),
             plant.draw_noise(generator),
         )
         means = weld.signals.mean(axis=0)
-        parts.append(Part(n, float(means[3]), float(means[1]), float(means[2]), at))
+        parts.append(Part(n, *(float(means[column]) for column in (3, 1, 2, 0)), at))
         measured.append(weld.measured_uohm)
     return parts, float(np.median(measured))
 
 
 def outcome(parts: Sequence[Part], at: Setpoints, action: SetParameter) -> tuple[Forecast, Forecast]:
     state = estimate(MODEL, parts)
+    assert state is not None
     return forecast(MODEL, state, at), forecast(MODEL, state, changed(at, action))
 
 
 @given(st.floats(0.7, 1.0), st.floats(-1.0, 1.0))
 def test_a_state_is_found_again_from_what_it_shows(transmission: float, error_mm: float) -> None:
-    found, error = estimate(MODEL, parts_like(transmission, error_mm)).mean
+    state = estimate(MODEL, parts_like(transmission, error_mm))
+    assert state is not None
+    found, error = state.mean
     assert found == pytest.approx(transmission, abs=0.02)
     # Depth and reflection fix the distance of the focus only as far as they depend on it.
     assert error == pytest.approx(error_mm, abs=0.12)
@@ -115,7 +127,9 @@ def test_a_deeper_weld_conducts_better_until_it_is_too_deep(depth: float, more: 
 
 @given(st.floats(0.7, 1.0), st.floats(-0.8, 0.8), st.floats(950, 1300))
 def test_a_forecast_lies_within_its_own_interval(transmission: float, error_mm: float, watts: float) -> None:
-    one = forecast(MODEL, estimate(MODEL, parts_like(transmission, error_mm)), Setpoints(watts, 0.0))
+    state = estimate(MODEL, parts_like(transmission, error_mm))
+    assert state is not None
+    one = forecast(MODEL, state, Setpoints(watts, 0.0))
     assert 0 < one.low_uohm <= one.high_uohm <= MODEL.open_uohm
     # The mean may lie a little below an interval of joints that are nearly all open.
     assert MODEL.bulk_uohm <= one.expected_uohm <= one.high_uohm + 0.025 * MODEL.open_uohm
@@ -150,6 +164,21 @@ def test_less_power_for_a_shallow_weld_is_rejected_with_both_figures() -> None:
     assert "→" in decision.reason
 
 
+@pytest.mark.parametrize("gap_um", [100.0, 140.0])
+@pytest.mark.parametrize("transmission", [1.0, 0.9])
+def test_a_gap_of_the_plant_shows_as_plasma_that_nothing_explains(gap_um: float, transmission: float) -> None:
+    for gap, expected in ((gap_um, True), (20.0, False)):
+        parts, _ = made_by_the_plant(transmission, 0.0, gap_um=gap)
+        state = estimate(MODEL, parts)
+        assert state is not None
+        assert (unexplained_plasma(MODEL, state, parts) > MODEL.gap_plasma) is expected
+
+
+def test_parts_that_no_state_explains_have_none() -> None:
+    impossible = [replace(one, setpoints=Setpoints(1e300, 0.0)) for one in parts_like(1.0, 0.0)]
+    assert estimate(MODEL, impossible) is None
+
+
 @pytest.mark.parametrize("action", [power(1360.0), power(840.0), focus(1.6), power(float("nan"))])
 def test_outside_its_own_ranges_nothing_is_released_however_good(action: SetParameter) -> None:
     good = Forecast(expected_uohm=40, low_uohm=39, high_uohm=41)
@@ -162,9 +191,17 @@ def test_outside_its_own_ranges_nothing_is_released_however_good(action: SetPara
 # ---- what is observed
 
 
-def observe(observations: Observations, sequence: int, depth: float = 0.45, at: datetime = NOW) -> None:
+def observe(
+    observations: Observations,
+    sequence: int,
+    depth: float = 0.45,
+    at: datetime = NOW,
+    plasma_level: float = 0.85,
+    spoilt: int = 0,
+) -> None:
     samples = np.full((300, 6), 1.0, np.float32)
-    samples[:, 1], samples[:, 3] = 30.0, depth
+    samples[:, 0], samples[:, 1], samples[:, 3] = plasma_level, 30.0, depth
+    samples[:spoilt] = np.nan
     frame = Frame(
         asset=ASSET,
         signal_set="weld.v1",
@@ -175,6 +212,7 @@ def observe(observations: Observations, sequence: int, depth: float = 0.45, at: 
         observed_at_ns=unix_ns(at),
         event_id="e",
         trace_id="t",
+        bad=np.isnan(samples),
     )
     joint = JointWelded(
         event_id="j",
@@ -192,6 +230,33 @@ def observe(observations: Observations, sequence: int, depth: float = 0.45, at: 
     halves = [lambda: observations.show(frame), lambda: observations.made(joint)]
     for half in halves if sequence % 2 else reversed(halves):
         half()
+
+
+def test_a_gap_forbids_any_setpoint() -> None:
+    observations = Observations({ASSET: OWN.estimate.parts})
+    for sequence in range(10):
+        observe(observations, sequence, plasma_level=1.6)
+    decision = judge(proposed(), foresee(proposed(), observations.of(ASSET), OWN, MODEL, NOW), OWN, NOW)
+    assert not decision.approved
+    assert "gap" in decision.reason
+
+
+def test_what_is_marked_as_bad_does_not_count() -> None:
+    observations = Observations({ASSET: OWN.estimate.parts})
+    observe(observations, 1, spoilt=100)
+    assert observations.of(ASSET).parts[1].depth_mm == pytest.approx(0.45)
+    observe(observations, 2, spoilt=200)  # too few good ones are left
+    assert 2 not in observations.of(ASSET).parts
+
+
+def test_a_counter_that_begins_anew_is_followed_and_what_is_told_again_is_not() -> None:
+    observations = observed(10)
+    observe(observations, 3)
+    assert observations.of(ASSET).newest_sequence == 9
+    later = NOW + timedelta(seconds=1)
+    observe(observations, 1, at=later)
+    seen = observations.of(ASSET)
+    assert (seen.newest_sequence, list(seen.parts)) == (1, [1])
 
 
 def observed(count: int, at: datetime = NOW) -> Observations:

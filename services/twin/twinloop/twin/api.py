@@ -9,7 +9,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException
 
 from twinloop.twin.assets import TwinAssets
-from twinloop.twin.estimate import estimate
+from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.ledger import Change, Ledger, times
 from twinloop.twin.observe import Observations
 
@@ -30,10 +30,17 @@ def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[
         }
         if seen.newest_setpoints is not None:
             view |= {"power_w": seen.newest_setpoints.power_w, "focus_mm": seen.newest_setpoints.focus_mm}
-        if seen.parts:
-            state = estimate(assets.models[assets.assets[name].model], list(seen.parts.values()))
+        parts, model = list(seen.parts.values()), assets.models[assets.assets[name].model]
+        state = estimate(model, parts) if parts else None
+        if state is not None:
             transmission, error_mm = state.mean
-            view |= {"transmission": round(transmission, 4), "focus_error_mm": round(error_mm, 3)}
+            excess = unexplained_plasma(model, state, parts[-assets.assets[name].estimate.minimum :])
+            view |= {
+                "transmission": round(transmission, 4),
+                "focus_error_mm": round(error_mm, 3),
+                "unexplained_plasma": round(excess, 3),
+                "gap_suspected": excess > model.gap_plasma,
+            }
         return view
 
     @api.get("/assets")
@@ -48,7 +55,8 @@ def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[
         return asset_view(asset)
 
     @api.get("/changes")
-    def changes(asset: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    async def changes(asset: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        # Not in a thread: a rebalance changes the ledgers that are held, on the loop.
         found = [one for ledger in ledgers() for one in ledger.recent()]
         found = [one for one in found if asset is None or one.proposed.asset == asset]
         found.sort(key=lambda one: one.proposed.at, reverse=True)

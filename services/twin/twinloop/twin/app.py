@@ -77,7 +77,8 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
             if observers.problem() is None:
                 for ledger in changes.states():
                     for change in ledger.due():
-                        await decider.decide(change, ledger)
+                        if changes.holds(ledger):  # a rebalance may take it away between two decisions
+                            await decider.decide(change, ledger)
             await changes.commit()
 
 

@@ -26,6 +26,9 @@ class WeldModel(Table):
     heating_c: PositiveFloat
     reflection_focus_mm: float
     reflection_width_mm: PositiveFloat
+    nominal_plasma: PositiveFloat
+    plasma_slope: NonNegativeFloat
+    gap_plasma: PositiveFloat
     sheet_mm: PositiveFloat
     bulk_uohm: PositiveFloat
     contact_uohm_mm: PositiveFloat

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 from twinloop.contracts.changes import Forecast, Hold, Proposed
-from twinloop.twin.approve import HOLD, Decision, decide
+from twinloop.twin.approve import HOLD, Decision, decide, outside
 from twinloop.twin.assets import Asset, WeldModel
-from twinloop.twin.estimate import estimate
+from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.observe import Observed
 from twinloop.twin.whatif import changed, forecast
+
+_CLOCK_SKEW_S = 1.0
 
 
 def foresee(
@@ -21,14 +24,26 @@ def foresee(
     """
     if isinstance(proposed.action, Hold):
         return None
+    if (refused := outside(proposed.action, asset.approval)) is not None:
+        return refused
     at, parts = seen.newest_setpoints, list(seen.parts.values())
     if at is None or len(parts) < asset.estimate.minimum:
         return f"{len(parts)} parts were observed, {asset.estimate.minimum} are needed for a forecast"
     age_s = (now - seen.newest_at).total_seconds() if seen.newest_at is not None else float("inf")
     if age_s > asset.estimate.stale_s:
         return f"the newest part was observed {age_s:.1f} s ago"
+    if age_s < -_CLOCK_SKEW_S:
+        return f"the newest part was observed {-age_s:.1f} s in the future: a clock is wrong"
     state = estimate(model, parts)
-    return forecast(model, state, at), forecast(model, state, changed(at, proposed.action))
+    if state is None:
+        return f"no state of the process explains the last {len(parts)} parts"
+    excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
+    if excess > model.gap_plasma:
+        return f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
+    do_nothing, do_this = forecast(model, state, at), forecast(model, state, changed(at, proposed.action))
+    if not (math.isfinite(do_nothing.expected_uohm) and math.isfinite(do_this.expected_uohm)):
+        return f"nothing can be forecast at {at.power_w:g} W and {at.focus_mm:g} mm"
+    return do_nothing, do_this
 
 
 def judge(

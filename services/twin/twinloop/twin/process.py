@@ -6,6 +6,7 @@ An engineering model fitted around the nominal point, not the physics of a keyho
   usually summarised (n from a trial series of power against depth);
 - window temperature T = T0 + H · (1 − τ) · P/P0: what a dirty window does not let through heats it;
 - back-reflection r = τ² · P/P0 · exp(−((z − zr)/wr)²) / exp(−(zr/wr)²), 1 for a healthy weld;
+- plasma p = p0 · (1 + sp · (E − 1)), a straight line; what exceeds it comes from a gap between the sheets;
 - resistance R = Rb + c / (d − s) for the contact below the top sheet of thickness s, never above an open
   joint, and + k · (d − dd)² where the weld is deeper than dd.
 
@@ -35,12 +36,23 @@ class Setpoints:
     focus_mm: float
 
 
+def _energy(model: WeldModel, transmission: Array, error_mm: Array, at: Setpoints) -> Array:
+    """Delivered energy, relative to a healthy weld at nominal power."""
+    distance = (error_mm + at.focus_mm) / model.focus_width_mm
+    energy: Array = transmission * (at.power_w / model.nominal_power_w) * np.exp(-(distance**2))
+    return energy
+
+
 def depth_mm(model: WeldModel, transmission: Array, error_mm: Array, at: Setpoints) -> Array:
     """Mean depth of the weld."""
-    distance = (error_mm + at.focus_mm) / model.focus_width_mm
-    energy = transmission * (at.power_w / model.nominal_power_w) * np.exp(-(distance**2))
-    depth: Array = model.nominal_depth_mm * energy**model.depth_exponent
+    depth: Array = model.nominal_depth_mm * _energy(model, transmission, error_mm, at) ** model.depth_exponent
     return depth
+
+
+def plasma(model: WeldModel, transmission: Array, error_mm: Array, at: Setpoints) -> Array:
+    """Light of the plasma over sheets that lie on each other."""
+    excess = _energy(model, transmission, error_mm, at) - 1
+    return model.nominal_plasma * (1 + model.plasma_slope * excess)
 
 
 def window_temperature_c(model: WeldModel, transmission: Array, at: Setpoints) -> Array:
