@@ -231,6 +231,8 @@ def test_rows_keep_their_numbers_wherever_reading_begins(
         (row(1).replace("1.0", "nan", 1), Reason.NON_FINITE),
         (row(1).replace("1.0", "1e99", 1), Reason.NON_FINITE),
         ("yesterday;" + row(1).partition(";")[2], Reason.UNDECODABLE),
+        ("2999-01-01 00:00:00;" + row(1).partition(";")[2], Reason.IN_FUTURE),
+        ('"' + "x" * 200_000, Reason.UNDECODABLE),  # longer than a CSV field may be
         (row(1) + ";1", Reason.WRONG_SIGNAL_COUNT),
     ],
 )

@@ -20,7 +20,7 @@ import numpy as np
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.errors import BadSource, Refused
-from twinloop.ingest.normalize import Normalized, frame_of
+from twinloop.ingest.normalize import LAST_NS, Normalized, frame_of
 from twinloop.ingest.signal_sets import CsvShape, SignalSet
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -152,7 +152,12 @@ def _cells(line: bytes, delimiter: str) -> list[str]:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise Refused(Reason.UNDECODABLE, f"not UTF-8: {error}") from error
-    return next(csv.reader([text], delimiter=delimiter), []) if '"' in text else text.split(delimiter)
+    if '"' not in text:
+        return text.split(delimiter)
+    try:
+        return next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise Refused(Reason.UNDECODABLE, f"no CSV: {error}") from error
 
 
 def _at_ns(text: str) -> int:
@@ -163,6 +168,8 @@ def _at_ns(text: str) -> int:
     at_ns = unix_ns(at if at.tzinfo else at.replace(tzinfo=UTC))
     if at_ns < 0:
         raise Refused(Reason.TOO_OLD, f"{text[:80]} is before 1970")
+    if at_ns >= LAST_NS:
+        raise Refused(Reason.IN_FUTURE, f"{text[:80]} is after 2261")
     return at_ns
 
 

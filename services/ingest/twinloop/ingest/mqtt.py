@@ -25,6 +25,7 @@ import aiomqtt
 from twinloop.ingest.metrics import Metrics
 from twinloop.ingest.settings import Mqtt
 from twinloop.runtime import logging
+from twinloop.runtime.events import first_of
 
 log = logging.logger(__name__)
 
@@ -81,7 +82,7 @@ class MqttSource:
         loop = asyncio.get_running_loop()
         try:
             while not stopping.is_set():
-                await _either(self._room, stopping)
+                await first_of(self._room, stopping)
                 since = loop.time()
                 try:
                     await self._session(stopping)
@@ -228,12 +229,3 @@ class MqttSource:
     def _end(self) -> None:
         self._ended = True
         self._arrived.set()
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(one.wait()) for one in (first, second)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waits:
-            one.cancel()

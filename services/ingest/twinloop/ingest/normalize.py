@@ -40,7 +40,7 @@ from twinloop.sparkplug import Value
 SERVICE = "ingest"
 MAX_SAMPLE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARS = 256
-_LAST_NS = 9_183_110_400_000_000_000  # 2261-01-01; signed 64-bit nanoseconds end a year later
+LAST_NS = 9_183_110_400_000_000_000  # 2261-01-01; signed 64-bit nanoseconds end a year later
 _LONGEST_PERIOD_NS = 86_400_000_000_000
 _SET = "Signals/Set"
 _SIGNAL = "Signals/"
@@ -155,7 +155,7 @@ def frame_of(
         raise Refused(Reason.UNPROCESSABLE, f"the sequence {sequence} is not in 0..2^63-1")
     if min(first_at_ns, observed_at_ns) < 0:
         raise Refused(Reason.TOO_OLD, "a time before 1970")
-    if max(first_at_ns, observed_at_ns) >= _LAST_NS:
+    if max(first_at_ns, observed_at_ns) >= LAST_NS:
         raise Refused(Reason.IN_FUTURE, "a time after 2261")
     if not np.isfinite(samples).all():
         raise Refused(Reason.NON_FINITE, _non_finite(signal_set, samples))
