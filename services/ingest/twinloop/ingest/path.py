@@ -48,6 +48,7 @@ class Path:
     ) -> list[Outcome]:
         """Decide about each input in order, and return when Kafka has what came of all of them.
 
+        Raises what publishing raised: nothing of the batch may be called kept then, and the service ends.
         Raises `TimeoutError` when that takes longer. What had been decided by then is still published, and
         until it is, no other batch has its turn: the same input again is answered only after the first.
         """
@@ -56,6 +57,7 @@ class Path:
             await self._turn.acquire()
             work = self._spawn(self._turn_of(source, inputs, outcomes))
             await asyncio.wait({work})
+            work.result()
         return outcomes
 
     async def _turn_of(self, source: str, inputs: Sequence[Input], outcomes: list[Outcome]) -> None:
