@@ -85,9 +85,17 @@ class Scene:
         """Every event of a topic."""
         return await events(self.kafka, self.prefix, topic)
 
-    async def distinct(self, topic: Topic) -> dict[str, Any]:
-        """The events of a topic by their ids: what a reader that takes repeats for what they are sees."""
-        return {one.event_id: one for one in await self.read(topic)}
+    async def told(self, topic: Topic, count: int) -> list[Any]:
+        """The events of a topic once there are `count`: each of them once."""
+        found: list[Any] = []
+
+        async def enough() -> bool:
+            found[:] = await self.read(topic)
+            return len(found) >= count
+
+        await until(enough)
+        assert len(found) == len({one.event_id for one in found}) == count
+        return found
 
 
 def frame(asset: str, sequence: int, level: float = 0.0) -> Frame:
@@ -152,13 +160,9 @@ async def test_windows_of_many_assets_are_judged_and_the_anomalous_ones_are_told
     await scene.send([frame(asset, n) for n in range(10) for asset in assets])
     await scene.send([frame(assets[3], n, level=2.0) for n in range(10, 14)])
 
-    def judged() -> bool:
-        return scene.detector.metric("windows_total") == 19 * windows_of(10) + windows_of(14)
-
-    await until(judged)
+    verdicts: list[Verdict] = await scene.told(SCORES, 19 * windows_of(10) + windows_of(14))
+    assert scene.detector.metric("windows_total") == len(verdicts)
     assert scene.detector.metric("unrouted_total") == 0
-    verdicts: list[Verdict] = await scene.read(SCORES)
-    assert len(verdicts) == len({one.event_id for one in verdicts}) == 19 * windows_of(10) + windows_of(14)
     anomalies: list[Anomaly] = await scene.read(ANOMALIES)
     assert {one.asset for one in anomalies} == {assets[3]}
     # The mean over both signals exceeds 0.5 when more than half of the window is at level 2.
@@ -171,27 +175,22 @@ async def test_windows_of_many_assets_are_judged_and_the_anomalous_ones_are_told
     assert scene.detector.stop() == 0
 
 
-async def test_killed_again_and_again_it_misses_no_window(scene: Scene) -> None:
+async def test_killed_again_and_again_it_judges_every_window_once(scene: Scene) -> None:
     """Frames are half a window long: at every kill, each asset has a window open."""
     assets = [f"plant.asset{n}" for n in range(10)]
     for turn in range(3):
         scene.detector.start()
-        before = len(await scene.distinct(SCORES))
+        before = len(await scene.read(SCORES))
         await scene.send([frame(one, n) for n in range(30 * turn, 30 * turn + 30) for one in assets])
 
         async def progressed(before: int = before) -> bool:
-            return len(await scene.distinct(SCORES)) > before
+            return len(await scene.read(SCORES)) > before
 
         await until(progressed)
         scene.detector.kill()
     scene.detector.start()
-
-    async def complete() -> bool:
-        return len(await scene.distinct(SCORES)) == 10 * windows_of(90)
-
-    await until(complete)
-    ends = {(one.asset, one.sequence, one.row) for one in (await scene.distinct(SCORES)).values()}
-    assert len(ends) == 10 * windows_of(90)
+    verdicts = await scene.told(SCORES, 10 * windows_of(90))
+    assert len({(one.asset, one.sequence, one.row) for one in verdicts}) == len(verdicts)
 
 
 async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: Scene) -> None:
@@ -201,10 +200,7 @@ async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: 
     def ready() -> bool:
         return scene.detector.status("/health/ready") == 200
 
-    def judged() -> bool:
-        return scene.detector.metric("windows_total") == windows_of(4)
-
-    await until(judged)
+    await scene.told(SCORES, windows_of(4))
     await until(ready)
     await scene.triton.unload(scene.contract.model)
     await scene.send([frame("plant.a", n) for n in range(4, 8)])
@@ -217,11 +213,7 @@ async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: 
     assert scene.detector.status("/health/live") == 200
     await scene.send([frame("plant.b", n) for n in range(4)])
     await scene.triton.load(scene.contract.model)
-
-    async def all_judged() -> bool:
-        return len(await scene.distinct(SCORES)) == windows_of(8) + windows_of(4)
-
-    await until(all_judged)
+    await scene.told(SCORES, windows_of(8) + windows_of(4))
     await until(ready)
     assert scene.detector.metric("waiting") == 0
 
@@ -234,11 +226,7 @@ async def test_what_is_no_frame_is_kept_with_its_bytes_and_the_rest_goes_on(scen
     garbage = Message(TELEMETRY_FACTORY, b"plant.a", b"\xde\xad no frame", ())
     await scene.out.publish([good, garbage, nan, late, good])
     await scene.send([frame("plant.a", n) for n in range(6, 10)])
-
-    def judged() -> bool:
-        return scene.detector.metric("windows_total") == windows_of(4)
-
-    await until(judged)
+    await scene.told(SCORES, windows_of(4))
     letters = {one.reason: one for one in await scene.read(DEAD_LETTERS)}
     assert {reason: one.payload for reason, one in letters.items()} == {
         "undecodable": garbage.value,

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
-from twinloop.detector.partition import Partition, Taken
-from twinloop.detector.recovery import Resume, metadata, resume
+from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Routes
+from twinloop.runtime.stream.recovery import Position, Resume, resume
 
 SIGNALS = ("a", "b")
 WIDE = np.zeros((4, 3), np.float32)
@@ -77,29 +77,33 @@ def routes(*given: ModelRoute) -> Routes:
     return table
 
 
+def partition(table: Routes | None = None, memory: Memory | None = None) -> Partition:
+    return Partition(Resume(0, 0), table or routes(), memory or Memory())
+
+
 def found(takens: Sequence[Taken]) -> list[tuple[str, int, int, bytes]]:
     """Every window: asset, sequence and row of its end, content."""
     return [
-        (frame.asset, frame.sequence, int(row), values.tobytes())
+        (one.frame(n).asset, one.frame(n).sequence, int(row), values.tobytes())
         for taken in takens
         for one in taken.pending
-        for frame, row, values in zip(one.frames, one.rows, one.values, strict=True)
+        for n, (row, values) in enumerate(zip(one.rows, one.values, strict=True))
     ]
 
 
 def test_windows_end_in_the_frame_that_completed_them() -> None:
-    taken = Partition(0).take(records([frame(sequence=n) for n in range(3)]), routes())
+    taken = partition().take(records([frame(sequence=n) for n in range(3)]))
     assert [(sequence, row) for _, sequence, row, _ in found([taken])] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     (pending,) = taken.pending
     assert pending.values.dtype == np.float32
     assert pending.values.shape == (4, 6, 2)
-    assert [one.offset for one in pending.records] == [1, 1, 2, 2]
+    assert [pending.record(n).offset for n in range(4)] == [1, 1, 2, 2]
 
 
 def test_a_repeated_frame_is_dropped_and_counted() -> None:
-    partition = Partition(0)
-    once = partition.take(records([frame(sequence=0), frame(sequence=1), frame(sequence=1)]), routes())
-    again = partition.take(records([frame(sequence=0)], start=3), routes())
+    one = partition()
+    once = one.take(records([frame(sequence=0), frame(sequence=1), frame(sequence=1)]))
+    again = one.take(records([frame(sequence=0)], start=3))
     assert once.duplicates == again.duplicates == 1
     assert len(found([once, again])) == 2
     assert not once.refused + again.refused
@@ -107,7 +111,7 @@ def test_a_repeated_frame_is_dropped_and_counted() -> None:
 
 def test_a_frame_behind_its_order_is_refused_with_its_bytes() -> None:
     given = records([frame(sequence=5), frame(sequence=3)])
-    (refused,) = Partition(0).take(given, routes()).refused
+    (refused,) = partition().take(given).refused
     assert (refused.reason, refused.record.value) == (Reason.OUT_OF_ORDER, given[1].value)
 
 
@@ -127,100 +131,122 @@ def test_a_frame_behind_its_order_is_refused_with_its_bytes() -> None:
 def test_what_is_no_frame_is_refused_and_the_rest_goes_on(bad: Given, reason: Reason) -> None:
     good = [frame(sequence=0), frame(asset="y", sequence=0), frame(asset="y", sequence=1)]
     given = [*records(good[:1]), bad, *records(good[1:], start=2)]
-    taken = Partition(0).take(given, routes())
+    taken = partition().take(given)
     assert [(one.reason, one.record.value) for one in taken.refused] == [(reason, bad.value)]
     assert {asset for asset, *_ in found([taken])} == {"y"}
 
 
 def test_values_that_their_quality_bits_call_bad_are_no_reason_to_refuse() -> None:
     samples = np.full((4, 2), np.nan, np.float32)
-    taken = Partition(0).take(
-        records(
-            [frame(samples=samples, bad=np.ones((4, 2), np.bool_)), frame(sequence=1), frame(sequence=2)]
-        ),
-        routes(),
+    taken = partition().take(
+        records([frame(samples=samples, bad=np.ones((4, 2), np.bool_)), frame(sequence=1), frame(sequence=2)])
     )
     assert not taken.refused
     assert found([taken])
 
 
 def test_an_asset_without_a_route_is_counted() -> None:
-    taken = Partition(0).take(records([frame(), frame(signal_set="other.v1")]), routes())
+    taken = partition().take(records([frame(), frame(signal_set="other.v1")]))
     assert taken.unrouted == 1
 
 
 def test_an_assets_own_route_goes_before_that_of_its_signal_set() -> None:
     table = routes(route(), route("x", version=2))
     given = records([frame(asset=asset, sequence=n) for n in range(3) for asset in ("x", "y")])
-    taken = Partition(0).take(given, table)
-    assert {(one.route.contract.version, frame.asset) for one in taken.pending for frame in one.frames} == {
-        (2, "x"),
-        (1, "y"),
-    }
+    taken = partition(table).take(given)
+    assert {
+        (one.route.contract.version, one.frame(n).asset) for one in taken.pending for n in range(len(one))
+    } == {(2, "x"), (1, "y")}
     table.set("x", None)
-    after = Partition(0).take(given, table)
+    after = partition(table).take(given)
     assert {one.route.contract.version for one in after.pending} == {1}
 
 
 def test_a_new_version_takes_over_without_losing_open_windows() -> None:
-    partition, table = Partition(0), routes()
-    partition.take(records([frame(sequence=0)]), table)
+    table = routes()
+    one = partition(table)
+    one.take(records([frame(sequence=0)]))
     table.set("s.v1", route(version=2))
-    (pending,) = partition.take(records([frame(sequence=1)], start=1), table).pending
+    (pending,) = one.take(records([frame(sequence=1)], start=1)).pending
     assert (pending.route.contract.version, len(pending)) == (2, 2)
 
 
 def test_a_route_that_cuts_otherwise_begins_anew_and_holds_nothing_back() -> None:
-    partition, table = Partition(0), routes()
-    partition.take(records([frame(sequence=0), frame(asset="y", sequence=0)]), table)
-    assert partition.replay_from(2) == 0
+    table = routes()
+    one = partition(table)
+    one.take(records([frame(sequence=0), frame(asset="y", sequence=0)]))
     table.set("x", route("x", window=4, hop=4))
-    taken = partition.take(records([frame(sequence=1)], start=2), table)
-    assert [one.values.shape for one in taken.pending] == [(1, 4, 2)]
-    assert partition.replay_from(3) == 1  # y's window is still open
+    taken = one.take(records([frame(sequence=1)], start=2))
+    assert [pending.values.shape for pending in taken.pending] == [(1, 4, 2)]
+    table.set("s.v1", None)
+    assert one.take(records([frame(asset="y", sequence=1)], start=3)) == Taken(unrouted=1)
 
 
-moves = st.lists(st.tuples(st.sampled_from("xyz"), st.integers(1, 2)), min_size=1, max_size=40)
+moves = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.sampled_from([1, 1, 1, 2, 0, -1])), min_size=1, max_size=40
+)
 
 
 @given(moves, st.data())
 def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     steps: list[tuple[str, int]], data: st.DataObject
 ) -> None:
-    """Frames of some assets, some missing; a commit anywhere, however the polls were cut."""
+    """Frames of some assets, some missing, repeated or late; a commit anywhere, whatever the polls were."""
     at = dict.fromkeys("xyz", 0)
     frames = []
     for asset, ahead in steps:
-        at[asset] += ahead
+        at[asset] = max(0, at[asset] + ahead)
         frames.append(frame(asset=asset, sequence=at[asset], rows=3))
     given, table = records(frames), routes(route(window=7, hop=2))
-    whole = [Partition(0).take(given, table)]
-    cut = data.draw(st.integers(0, len(given)))
-    before = Partition(0)
-    first = data.draw(st.integers(0, cut))
-    old = [before.take(given[:first], table), before.take(given[first:cut], table)]
-    place = resume(cut, metadata(min(before.replay_from(cut), cut)), 0, len(given))
-    after = Partition(place.emit_from)
+    memory = Memory(records=data.draw(st.sampled_from([10, 30, 1000])))
+    whole = [partition(table, memory).take(given)]
+    cut = data.draw(st.integers(1, len(given)))
+    before = partition(table, memory)
+    first = data.draw(st.integers(1, cut))
+    old = [before.take(some) for some in (given[:first], given[first:cut]) if some]
+    place = resume(Position.needing(cut, before.replay_from()), 0, len(given))
+    after = Partition(place, table, memory)
     middle = data.draw(st.integers(place.read_from, len(given)))
-    new = [after.take(given[place.read_from : middle], table), after.take(given[middle:], table)]
+    new = [after.take(some) for some in (given[place.read_from : middle], given[middle:]) if some]
     assert sorted(found(old) + found(new)) == sorted(found(whole))
+    assert refused(old) + refused(new) == refused(whole)
+
+
+def refused(takens: Sequence[Taken]) -> list[tuple[int, Reason]]:
+    return [(one.record.offset, one.reason) for taken in takens for one in taken.refused]
+
+
+def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceeded() -> None:
+    one = partition(memory=Memory(refused=3))
+    given = records([frame(sequence=n) for n in range(4)])
+    given[1:1] = [Given(0, b"no frame")] * 5
+    given = [Given(n, record.value) for n, record in enumerate(given)]
+    taken = one.take(given)
+    assert [at for at, _ in refused([taken])] == [1, 2, 3]
+    assert one.position == 4
+    assert one.halted is not None
+    assert "3 of 10000" in one.halted
+    assert not found([taken])
+    again = Partition(Resume(4, 4), routes(), Memory(refused=3)).take(given[4:])
+    assert [at for at, _ in refused([again])] == [4, 5]
+    assert found([again])
 
 
 @pytest.mark.parametrize(
-    ("committed", "text", "first", "end", "expected"),
+    ("committed", "first", "end", "expected"),
     [
-        (None, "", 5, 9, Resume(5, 5)),
-        (8, metadata(6), 5, 9, Resume(6, 8)),
-        (8, metadata(3), 5, 9, Resume(5, 8)),  # retention took what an open window needs
-        (8, metadata(9), 5, 9, Resume(8, 8)),
-        (8, "", 5, 9, Resume(8, 8)),
-        (8, "[]", 5, 9, Resume(8, 8)),
-        (8, '{"replay_from": "?"}', 5, 9, Resume(8, 8)),
-        (4, metadata(2), 5, 9, Resume(5, 5)),
-        (12, metadata(11), 0, 9, Resume(0, 0)),  # the topic was made anew
+        (None, 5, 9, Resume(5, 5)),
+        (Position.needing(8, 6), 5, 9, Resume(6, 8)),
+        (Position.needing(8, 3), 5, 9, Resume(5, 8)),  # retention took what an open window needs
+        (Position.needing(8, 9), 5, 9, Resume(8, 8)),
+        (Position(8), 5, 9, Resume(8, 8)),
+        (Position(8, "[]"), 5, 9, Resume(8, 8)),
+        (Position(8, '{"replay_from": "?"}'), 5, 9, Resume(8, 8)),
+        (Position.needing(4, 2), 5, 9, Resume(5, 5)),
+        (Position.needing(12, 11), 0, 9, Resume(0, 0)),  # the topic was made anew
     ],
 )
 def test_where_a_new_owner_resumes(
-    committed: int | None, text: str, first: int, end: int, expected: Resume
+    committed: Position | None, first: int, end: int, expected: Resume
 ) -> None:
-    assert resume(committed, text, first, end) == expected
+    assert resume(committed, first, end) == expected

@@ -1,9 +1,8 @@
-"""Asking the server: batches over partitions, trouble that is waited out, poison that is found."""
+"""Asking the server: batches over partitions, trouble that is told, poison that is found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,15 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from twinloop.contracts.codec import decode
 from twinloop.contracts.deadletters import Reason
-from twinloop.contracts.frames import Frame
+from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.topics import SCORES
+from twinloop.detector.detection import Detection
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Pending
+from twinloop.detector.partition import Memory, Pending, Refused, Taken
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
-from twinloop.tritonio.errors import TritonError
+from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.stream.ports import Retry, TopicPartition
+from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.server import Floats, Inference
 
@@ -48,12 +52,10 @@ def mean(windows: Floats) -> Inference:
 
 @dataclass
 class Server:
-    """A fake Triton, and what happens while the detector waits for it."""
+    """A fake Triton, and the routes to its models."""
 
     triton: FakeTriton = field(default_factory=FakeTriton)
     routes: Routes = field(default_factory=Routes)
-    waited: list[str] = field(default_factory=list)
-    meanwhile: list[Callable[[], object]] = field(default_factory=list)
 
     async def add(self, model: str = "m", version: int = 1, scope: str = "s.v1") -> ModelRoute:
         self.triton.publish(contract(model, version), mean)
@@ -64,11 +66,12 @@ class Server:
 
     @property
     def scorer(self) -> Scorer:
-        return Scorer(self.triton, self.routes, self._wait, Metrics(CollectorRegistry()))
+        return Scorer(self.triton, Metrics(CollectorRegistry()))
 
-    async def _wait(self, trouble: TritonError) -> None:
-        self.waited.append(type(trouble).__name__)
-        self.meanwhile.pop(0)()
+    @property
+    def detection(self) -> Detection:
+        metrics = Metrics(CollectorRegistry())
+        return Detection(self.routes, self.scorer, ManualClock(NOW), Memory(), 1, metrics)
 
 
 @dataclass
@@ -81,20 +84,22 @@ class Given:
 
 
 def pending(route: ModelRoute, *levels: float, start: int = 0) -> Pending:
-    frames = [
-        Frame("x", "s.v1", start + n, 0, 1, np.zeros((2, 1), np.float32), 0, f"e{n}", "t")
-        for n in range(len(levels))
+    numbers = range(start, start + len(levels))
+    records = [
+        Given(n, encode_frame(Frame("x", "s.v1", n, 0, 1, np.zeros((2, 1), np.float32), 0, f"e{n}", "t")))
+        for n in numbers
     ]
     values = np.repeat(np.array(levels, np.float32), 2).reshape(-1, 2, 1)
     rows = np.ones(len(levels), np.int64)
-    return Pending(route, values, frames, [Given(start + n) for n in range(len(levels))], rows)
+    which = np.arange(len(levels))
+    return Pending(route, values, np.array(numbers, np.uint64), rows, which, records)
 
 
 def scores(answers: list[tuple[Pending, Inference]]) -> dict[int, float]:
     return {
-        frame.sequence: float(score)
+        int(sequence): float(score)
         for one, answer in answers
-        for frame, score in zip(one.frames, answer.score, strict=True)
+        for sequence, score in zip(one.sequences, answer.score, strict=True)
     }
 
 
@@ -115,39 +120,53 @@ async def test_each_model_gets_its_own_windows() -> None:
     assert sorted(server.triton.batches) == [1, 2]
 
 
-async def test_a_server_that_is_away_is_waited_for() -> None:
+async def test_a_server_that_is_away_is_no_reason_to_refuse_anything() -> None:
     server = Server()
     route = await server.add()
     server.triton.away = True
-    server.meanwhile = [lambda: None, lambda: setattr(server.triton, "away", False)]
-    answers, refused = await server.scorer.score([pending(route, 1, 2)])
-    assert server.waited == ["TritonUnavailable"] * 2
-    assert scores(answers) == {0: 1, 1: 2}
-    assert not refused
+    with pytest.raises(TritonUnavailable):
+        await server.scorer.score([pending(route, 1, 2)])
 
 
-async def test_a_model_whose_process_died_is_waited_for_and_nothing_is_refused() -> None:
+async def test_a_model_whose_process_died_is_no_reason_to_refuse_anything() -> None:
     server = Server()
     route = await server.add()
     server.triton.broken.add("m")
-    server.meanwhile = [lambda: server.triton.broken.clear()]
-    answers, refused = await server.scorer.score([pending(route, 1, 2)])
-    assert server.waited == ["InferenceFailed"]
-    assert scores(answers) == {0: 1, 1: 2}
-    assert not refused
+    with pytest.raises(InferenceFailed):
+        await server.scorer.score([pending(route, 1, 2)])
 
 
 async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
     server = Server()
     route = await server.add()
     await server.triton.unload("m")
+    detection, partition = server.detection, TopicPartition("telemetry.factory", 0)
+    work = {partition: Taken(pending=[pending(route, 1)])}
+    with pytest.raises(Retry, match="not loaded"):
+        await detection.finish(work)
     newer = ModelRoute(event_id="r2", scope="s.v1", at=NOW, contract=contract("m2"))
     server.triton.publish(newer.contract, mean)
     await server.triton.load("m2")
-    server.meanwhile = [lambda: server.routes.set("s.v1", newer)]
-    answers, _ = await server.scorer.score([pending(route, 1)])
-    assert server.waited == ["ModelUnavailable"]
-    assert [part.route for part, _ in answers] == [newer]
+    server.routes.set("s.v1", newer)
+    (verdict,) = (await detection.finish(work))[partition]
+    assert decode(SCORES, verdict.value).model == "m2"
+
+
+async def test_every_partition_gets_its_own_outputs() -> None:
+    server = Server()
+    route = await server.add()
+    other = pending(route, 3.0, start=7)
+    other.records[0].partition = 1
+    work = {
+        TopicPartition("telemetry.factory", 0): Taken(pending=[pending(route, 0, 2)]),
+        TopicPartition("telemetry.factory", 1): Taken(
+            pending=[other], refused=[Refused(Given(9, b"?", partition=1), Reason.UNDECODABLE, "why")]
+        ),
+        TopicPartition("telemetry.factory", 2): Taken(),
+    }
+    outputs = await server.detection.finish(work)
+    told = {one.partition: [message.topic.name for message in outputs[one]] for one in work}
+    assert told == {0: ["anomalies", "scores", "scores"], 1: ["anomalies", "scores", "dead-letters"], 2: []}
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
@@ -180,7 +199,7 @@ async def test_ids_are_of_the_window_and_the_model() -> None:
     first, _ = judge(part, mean(part.values), NOW, score_every=0)
     later = datetime(2026, 1, 2, tzinfo=UTC)
     again, _ = judge(part, mean(part.values), later, score_every=0)
-    swapped, _ = judge(part.select(np.arange(2), other), mean(part.values), NOW, score_every=0)
+    swapped, _ = judge(replace(part, route=other), mean(part.values), NOW, score_every=0)
     assert [one.event_id for one in first] == [one.event_id for one in again]
     assert len({one.event_id for one in [*first, *swapped]}) == 4
 

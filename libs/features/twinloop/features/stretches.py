@@ -19,11 +19,10 @@ class AssetStates:
     """What is remembered of each asset, one array a quality; index: the asset's slot.
 
     Samples of an asset are numbered. `position` is the number of the next one, `origin` of the first one
-    since its ring last began. `sequence`, `part` and `good` are those of its last frame (`good` is false
-    before the first). For `WindowBuffer.oldest`: `first_token` and `marks` [asset, K] are the tokens of the
-    frames in which the ring and the windows yet to come begin; `uneven` tells that a frame of the ring does
-    not begin on a multiple of the hop.
-    """
+    since its ring last began. `sequence`, `part`, `good` and `token` are those of its last frame (`good` is
+    false before the first). For `WindowBuffer.oldest`: `first_token` and `marks` [asset, K] are the tokens of
+    the frames in which the ring and the windows yet to come begin; `uneven` tells that a frame of the ring
+    does not begin where a ring that begins with it would."""
 
     def __init__(self, marks: int) -> None:
         self.position = np.zeros(0, np.int64)
@@ -31,6 +30,7 @@ class AssetStates:
         self.sequence = np.zeros(0, np.uint64)
         self.part = np.zeros(0, np.int64)
         self.good = np.zeros(0, np.bool_)
+        self.token = np.zeros(0, np.int64)
         self.first_token = np.zeros(0, np.int64)
         self.uneven = np.zeros(0, np.bool_)
         self.marks = np.zeros((0, marks), np.int64)
@@ -49,16 +49,17 @@ class Stretches:
 
     A stretch is a run of one asset's frames without a break. The samples of all good frames, in this order,
     are the call's stream. All arrays are int64 [n]: `order`, where the frame stands among those that came;
-    `slot` of its asset; `start` and `end`, numbers of its first sample and of the one after its last
-    (equal for a bad frame); `head`, index of the first frame of its stretch. Of its stretch: `begin`, the
-    number of the first sample in this call; `origin`, the number of the first one since the ring began;
-    `stream`, where `begin` lies in the stream. `last` [assets in this call]: index of each one's last frame.
-    """
+    `slot` of its asset; `start` and `end`, numbers of its first sample and of the one after its last (equal
+    for a bad frame); `fresh`, where a ring that begins with it begins; `head`, index of the first frame of
+    its stretch. Of its stretch: `begin`, the number of the first sample in this call; `origin`, the number of
+    the first one since the ring began; `stream`, where `begin` lies in the stream. `last` [assets in this
+    call]: index of each one's last frame."""
 
     order: Ints
     slot: Ints
     start: Ints
     end: Ints
+    fresh: Ints
     head: Ints
     begin: Ints
     origin: Ints
@@ -66,8 +67,13 @@ class Stretches:
     last: Ints
 
 
-def stretches(columns: Columns, slots: Ints, states: AssetStates, hop: int) -> Stretches:
-    """Find the stretches of a call and bring `states` up to its end."""
+def stretches(
+    columns: Columns, slots: Ints, states: AssetStates, hop: int, tokens: Ints | None, memory: int | None
+) -> Stretches:
+    """Find the stretches of a call and bring `states` up to its end.
+
+    A frame whose token is more than `memory` above that of the frame before it goes on with nothing.
+    """
     n = len(slots)
     order = np.argsort(slots, kind="stable")
     slot = slots[order]
@@ -85,6 +91,10 @@ def stretches(columns: Columns, slots: Ints, states: AssetStates, hop: int) -> S
         & (sequence == _before(first, states.sequence[slot], sequence) + np.uint64(1))
         & (part == _before(first, states.part[slot], part))
     )
+    if tokens is not None:
+        token = tokens[order]
+        if memory is not None:
+            follows &= token - _before(first, states.token[slot], token) <= memory
     # Where a ring begins: at 0 in a part, else where counting from sequence 0 leads, up to multiples of hop.
     phase = (sequence % np.uint64(hop)).astype(np.int64) * (columns.lengths[order] % hop) % hop
     fresh = np.where(part != 0, 0, phase)
@@ -104,7 +114,9 @@ def stretches(columns: Columns, slots: Ints, states: AssetStates, hop: int) -> S
     states.sequence[ends] = sequence[last]
     states.part[ends] = part[last]
     states.good[ends] = good[last]
-    return Stretches(order, slot, start, end, head, begin, origin, stream, last)
+    if tokens is not None:
+        states.token[ends] = token[last]
+    return Stretches(order, slot, start, end, fresh, head, begin, origin, stream, last)
 
 
 def _before(first: Flags, held: NDArray[T], arriving: NDArray[T]) -> NDArray[T]:

@@ -60,18 +60,23 @@ class WindowBuffer:
 
     The rings lie in one array [assets, window, signals] that grows geometrically: sample i of an asset lies
     at i % window. A push costs a fixed number of array operations, however many assets, frames and windows.
-    """
 
-    def __init__(self, spec: WindowSpec) -> None:
+    With `memory`, a ring also begins anew where an asset's frame comes more than so many tokens after its
+    last one: then `oldest` is never further back than that."""
+
+    def __init__(self, spec: WindowSpec, memory: int | None = None) -> None:
         self.spec = spec
-        self._slots: dict[str, int] = {}
+        self._memory = memory
+        self._numbers: dict[str, int] = {}  # of assets that come by name
+        self._slots = np.full(0, -1, np.int64)  # by the number of an asset
+        self._assets = 0
         self._rings = np.empty((0, spec.window, len(spec.signals)), np.float32)
         self._states = AssetStates(marks=(spec.window - 1) // spec.hop + 1)
 
     @property
     def assets(self) -> int:
         """How many assets have a ring here."""
-        return len(self._slots)
+        return self._assets
 
     def push(self, frames: Sequence[Frame], tokens: Sequence[int] | None = None) -> Windows:
         """Take frames in order of arrival; returns the windows that they complete.
@@ -82,14 +87,15 @@ class WindowBuffer:
         if not frames:
             shape = (0, self.spec.window, len(self.spec.signals))
             return Windows(np.empty(shape, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
-        return self.push_columns(Columns.of(frames), None if tokens is None else np.asarray(tokens, np.int64))
+        columns = Columns.of(frames, self._numbers)
+        return self.push_columns(columns, None if tokens is None else np.asarray(tokens, np.int64))
 
     def push_columns(self, columns: Columns, tokens: Ints | None = None) -> Windows:
         """The same, for frames that are columns already."""
         window, hop = self.spec.window, self.spec.hop
         n = len(columns.assets)
         slots = self._slots_of(columns.assets)
-        found = stretches(columns, slots, self._states, hop)
+        found = stretches(columns, slots, self._states, hop, tokens, self._memory)
         stream = _Stream(columns, found, math.gcd(window, hop))
 
         # Window k begins at sample k * hop. How many does each frame complete, and which is the first?
@@ -108,23 +114,27 @@ class WindowBuffer:
             self._mark(found, tokens)
         return Windows(values, frame, sample + window - 1 - found.start[index])
 
-    def oldest(self) -> int | None:
-        """The token of the oldest frame that a window yet to come needs; `None` when none is needed.
+    def oldest(self, position: int | None = None) -> int | None:
+        """The token of the oldest frame that a window yet to come depends on; `None` when there is none.
 
-        A new buffer that is pushed every frame from there on finds the same windows from here on.
-        """
-        states, hop = self._states, self.spec.hop
+        `position` is the next frame's token, for a buffer with `memory`. A new buffer that is pushed every
+        frame from there on finds the same windows from here on."""
+        states = self._states
+        if not len(states.good):
+            return None
         k = self._next(states.position, states.origin)
-        # In a part, counting begins with the ring: another beginning does as well only on round numbers.
-        whole = (states.part != 0) & (states.uneven | (states.position % hop != 0))
-        needed = (whole | (k * hop < states.position)) & states.good
         marked = states.marks[np.arange(len(k)), k % states.marks.shape[1]]
-        tokens = np.where(whole, states.first_token, marked)[needed]
-        return int(tokens.min()) if len(tokens) else None
+        tokens = np.where(k * self.spec.hop < states.position, marked, states.token)
+        tokens = np.where(states.uneven, states.first_token, tokens)
+        needed = states.good
+        if position is not None and self._memory is not None:
+            needed = needed & (states.token >= position - self._memory)
+            tokens = np.maximum(tokens, position - self._memory)
+        return int(tokens[needed].min()) if needed.any() else None
 
-    def forget(self, asset: str) -> None:
-        """Drop the open windows of `asset`: its next frame begins anew. No error for an unknown one."""
-        if (slot := self._slots.get(asset)) is not None:
+    def forget(self, asset: int) -> None:
+        """Drop the open windows of an asset: its next frame begins anew. No error for an unknown one."""
+        if asset < len(self._slots) and (slot := self._slots[asset]) >= 0:
             self._states.good[slot] = False
 
     def _next(self, position: Ints, origin: Ints) -> Ints:
@@ -132,21 +142,26 @@ class WindowBuffer:
         window, hop = self.spec.window, self.spec.hop
         return np.maximum((position - window) // hop + 1, -(-origin // hop))
 
-    def _slots_of(self, assets: list[str]) -> Ints:
+    def _slots_of(self, assets: Ints) -> Ints:
         """Each asset's place in the arrays; makes places for new ones."""
-        known = self._slots
-        try:
-            return np.fromiter([known[asset] for asset in assets], np.int64, len(assets))
-        except KeyError:
-            for asset in assets:
-                known.setdefault(asset, len(known))
-        if len(known) > len(self._rings):
-            capacity = max(_FIRST_ASSETS, len(known), 2 * len(self._rings))
-            rings = np.empty((capacity, *self._rings.shape[1:]), np.float32)  # takes memory when written
-            rings[: len(self._rings)] = self._rings
-            self._rings = rings
-            self._states.grow(capacity)
-        return np.fromiter([known[asset] for asset in assets], np.int64, len(assets))
+        numbers = int(assets.max()) + 1
+        if numbers > len(self._slots):
+            slots = np.full(max(_FIRST_ASSETS, numbers, 2 * len(self._slots)), -1, np.int64)
+            slots[: len(self._slots)] = self._slots
+            self._slots = slots
+        found = self._slots[assets]
+        if (found < 0).any():
+            new = np.unique(assets[found < 0])
+            self._slots[new] = np.arange(self._assets, self._assets + len(new))
+            self._assets += len(new)
+            if self._assets > len(self._rings):
+                capacity = max(_FIRST_ASSETS, self._assets, 2 * len(self._rings))
+                rings = np.empty((capacity, *self._rings.shape[1:]), np.float32)  # takes memory when written
+                rings[: len(self._rings)] = self._rings
+                self._rings = rings
+                self._states.grow(capacity)
+            found = self._slots[assets]
+        return found
 
     def _values(self, sample: Ints, index: Ints, found: Stretches, stream: _Stream) -> NDArray[np.float32]:
         """The windows that begin at `sample`: what came before this call from the rings, the rest from it."""
@@ -186,7 +201,7 @@ class WindowBuffer:
         slot, head, begin, end = found.slot[last], found.head[last], found.begin[last], found.end[last]
         new = begin == found.origin[last]
         states.first_token[slot[new]] = tokens[found.order[head[new]]]
-        odd = found.start % hop != 0
+        odd = found.start % hop != found.fresh % hop
         odds = np.cumsum(odd)
         states.uneven[slot] = (odds[last] - odds[head] + odd[head] > 0) | (~new & states.uneven[slot])
         k = np.maximum(self._next(end, found.origin[last]), -(-begin // hop))

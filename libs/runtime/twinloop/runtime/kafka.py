@@ -38,7 +38,7 @@ def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
-def _partition(key: bytes, every: list[int], available: list[int]) -> int:
+def partition_of_key(key: bytes, every: list[int], available: list[int]) -> int:
     """The partition of `key`, as Kafka's own clients choose it; every record has a key."""
     return every[_hash(key) % len(every)]
 
@@ -81,7 +81,7 @@ class MemoryPublisher:
         self.messages.extend(messages)
 
 
-async def _started(make: Callable[[], Any], stopping: asyncio.Event, what: str) -> Any:
+async def started(make: Callable[[], Any], stopping: asyncio.Event, what: str) -> Any:
     """Start a client, trying again while the cluster is away: an outage at start is no crash."""
     delay_s = 0.2
     while True:
@@ -103,14 +103,14 @@ async def _started(make: Callable[[], Any], stopping: asyncio.Event, what: str) 
 @contextlib.asynccontextmanager
 async def publisher(kafka: str, topic_prefix: str, stopping: asyncio.Event) -> AsyncIterator[KafkaPublisher]:
     """A `KafkaPublisher` for the time of the context; flushed and closed at its end."""
-    producer = await _started(
+    producer = await started(
         lambda: AIOKafkaProducer(
             bootstrap_servers=kafka,
             enable_idempotence=True,
             acks="all",
             linger_ms=2,
             max_batch_size=MAX_BATCH_BYTES,
-            partitioner=_partition,
+            partitioner=partition_of_key,
             max_request_size=MAX_MESSAGE_BYTES,
             retry_backoff_ms=20,
         ),
@@ -168,7 +168,7 @@ async def consumer(
             made.subscribe(names, listener=listener)
         return made
 
-    client = await _started(make, stopping, group or "follower")
+    client = await started(make, stopping, group or "follower")
     try:
         yield client
     finally:

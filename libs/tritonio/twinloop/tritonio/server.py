@@ -29,6 +29,10 @@ class Inference:
     def __len__(self) -> int:
         return len(self.score)
 
+    def part(self, start: int, end: int) -> Inference:
+        """The answer for the windows from `start` to before `end`."""
+        return Inference(self.score[start:end], self.features[start:end], self.deviations[start:end])
+
 
 class InferenceServer(Protocol):
     """An inference server with explicit model control.

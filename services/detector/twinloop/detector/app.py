@@ -1,7 +1,7 @@
-"""Wires the detector: the table of routes, Triton, a consumer of telemetry, a publisher, the loop.
+"""Wires the detector: the table of routes, Triton, and the stream engine with a membership of the group.
 
 models ---------------------------> Routes ----.
-telemetry.* -> Partition (windows) ----------> Scorer (Triton) -> judge -> anomalies, scores, dead-letters
+telemetry.* -> Engine -> Partition (windows) -> Scorer (Triton) -> judge -> anomalies, scores, dead-letters
 """
 
 from __future__ import annotations
@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 
 from aiokafka import ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient
 
 from twinloop.contracts.codec import Undecodable, decode
 from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
-from twinloop.detector.loop import Loop
-from twinloop.detector.membership import Membership
+from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
+from twinloop.detector.partition import Memory, Taken
 from twinloop.detector.routes import Routes
+from twinloop.detector.score import Scorer
 from twinloop.detector.settings import DetectorSettings
 from twinloop.detector.watch import Watch
 from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
-from twinloop.runtime.kafka import consumer, follow, publisher
+from twinloop.runtime.kafka import consumer, follow
 from twinloop.runtime.service import Context
+from twinloop.runtime.stream.engine import Engine, Pace
+from twinloop.runtime.stream.kafka import kafka_cluster, membership
+from twinloop.runtime.stream.metrics import StreamMetrics
 from twinloop.tritonio.client import triton
 
 log = logging.logger(__name__)
@@ -34,39 +37,41 @@ GROUP = "detector"
 async def main(settings: DetectorSettings, context: Context) -> None:
     """Read the routes, then telemetry, until told to stop."""
     metrics = Metrics(context.registry)
-    stack, stopping = context.stack, context.stopping
+    kafka, prefix, stack, stopping = settings.kafka, settings.topic_prefix, context.stack, context.stopping
     server = await stack.enter_async_context(triton(settings.triton, deadline_s=settings.infer_timeout_s))
-    out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
-    models = await stack.enter_async_context(
-        consumer(settings.kafka, [MODELS], settings.topic_prefix, stopping, group=None)
-    )
+    models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
     routes, known, watch = Routes(), asyncio.Event(), Watch(server)
     context.health.add("routes", lambda: None if known.is_set() else "reading the topic of models")
     context.health.add("triton", watch.problem)
+    memory = Memory(settings.memory_records, settings.dead_letter_limit)
+    scorer = Scorer(server, metrics)
+    detection = Detection(routes, scorer, context.clock, memory, settings.score_every, metrics)
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
         group.create_task(watch.run(routes, stopping))
         await first_of(known, stopping)
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-        await admin.start()
-        stack.push_async_callback(admin.close)
-        membership = Membership(settings.topic_prefix + GROUP, admin, metrics)
-        context.health.add("partitions", membership.problem)
-        client = await stack.enter_async_context(
-            consumer(
-                settings.kafka,
+        engine: Engine[Taken] = Engine(
+            await stack.enter_async_context(kafka_cluster(kafka, prefix, stopping)),
+            detection,
+            group=prefix + GROUP,
+            metrics=StreamMetrics(context.registry, SOURCE),
+            stopping=stopping,
+            pace=Pace(poll_records=settings.max_poll_records, retry_s=settings.retry_s),
+        )
+        context.health.add("stream", engine.problem)
+        await stack.enter_async_context(
+            membership(
+                kafka,
                 SOURCES,
-                settings.topic_prefix,
+                prefix,
                 stopping,
                 group=GROUP,
-                listener=membership,
+                rebalances=engine,
                 session_timeout_s=settings.session_timeout_s,
+                poll_records=settings.max_poll_records,
             )
         )
-        membership.attach(client)
-        loop = Loop(client, membership, routes, server, out, context.clock, stopping, settings, metrics)
-        context.health.add("batch", loop.problem)
-        await loop.run()
+        await engine.run()
 
 
 def apply(record: ConsumerRecord, routes: Routes, metrics: Metrics) -> None:

@@ -52,15 +52,15 @@ def _sample(pending: Pending, every: int) -> list[int]:
         return []
     if every == 1:
         return list(range(len(pending)))
-    sequences = np.fromiter([frame.sequence for frame in pending.frames], np.int64, len(pending))
-    chosen: list[int] = np.flatnonzero((sequences + pending.rows) % every == 0).tolist()
+    at = pending.sequences + pending.rows.astype(np.uint64)
+    chosen: list[int] = np.flatnonzero(at % np.uint64(every) == 0).tolist()
     return chosen
 
 
 def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, Any]:
     """What anomalies and verdicts say alike. The id is of the window and the model version: judged again
     after a crash, the window has the same one."""
-    frame, contract, row = pending.frames[n], pending.route.contract, int(pending.rows[n])
+    frame, contract, row = pending.frame(n), pending.route.contract, int(pending.rows[n])
     where = (frame.asset, frame.signal_set, frame.sequence, row, frame.first_at_ns)
     return {
         "event_id": event_id(kind, *where, contract.model, contract.version),

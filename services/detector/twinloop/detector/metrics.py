@@ -1,4 +1,7 @@
-"""What the detector counts and measures. Labels: `topic` is a telemetry topic, `model` a served model."""
+"""What the detector counts and measures beside its stream (`twinloop.runtime.stream.metrics`).
+
+The label `model` is a served model, `reason` one of the dead-letter reasons.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ class Metrics:
     """The service's metrics, registered once in `registry`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.frames = Counter("twinloop_detector_frames_total", "Frames read.", ["topic"], registry=registry)
         self.duplicates = Counter(
             "twinloop_detector_duplicates_total",
             "Frames dropped because their sequence number had been seen.",
@@ -44,22 +46,8 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
             registry=registry,
         )
-        self.batch_seconds = Histogram(
-            "twinloop_detector_batch_seconds",
-            "From the poll to the commit.",
-            buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
-            registry=registry,
-        )
         self.routes = Gauge(
             "twinloop_detector_routes",
             "Routes followed: assets and signal sets with a model.",
-            registry=registry,
-        )
-        self.partitions = Gauge(
-            "twinloop_detector_partitions", "Partitions that this member holds.", registry=registry
-        )
-        self.waiting = Gauge(
-            "twinloop_detector_waiting",
-            "1 while a batch waits for Triton; partitions are paused. See /health/ready for the cause.",
             registry=registry,
         )

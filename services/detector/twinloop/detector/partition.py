@@ -1,63 +1,87 @@
-"""The state of one input partition: which frames were seen, and the windows that are still open. Pure.
+"""The state of one input partition: which frames were heard, and the windows that are still open. Pure.
 
 records -> decode -> order -> route -> check -> windows of each lane -> windows of each route
+
+All frames of a call pass each step together, as arrays; `n` counts records of the call.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.contracts.deadletters import Reason
-from twinloop.contracts.frames import Frame, InvalidFrame, decode_frame
+from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
+from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.contracts.models import ModelRoute
+from twinloop.detector.assets import Assets
 from twinloop.detector.routes import Lane, Routes
-from twinloop.features.checks import all_finite, check_frame
+from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
 from twinloop.features.ordering import Order, SequenceGate
-from twinloop.features.windows import WindowBuffer, Windows
+from twinloop.features.windows import WindowBuffer
+from twinloop.runtime.stream.ports import Record, TopicPartition
+from twinloop.runtime.stream.recovery import Resume
+
+Ints = NDArray[np.int64]
+
+LIMITED_OVER = 10_000
+"""The limit on refused records is for so many consecutive ones."""
 
 
-class Record(Protocol):
-    """What is used of a Kafka record."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a partition may hold on to. `records`: what an asset said longer ago is forgotten; `refused`: at
+    most so many of `LIMITED_OVER` consecutive records go to dead letters."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes
+    records: int = 50_000
+    refused: int = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """`N` windows to be judged by one route.
+    """`N` windows of one partition to be judged by one route.
 
-    `values` float32 [N, window, signals]; `frames` and `records` [N], the frame that completed each and the
-    record that it came in; `rows` int64 [N], index of the window's last sample in that frame.
+    `values` float32 [N, window, signals]; of the frame that completed each: `sequences` uint64 [N], `which`
+    int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample in it.
     """
 
     route: ModelRoute
     values: NDArray[np.float32]
-    frames: Sequence[Frame]
+    sequences: NDArray[np.uint64]
+    rows: Ints
+    which: Ints
     records: Sequence[Record]
-    rows: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.which)
 
-    def select(self, index: NDArray[np.intp], route: ModelRoute | None = None) -> Pending:
+    @property
+    def partition(self) -> TopicPartition:
+        """Where they come from."""
+        return TopicPartition(self.records[0].topic, self.records[0].partition)
+
+    def record(self, n: int) -> Record:
+        """The record that completed window `n`."""
+        return self.records[int(self.which[n])]
+
+    def frame(self, n: int) -> Frame:
+        """The frame that completed window `n`."""
+        return decode_frame(self.record(n).value)
+
+    def select(self, index: Ints) -> Pending:
         """Some of the windows, by index."""
-        places = index.tolist()
         return Pending(
-            route or self.route,
+            self.route,
             self.values[index],
-            [self.frames[n] for n in places],
-            [self.records[n] for n in places],
+            self.sequences[index],
             self.rows[index],
+            self.which[index],
+            self.records,
         )
 
 
@@ -80,139 +104,174 @@ class Taken:
     unrouted: int = 0
 
 
-@dataclass(slots=True)
-class _Arrivals:
-    """Frames of one lane, in order, with the record of each and its route."""
-
-    frames: list[Frame] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    routes: list[ModelRoute] = field(default_factory=list)
-
-    def add(self, frame: Frame, record: Record, route: ModelRoute) -> None:
-        """One more."""
-        self.frames.append(frame)
-        self.records.append(record)
-        self.routes.append(route)
-
-
 class Partition:
-    """Frames with an offset below `emit_from` were judged before: they only fill the windows again."""
+    """Frames with an offset below `place.emit_from` were judged before: they only fill the windows again."""
 
-    def __init__(self, emit_from: int) -> None:
-        self.emit_from = emit_from
-        self._gate = SequenceGate()
+    def __init__(self, place: Resume, routes: Routes, memory: Memory) -> None:
+        self.position = place.read_from
+        self.halted: str | None = None
+        self._emit_from = place.emit_from
+        self._memory = memory
+        self._decoder = FrameDecoder()
+        self._gate = SequenceGate(memory.records)
         self._buffers: dict[Lane, WindowBuffer] = {}
-        self._lane_of: dict[tuple[str, str], Lane] = {}
-        self._revision = 0
+        self._assets = Assets(routes)
+        self._refused_at: deque[int] = deque()
+        self._replay_from = place.read_from
+        self._replay_known_at = place.read_from
 
-    def take(self, records: Sequence[Record], routes: Routes) -> Taken:
+    def take(self, records: Sequence[Record]) -> Taken:
         """Take records in the order of their offsets."""
+        for number, lane in self._assets.reroute():
+            if lane in self._buffers:
+                self._buffers[lane].forget(number)
         taken = Taken()
-        if routes.revision != self._revision:
-            self._reroute(routes)
-        for lane, arrivals in self._sort(records, routes, taken).items():
-            self._push(lane, arrivals, taken)
-        if records and records[0].offset < self.emit_from:
-            self._silence(taken)
+        offsets = np.fromiter([record.offset for record in records], np.int64, len(records))
+        batch = self._decoder.decode([record.value or b"" for record in records])
+        assets = self._assets.numbers(batch.sources)
+        sound = self._sort(records, offsets, batch, assets, taken)
+        end = self._limit(taken, int(offsets[-1]) + 1)
+        if end <= offsets[-1]:
+            sound &= offsets[batch.index] < end
+            taken.refused = [one for one in taken.refused if one.record.offset < end]
+        index = np.flatnonzero(sound)
+        for lane, some in self._assets.by_lane(assets[index]):
+            self._push(lane, batch, index[some], assets[index[some]], records, offsets, taken)
+        if offsets[0] < self._emit_from:
+            self._silence(offsets, taken)
+        self.position = end
         return taken
 
-    def replay_from(self, position: int) -> int:
-        """The offset from which a new owner must read so that it misses no window from `position` on."""
-        open_since = [oldest for buffer in self._buffers.values() if (oldest := buffer.oldest()) is not None]
-        return min(open_since, default=position)
+    def replay_from(self) -> int:
+        """The offset from which a new owner must read so that it judges all from `position` on alike.
 
-    def _sort(self, records: Sequence[Record], routes: Routes, taken: Taken) -> dict[Lane, _Arrivals]:
-        """The frames of each lane; what is none of them is refused or counted."""
-        lanes: dict[Lane, _Arrivals] = {}
-        for record in records:
-            try:
-                frame = decode_frame(record.value)
-            except InvalidFrame as error:
-                taken.refused.append(Refused(record, error.reason, error.detail))
-                continue
-            order = self._gate.check(frame.asset, frame.signal_set, frame.sequence)
-            if order is Order.DUPLICATE:
-                taken.duplicates += 1
-                continue
-            if order is Order.OUT_OF_ORDER:
-                detail = f"sequence {frame.sequence} comes after a higher one"
-                taken.refused.append(Refused(record, Reason.OUT_OF_ORDER, detail))
-                continue
-            served = routes.of(frame.asset, frame.signal_set)
-            if served is None:
-                taken.unrouted += 1
-                continue
-            signals = served.lane.spec.signals
-            if frame.samples.shape[1] != len(signals) and (refusal := check_frame(frame, signals)):
+        It only ever grows, so an older answer is right too, and is given while it costs little.
+        """
+        since = self.position - self._replay_known_at
+        if since * 4 >= self._replay_known_at - self._replay_from:
+            oldest = [self._gate.oldest(self.position)]
+            oldest += [buffer.oldest(self.position) for buffer in self._buffers.values()]
+            self._replay_from = min((one for one in oldest if one is not None), default=self.position)
+            self._replay_known_at = self.position
+        return self._replay_from
+
+    def count_refused(self, records: Sequence[Record]) -> None:
+        """Records that were refused later, by a model."""
+        self._refused_at.extend(record.offset for record in records)
+        self._limit(Taken(), self.position)
+
+    # ---- the steps
+
+    def _sort(
+        self, records: Sequence[Record], offsets: Ints, batch: FrameBatch, assets: Ints, taken: Taken
+    ) -> NDArray[np.bool_]:
+        """Of each frame, whether windows may be made of it; what is none of them is refused or counted."""
+        for n, error in batch.invalid.items():
+            taken.refused.append(Refused(records[n], error.reason, error.detail))
+        orders = self._gate.check(assets, batch.sequences, offsets[batch.index])
+        sound: NDArray[np.bool_] = orders == Order.NEW
+        if not sound.all():
+            taken.duplicates = int((orders == Order.DUPLICATE).sum())
+            for n in np.flatnonzero(orders == Order.OUT_OF_ORDER).tolist():
+                detail = f"sequence {batch.sequences[n]} comes after a higher one"
+                taken.refused.append(Refused(records[batch.index[n]], Reason.OUT_OF_ORDER, detail))
+        due = self._assets.signals[assets]
+        taken.unrouted = int((sound & (due < 0)).sum())
+        sound &= due >= 0
+        suspects = sound & (batch.signals != due)
+        if not np.isfinite(batch.samples).all():
+            suspects |= sound & ~_finite(batch)
+        for n in np.flatnonzero(suspects).tolist():
+            record = records[batch.index[n]]
+            refusal = check_frame(decode_frame(record.value), self._assets.lane(assets[n]).spec.signals)
+            if refusal is not None:
+                sound[n] = False
                 taken.refused.append(Refused(record, refusal.reason, refusal.detail))
-                continue
-            lanes.setdefault(served.lane, _Arrivals()).add(frame, record, served.route)
-            self._lane_of[frame.asset, frame.signal_set] = served.lane
-        return lanes
+        return sound
 
-    def _push(self, lane: Lane, arrivals: _Arrivals, taken: Taken) -> None:
-        columns = Columns.of(arrivals.frames)
-        if not all_finite(columns):
-            arrivals = _only_sound(lane, arrivals, taken)
-            if not arrivals.frames:
-                return
-            columns = Columns.of(arrivals.frames)
+    def _limit(self, taken: Taken, end: int) -> int:
+        """Where to stop: before the record whose refusal would exceed the limit, else at `end`."""
+        taken.refused.sort(key=lambda one: one.record.offset)
+        at = self._refused_at
+        for offset in [one.record.offset for one in taken.refused if one.record.offset >= self._emit_from]:
+            at.append(offset)
+            while at[0] <= offset - LIMITED_OVER:
+                at.popleft()
+            if len(at) > self._memory.refused:
+                self._halt()
+                return offset
+        if len(at) > self._memory.refused:
+            self._halt()
+        return end
+
+    def _halt(self) -> None:
+        self.halted = (
+            f"more than {self._memory.refused} of {LIMITED_OVER} records were refused: look at dead-letters,"
+            " mend the publisher or the model, then restart this service, which lets as many more through"
+        )
+
+    def _push(
+        self,
+        lane: Lane,
+        batch: FrameBatch,
+        index: Ints,
+        assets: Ints,
+        records: Sequence[Record],
+        offsets: Ints,
+        taken: Taken,
+    ) -> None:
+        """Cut the frames `index` of `batch` into windows."""
         buffer = self._buffers.get(lane)
         if buffer is None:
-            buffer = self._buffers[lane] = WindowBuffer(lane.spec)
-        windows = buffer.push_columns(
-            columns, np.array([record.offset for record in arrivals.records], np.int64)
+            buffer = self._buffers[lane] = WindowBuffer(lane.spec, self._memory.records)
+        columns = Columns(
+            assets,
+            batch.sequences[index],
+            batch.parts[index],
+            batch.rows[index],
+            batch.good[index],
+            _samples(batch, index).reshape(-1, len(lane.spec.signals)),
         )
-        if len(windows):
-            taken.pending += _by_route(windows, arrivals)
+        which = batch.index[index]
+        windows = buffer.push_columns(columns, offsets[which])
+        if not len(windows):
+            return
+        sequences, which = columns.sequences[windows.frame], which[windows.frame]
+        for route, some in self._assets.by_route(assets[windows.frame]):
+            whole = Pending(route, windows.values, sequences, windows.row, which, records)
+            taken.pending.append(whole if len(some) == len(whole) else whole.select(some))
 
-    def _silence(self, taken: Taken) -> None:
+    def _silence(self, offsets: Ints, taken: Taken) -> None:
         """Leave out what was published before this partition came here."""
-        taken.refused = [one for one in taken.refused if one.record.offset >= self.emit_from]
+        taken.refused = [one for one in taken.refused if one.record.offset >= self._emit_from]
         kept = []
         for one in taken.pending:
-            new = np.flatnonzero(np.array([record.offset for record in one.records]) >= self.emit_from)
+            new = np.flatnonzero(offsets[one.which] >= self._emit_from)
             if len(new):
                 kept.append(one.select(new))
         taken.pending = kept
 
-    def _reroute(self, routes: Routes) -> None:
-        """Forget the open windows of assets that are cut differently now, or no longer served."""
-        self._revision = routes.revision
-        for (asset, signal_set), lane in list(self._lane_of.items()):
-            served = routes.of(asset, signal_set)
-            if served is None or served.lane is not lane:
-                del self._lane_of[asset, signal_set]
-                if lane in self._buffers:
-                    self._buffers[lane].forget(asset)
-        used = set(self._lane_of.values())
-        self._buffers = {lane: buffer for lane, buffer in self._buffers.items() if lane in used}
+
+def _sizes(batch: FrameBatch) -> Ints:
+    return batch.rows * batch.signals
 
 
-def _by_route(windows: Windows, arrivals: _Arrivals) -> list[Pending]:
-    """The windows of each route; nearly always there is one, and then nothing is copied."""
-    frames = windows.frame.tolist()
-    routes = [arrivals.routes[n] for n in frames]
-    whole = Pending(
-        routes[0],
-        windows.values,
-        [arrivals.frames[n] for n in frames],
-        [arrivals.records[n] for n in frames],
-        windows.row,
-    )
-    scopes = {id(route): route for route in routes}
-    if len(scopes) == 1:
-        return [whole]
-    mark = np.array([id(route) for route in routes])
-    return [whole.select(np.flatnonzero(mark == key), route) for key, route in scopes.items()]
+def _finite(batch: FrameBatch) -> NDArray[np.bool_]:
+    """Of each frame, whether all of its values are finite."""
+    sizes = _sizes(batch)
+    frame = np.repeat(np.arange(len(batch)), sizes)
+    found = np.ones(len(batch), np.bool_)
+    found[frame[~np.isfinite(batch.samples)]] = False
+    return found
 
 
-def _only_sound(lane: Lane, arrivals: _Arrivals, taken: Taken) -> _Arrivals:
-    """The arrivals without those that hold NaN or infinity where their quality bits say good."""
-    sound = _Arrivals()
-    for frame, record, route in zip(arrivals.frames, arrivals.records, arrivals.routes, strict=True):
-        if (refusal := check_frame(frame, lane.spec.signals)) is None:
-            sound.add(frame, record, route)
-        else:
-            taken.refused.append(Refused(record, refusal.reason, refusal.detail))
-    return sound
+def _samples(batch: FrameBatch, index: Ints) -> NDArray[np.float32]:
+    """The samples of some frames, flat."""
+    if len(index) == len(batch):
+        return batch.samples
+    sizes = _sizes(batch)
+    if (sizes == sizes[:1]).all():
+        return batch.samples.reshape(len(batch), -1)[index].reshape(-1)
+    chosen = np.zeros(len(batch), np.bool_)
+    chosen[index] = True
+    return batch.samples[np.repeat(chosen, sizes)]

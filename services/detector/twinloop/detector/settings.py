@@ -17,7 +17,15 @@ class DetectorSettings(ServiceSettings):
     score_every: int = Field(
         default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
     )
-    max_poll_records: int = Field(default=2000, ge=1, le=100_000, description="frames in one batch")
+    max_poll_records: int = Field(default=4000, ge=1, le=100_000, description="frames in one round")
+    memory_records: int = Field(
+        default=50_000,
+        ge=100,
+        description="what an asset said more records of its partition ago is forgotten: bounds recovery",
+    )
+    dead_letter_limit: int = Field(
+        default=1000, ge=1, le=10_000, description="a partition stops above so many refused of 10,000 records"
+    )
     infer_timeout_s: float = Field(default=5.0, gt=0, description="deadline of one inference")
     retry_s: float = Field(default=0.5, gt=0, description="between attempts while Triton is away")
     session_timeout_s: float = Field(

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.deadletters import Reason
-from twinloop.features.ordering import Order, SequenceGate
+from twinloop.features.ordering import NamedGate, Order
 from twinloop.ingest import telemetry_json
 from twinloop.ingest.deadletters import dead_letter
 from twinloop.ingest.errors import Refused
@@ -71,7 +71,7 @@ class Intake:
         self._rebirths = rebirths
         self._host = HostState()
         self._steady: dict[tuple[NodeId, str], dict[str, Value]] = {}
-        self._gate = SequenceGate()
+        self._gate = NamedGate()
 
     def mqtt(self, topic: str, payload: bytes, now: datetime) -> Outcome:
         """The outcome of an MQTT message."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from twinloop.contracts.frames import Frame
 from twinloop.features.checks import check_frame
-from twinloop.features.ordering import Order, SequenceGate
+from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer
 from twinloop.trainer.errors import BadRecording, TooFewWindows
 from twinloop.trainer.recipes import Recipe
@@ -47,7 +47,7 @@ class Recording:
                 self._read[path] = self._frames(path)
         # An asset has one key and so one partition: offsets are its order.
         offsets = sorted((one for frames in self._read.values() for one in frames), key=lambda one: one[0])
-        gate = SequenceGate()
+        gate = NamedGate()
         frames = [
             frame
             for _, frame in offsets

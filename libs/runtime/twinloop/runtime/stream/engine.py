@@ -1,0 +1,376 @@
+"""The stream loop of one member: takes records, has their work finished, commits it; all stages at once.
+
+    read:    poll -> Worker.state.take -> a round of work, handed on as soon as it is made
+    finish:  Processor.finish of each round, up to `depth` rounds at a time
+    commit:  the rounds in order, one transaction for each input partition
+
+A round that waits (Triton away, Kafka slow) holds back the next ones: then all partitions are paused, and
+polling goes on, which keeps the membership and liveness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from twinloop.contracts.codec import Message
+from twinloop.runtime import logging
+from twinloop.runtime.stream.metrics import Outcome, StreamMetrics
+from twinloop.runtime.stream.ports import (
+    Batch,
+    Cluster,
+    Fenced,
+    Member,
+    Processor,
+    Retry,
+    StreamError,
+    TopicPartition,
+    TransactionFailed,
+)
+from twinloop.runtime.stream.recovery import Position
+from twinloop.runtime.stream.worker import Worker, open_worker
+
+log = logging.logger(__name__)
+
+W = TypeVar("W")
+Outputs = Mapping[TopicPartition, Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the engine goes about its work. `poll_records`: at most so many records in a round; `depth`: rounds
+    under way at a time, which bounds memory."""
+
+    poll_records: int = 4000
+    depth: int = 3
+    poll_s: float = 0.1
+    retry_s: float = 0.5
+    """Between attempts at what failed: finishing a round, opening a partition."""
+    fenced_s: float = 4.0
+    """Before a partition that somebody else has fenced is opened again: by then the group has told whose it
+    is. Longer than the group's heartbeat interval."""
+    drain_s: float = 8.0
+    """How long a rebalance waits for what is under way."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part(Generic[W]):
+    """A worker's share in a round."""
+
+    worker: Worker[W]
+    work: W
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Round(Generic[W]):
+    """The work of one poll."""
+
+    parts: Mapping[TopicPartition, _Part[W]]
+    outputs: asyncio.Task[Outputs | None]
+    begun: float
+
+
+class Engine(Generic[W]):
+    """Runs `processor` on the partitions that `group` gives to this member.
+
+    `on_partitions_*` are for the member, which calls them from a task of its own; everything else happens in
+    `run`. A member's records of a partition are ignored until its worker is open.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        processor: Processor[W],
+        *,
+        group: str,
+        metrics: StreamMetrics,
+        stopping: asyncio.Event,
+        pace: Pace | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._processor = processor
+        self._group = group
+        self._metrics = metrics
+        self._stopping = stopping
+        self._pace = pace or Pace()
+        self._member: Member | None = None
+        self._workers: dict[TopicPartition, Worker[W]] = {}
+        self._openings: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._rounds: asyncio.Queue[_Round[W] | None] = asyncio.Queue(maxsize=max(1, self._pace.depth - 1))
+        self._finishing: set[asyncio.Task[Outputs | None]] = set()
+        self._moved = asyncio.Event()
+        """Set whenever a round has ended."""
+        self._assigned = False
+        self._congested = False
+        self._retrying: dict[int, str] = {}
+        """What rounds wait for, by round."""
+        self._cannot_open: dict[TopicPartition, str] = {}
+        self._crash: BaseException | None = None
+
+    def attach(self, member: Member) -> None:
+        """Give it the member that calls it, before `run` and before the first rebalance."""
+        self._member = member
+
+    # ---- seen from outside
+
+    def problem(self) -> str | None:
+        """Health check: what keeps this member from working on all that it was assigned."""
+        if not self._assigned:
+            return "waiting for partitions"
+        if self._retrying:
+            return next(iter(self._retrying.values()))
+        if self._cannot_open:
+            one, what = next(iter(self._cannot_open.items()))
+            return f"{len(self._cannot_open)} partitions wait for kafka, {_name(one)}: {what}"
+        if self._openings:
+            return f"{len(self._openings)} partitions are being opened"
+        halted = [f"{_name(one)}: {why}" for one, w in self._workers.items() if (why := w.halted())]
+        return "; ".join(halted) or None
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        """Work until told to stop; then finish and commit what is under way, and close every partition.
+
+        What waits to be tried again is left uncommitted. Raises what `processor` raises, apart from `Retry`.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._commit_rounds())
+                await self._read()
+                await self._rounds.put(None)
+        finally:
+            for task in self._finishing:
+                task.cancel()
+            workers, self._workers = list(self._workers.values()), {}
+            await self._close(workers, list(self._openings))
+
+    async def _read(self) -> None:
+        member = self._its()
+        while not self._stopping.is_set():
+            if self._crash is not None:
+                raise self._crash
+            self._regulate()
+            try:
+                batch = await member.poll(self._pace.poll_s, self._pace.poll_records)
+            except StreamError as error:
+                log.warning("kafka cannot be read", problem=str(error), again_in_s=self._pace.retry_s)
+                await self._pause_s(self._pace.retry_s)
+                continue
+            if batch and (taken := self._take(batch)) is not None:
+                await self._hand_on(taken)
+
+    def _take(self, batch: Batch) -> _Round[W] | None:
+        """Fold records. Nothing is awaited here: no rebalance comes between the poll and this."""
+        begun = time.perf_counter()
+        parts: dict[TopicPartition, _Part[W]] = {}
+        for one, records in batch.items():
+            worker = self._workers.get(one)
+            if worker is None or worker.lost or worker.halted():
+                continue  # not ours (any more), or fetched before it was sought to where it resumes
+            if records[0].offset < worker.state.position:
+                log.error("offsets have gone back: the topic was made anew", partition=_name(one))
+                self._lose(worker, after_s=0.0)
+                continue
+            rebuilding = not worker.caught_up
+            work = worker.state.take(records)
+            parts[one] = _Part(worker, work, worker.position())
+            worker.under_way += 1
+            self._metrics.records.labels(one.topic).inc(len(records))
+            if (lag := self._its().lag(one)) is not None:
+                self._metrics.lag.labels(one.topic, str(one.partition)).set(lag)
+            if rebuilding and worker.caught_up:
+                self._rebuilt(worker)
+            if (why := worker.halted()) is not None:
+                log.error("partition halted", partition=_name(one), offset=worker.state.position, why=why)
+        self._metrics.stage_seconds.labels("take").observe(time.perf_counter() - begun)
+        if not parts:
+            return None
+        outputs = asyncio.ensure_future(self._finish(parts))
+        self._finishing.add(outputs)
+        outputs.add_done_callback(self._finishing.discard)
+        return _Round(parts, outputs, begun)
+
+    async def _hand_on(self, taken: _Round[W]) -> None:
+        """Put a round into the queue; while there is no room, keep polling with everything paused."""
+        handing = asyncio.ensure_future(self._rounds.put(taken))
+        await asyncio.wait({handing}, timeout=self._pace.poll_s)
+        while not handing.done():
+            self._congested = True
+            self._regulate()
+            for one, records in (await self._its().poll(self._pace.poll_s, self._pace.poll_records)).items():
+                self._its().seek(one, records[0].offset)  # assigned meanwhile, so not paused: put back
+            if self._stopping.is_set():
+                await handing
+        self._congested = False
+
+    async def _finish(self, parts: Mapping[TopicPartition, _Part[W]]) -> Outputs | None:
+        """The outputs of a round; `None` when it was left because of the end."""
+        try:
+            while work := {one: part.work for one, part in parts.items() if not part.worker.lost}:
+                started = time.perf_counter()
+                try:
+                    outputs = await self._processor.finish(work)
+                except Retry as trouble:
+                    if not self._retrying:
+                        log.warning("waiting", problem=str(trouble))
+                    self._retrying[id(parts)] = str(trouble)
+                    self._metrics.waiting.set(1)
+                    await self._pause_s(self._pace.retry_s)
+                    if self._stopping.is_set():
+                        return None
+                else:
+                    self._metrics.stage_seconds.labels("finish").observe(time.perf_counter() - started)
+                    return outputs
+            return {}
+        finally:
+            if (waited_for := self._retrying.pop(id(parts), None)) is not None and not self._retrying:
+                self._metrics.waiting.set(0)
+                log.info("going on", waited_for=waited_for)
+
+    async def _commit_rounds(self) -> None:
+        """Commit the rounds in the order in which they were taken."""
+        while (taken := await self._rounds.get()) is not None:
+            outputs = await taken.outputs
+            started = time.perf_counter()
+            if outputs is not None:
+                await asyncio.gather(
+                    *(self._commit(part, outputs.get(one, ())) for one, part in taken.parts.items())
+                )
+            for part in taken.parts.values():
+                part.worker.lost |= outputs is None
+                part.worker.under_way -= 1
+            self._moved.set()
+            now = time.perf_counter()
+            self._metrics.stage_seconds.labels("commit").observe(now - started)
+            self._metrics.round_seconds.observe(now - taken.begun)
+
+    async def _commit(self, part: _Part[W], messages: Sequence[Message]) -> None:
+        worker = part.worker
+        if worker.lost:
+            return
+        try:
+            await worker.commit(messages, part.position)
+        except Fenced:
+            self._metrics.transactions.labels(Outcome.FENCED).inc()
+            log.warning("fenced: another member has taken this partition", partition=_name(worker.partition))
+            self._lose(worker, after_s=self._pace.fenced_s)
+        except TransactionFailed as error:
+            self._metrics.transactions.labels(Outcome.ABORTED).inc()
+            log.warning("transaction failed", partition=_name(worker.partition), problem=str(error))
+            self._lose(worker, after_s=self._pace.retry_s)
+        else:
+            self._metrics.transactions.labels(Outcome.COMMITTED).inc()
+
+    # ---- partitions come and go
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Open a worker for each, in the background: the group need not wait for fences."""
+        self._assigned = True
+        self._metrics.rebalances.inc()
+        log.info("partitions assigned", partitions=len(assigned))
+        for one in assigned:
+            self._open(one, after_s=0.0)
+        self._regulate()
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Commit what is under way if it can be done soon, and let them go."""
+        workers = [w for one in revoked if (w := self._workers.pop(one, None)) is not None]  # takes no more
+        until = time.monotonic() + self._pace.drain_s
+        while any(w.under_way and not w.lost for w in workers) and not self._retrying:
+            self._moved.clear()
+            try:
+                await asyncio.wait_for(self._moved.wait(), until - time.monotonic())
+            except TimeoutError:
+                log.warning("what was under way is left to the next owner")
+                break
+        await self._close(workers, revoked)
+
+    def _open(self, one: TopicPartition, *, after_s: float, instead_of: Worker[W] | None = None) -> None:
+        """Open a worker in the background."""
+
+        def opened(task: asyncio.Task[None]) -> None:
+            if self._openings.get(one) is task:
+                del self._openings[one]
+            if not task.cancelled() and task.exception() is not None:
+                self._crash = task.exception()
+
+        self._openings[one] = task = asyncio.ensure_future(self._opening(one, after_s, instead_of))
+        task.add_done_callback(opened)
+
+    async def _opening(self, one: TopicPartition, after_s: float, instead_of: Worker[W] | None) -> None:
+        """Open a worker, again until it works, and seek to where it resumes."""
+        begun = time.perf_counter()
+        if instead_of is not None:
+            await instead_of.close()
+        await self._pause_s(after_s)
+        while not self._stopping.is_set():
+            try:
+                worker = await open_worker(self._cluster, self._group, one, self._processor)
+            except StreamError as error:
+                if one not in self._cannot_open:
+                    log.warning("a partition cannot be opened", partition=_name(one), problem=str(error))
+                self._cannot_open[one] = str(error)
+                await self._pause_s(self._pace.retry_s)
+            else:
+                worker.begun = begun
+                self._cannot_open.pop(one, None)
+                self._workers[one] = worker
+                self._its().seek(one, worker.place.read_from)
+                self._metrics.partitions.set(len(self._workers))
+                if worker.caught_up:
+                    self._rebuilt(worker)
+                return
+
+    def _lose(self, worker: Worker[W], *, after_s: float) -> None:
+        """Give up a worker whose state is not what is committed, and open another."""
+        worker.lost = True
+        one = worker.partition
+        if self._workers.get(one) is worker:  # else revoked meanwhile
+            del self._workers[one]
+            self._open(one, after_s=after_s, instead_of=worker)
+            self._regulate()
+
+    def _rebuilt(self, worker: Worker[W]) -> None:
+        took_s = time.perf_counter() - worker.begun
+        self._metrics.recovery_seconds.observe(took_s)
+        records = worker.place.emit_from - worker.place.read_from
+        log.debug(
+            "state rebuilt", partition=_name(worker.partition), records=records, took_s=round(took_s, 3)
+        )
+
+    async def _close(self, workers: Collection[Worker[W]], openings: Collection[TopicPartition]) -> None:
+        tasks = [task for one in openings if (task := self._openings.pop(one, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        for one in openings:
+            self._cannot_open.pop(one, None)
+        await asyncio.gather(*tasks, *(worker.close() for worker in workers), return_exceptions=True)
+        self._metrics.partitions.set(len(self._workers))
+
+    # ---- pieces
+
+    def _regulate(self) -> None:
+        """Pause what cannot be taken now."""
+        member = self._its()
+        held = member.assignment()
+        working = {one for one, worker in self._workers.items() if not worker.halted()}
+        member.pause(held if self._congested else [one for one in held if one not in working])
+        self._metrics.halted.set(len(self._workers) - len(working))
+
+    async def _pause_s(self, seconds: float) -> None:
+        """Sleep, unless told to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _its(self) -> Member:
+        assert self._member is not None, "attach a member first"
+        return self._member
+
+
+def _name(one: TopicPartition) -> str:
+    return f"{one.topic}/{one.partition}"

@@ -1,0 +1,268 @@
+"""The engine's ports on aiokafka.
+
+Two facts of aiokafka 0.14 shape this file. It retries several steps of a transaction for ever (a position for
+a partition that does not exist, for one), so each has a deadline. And at its default `retry_backoff_ms` of
+100 a commit takes 65 to 130 ms (p99) on Kafka 4: the broker's verification of a transaction answers a produce
+hard on the heels of a commit with a retriable error, and the client backs off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import aiokafka
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata
+
+from twinloop.contracts.codec import Message
+from twinloop.contracts.topics import Topic
+from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
+from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.recovery import Position
+
+_FENCED = (ProducerFenced, InvalidProducerEpoch)
+DEADLINE_S = 5.0
+"""Of each step. Longer than a broker's restart takes would only make the wait longer: what failed is tried
+again."""
+TRANSACTION_TIMEOUT_S = 15.0
+"""When the broker ends the transaction of a producer that has died: until then, no later record of the same
+topics is readable. A partition's next owner ends it sooner, by its fence."""
+
+
+@contextlib.asynccontextmanager
+async def _step(what: str, deadline_s: float) -> AsyncIterator[None]:
+    """One step with a deadline; aiokafka's errors as the ports'."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except _FENCED as error:
+        raise Fenced(f"{what}: {error!r}") from error
+    except TimeoutError as error:
+        raise TransactionFailed(f"{what}: kafka did not do it within {deadline_s:g} s") from error
+    except (KafkaError, OSError) as error:
+        raise TransactionFailed(f"{what}: {error!r}") from error
+
+
+class KafkaProducer:
+    """The `Producer` on a real one. `deadline_s` bounds each step."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic_prefix: str, deadline_s: float) -> None:
+        self._producer = producer
+        self._prefix = topic_prefix
+        self._deadline_s = deadline_s
+        self._sent: list[asyncio.Future[object]] = []
+
+    async def begin(self) -> None:
+        """See `Producer`."""
+        async with _step("beginning a transaction", self._deadline_s):
+            await self._producer.begin_transaction()
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """See `Producer`."""
+        async with _step("sending in a transaction", self._deadline_s):
+            for one in messages:
+                sent = await self._producer.send(
+                    one.topic.named(self._prefix), value=one.value, key=one.key, headers=list(one.headers)
+                )
+                self._sent.append(sent)
+
+    async def move(self, group: str, partition: TopicPartition, position: Position) -> None:
+        """See `Producer`."""
+        offset = OffsetAndMetadata(position.offset, position.metadata)
+        async with _step("committing a position in a transaction", self._deadline_s):
+            await self._producer.send_offsets_to_transaction({_its(partition): offset}, group)
+
+    async def commit(self) -> None:
+        """See `Producer`."""
+        async with _step("committing a transaction", self._deadline_s):
+            sent, self._sent = self._sent, []
+            await asyncio.gather(*sent)  # the error of one that was refused tells more than the commit's
+            await self._producer.commit_transaction()
+
+    async def close(self) -> None:
+        """See `Producer`. Nothing is flushed: what is not committed must not be.
+
+        `stop` of aiokafka would first wait until all that was sent is acknowledged, which may be never. So
+        the connections go first."""
+        for one in self._sent:
+            one.add_done_callback(_look_at)
+        self._producer._closed = True
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(self._deadline_s):
+                await self._producer.client.close()
+                await self._producer._sender.close()
+
+
+class KafkaCluster:
+    """The `Cluster` on a real one; `kafka` are its bootstrap servers. Use `kafka_cluster`."""
+
+    def __init__(
+        self,
+        kafka: str,
+        topic_prefix: str,
+        admin: AIOKafkaAdminClient,
+        reader: AIOKafkaConsumer,
+        deadline_s: float,
+    ) -> None:
+        self._kafka = kafka
+        self._prefix = topic_prefix
+        self._admin = admin
+        self._reader = reader
+        self._deadline_s = deadline_s
+
+    async def producer(self, transactional_id: str) -> KafkaProducer:
+        """See `Cluster`."""
+        made = AIOKafkaProducer(
+            bootstrap_servers=self._kafka,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
+            acks="all",
+            linger_ms=0,
+            max_batch_size=1024 * 1024,
+            max_request_size=MAX_MESSAGE_BYTES,
+            partitioner=partition_of_key,
+            retry_backoff_ms=5,
+        )
+        producer = KafkaProducer(made, self._prefix, self._deadline_s)
+        try:
+            async with _step(f"fencing {transactional_id}", self._deadline_s):
+                await made.start()
+        except BaseException:
+            await producer.close()
+            raise
+        return producer
+
+    async def committed(self, group: str, partition: TopicPartition) -> Position | None:
+        """See `Cluster`."""
+        async with _step(f"reading the position of {group}", self._deadline_s):
+            found = await self._admin.list_consumer_group_offsets(group, partitions=[partition])
+        at = found.get(partition)
+        return None if at is None or at.offset < 0 else Position(at.offset, at.metadata)
+
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """See `Cluster`."""
+        async with _step(f"reading the offsets of {partition.topic}/{partition.partition}", self._deadline_s):
+            first = await self._reader.beginning_offsets([_its(partition)])
+            end = await self._reader.end_offsets([_its(partition)])
+        return first[partition], end[partition]
+
+
+@contextlib.asynccontextmanager
+async def kafka_cluster(
+    kafka: str, topic_prefix: str, stopping: asyncio.Event, *, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[KafkaCluster]:
+    """A `KafkaCluster` for the time of the context; waits at its beginning until Kafka is there."""
+    async with contextlib.AsyncExitStack() as stack:
+        reader = await started(
+            lambda: AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed"),
+            stopping,
+            "offsets",
+        )
+        stack.push_async_callback(reader.stop)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=int(deadline_s * 1000))
+        await admin.start()
+        stack.push_async_callback(admin.close)
+        yield KafkaCluster(kafka, topic_prefix, admin, reader, deadline_s)
+
+
+class KafkaMember:
+    """The `Member` on a real consumer."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self._client = client
+
+    def assignment(self) -> Collection[TopicPartition]:
+        """See `Member`."""
+        found: Collection[TopicPartition] = self._client.assignment()
+        return found
+
+    async def poll(self, timeout_s: float, limit: int) -> Batch:
+        """See `Member`."""
+        try:
+            batch: Batch = await self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=limit)
+        except (KafkaError, OSError) as error:
+            raise TransactionFailed(f"reading: {error!r}") from error
+        return batch
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See `Member`. Nothing happens to one that is not assigned any more."""
+        if partition in self._client.assignment():
+            self._client.seek(_its(partition), offset)
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """See `Member`."""
+        held, paused, wanted = self._client.assignment(), self._client.paused(), set(partitions)
+        self._client.pause(*(one for one in held if one in wanted and one not in paused))
+        self._client.resume(*(one for one in held if one in paused and one not in wanted))
+
+    def lag(self, partition: TopicPartition) -> int | None:
+        """See `Member`."""
+        if partition not in self._client.assignment():
+            return None
+        end = self._client.last_stable_offset(_its(partition))
+        state = self._client._subscription.subscription.assignment.state_value(_its(partition))
+        if end is None or end < 0 or not state.has_valid_position:
+            return None
+        return max(0, int(end) - int(state.position))
+
+
+def _its(partition: TopicPartition) -> aiokafka.TopicPartition:
+    """aiokafka insists on its own type."""
+    return aiokafka.TopicPartition(*partition)
+
+
+def _look_at(sent: asyncio.Future[object]) -> None:
+    """Its error, if any, has been told by the transaction."""
+    if not sent.cancelled():
+        sent.exception()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Tells `rebalances`, once it knows the member."""
+
+    def __init__(self, rebalances: Rebalances) -> None:
+        self._rebalances = rebalances
+        self.attached = asyncio.Event()
+
+    async def on_partitions_assigned(self, assigned: set[aiokafka.TopicPartition]) -> None:
+        await self.attached.wait()
+        await self._rebalances.on_partitions_assigned([TopicPartition(*one) for one in assigned])
+
+    async def on_partitions_revoked(self, revoked: set[aiokafka.TopicPartition]) -> None:
+        if revoked:  # a consumer's start waits for its first, empty revocation
+            await self.attached.wait()
+            await self._rebalances.on_partitions_revoked([TopicPartition(*one) for one in revoked])
+
+
+@contextlib.asynccontextmanager
+async def membership(
+    kafka: str,
+    topics: Sequence[Topic],
+    topic_prefix: str,
+    stopping: asyncio.Event,
+    *,
+    group: str,
+    rebalances: Rebalances,
+    session_timeout_s: float,
+    poll_records: int,
+) -> AsyncIterator[KafkaMember]:
+    """Join `group` (prefixed like the topics) for the time of the context, and tell `rebalances` of it."""
+    listener = _Listener(rebalances)
+    async with consumer(
+        kafka,
+        topics,
+        topic_prefix,
+        stopping,
+        group=group,
+        listener=listener,
+        session_timeout_s=session_timeout_s,
+        max_poll_records=poll_records,
+    ) as client:
+        member = KafkaMember(client)
+        rebalances.attach(member)
+        listener.attached.set()
+        yield member

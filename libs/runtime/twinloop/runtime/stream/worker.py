@@ -1,0 +1,94 @@
+"""One input partition in the hands of this member: its fence, its state, and its transactions.
+
+    open -> (commit)* -> close
+
+The transactional id belongs to the input partition. Whoever opens it fences the former owner first and reads
+the committed position after that: two members that both believe in their ownership cannot both commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from twinloop.contracts.codec import Message
+from twinloop.runtime.stream.ports import Cluster, Processor, Producer, State, TopicPartition
+from twinloop.runtime.stream.recovery import Position, Resume, resume
+
+W = TypeVar("W")
+
+
+class Worker(Generic[W]):
+    """Made by `open_worker`; used by the engine alone. `lost` is set for good once a commit has failed: its
+    state is ahead of what is committed, and only a new worker can go on."""
+
+    def __init__(
+        self, partition: TopicPartition, group: str, producer: Producer, state: State[W], place: Resume
+    ) -> None:
+        self.partition = partition
+        self.state = state
+        self.place = place
+        self.lost = False
+        self.under_way = 0
+        """Rounds that were taken and are not committed yet."""
+        self.begun = 0.0
+        """When the engine began to open it (`time.perf_counter`)."""
+        self._group = group
+        self._producer = producer
+        self._committed = place.emit_from
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the state is what it was when the committed position was written."""
+        return self.state.position >= self.place.emit_from
+
+    def halted(self) -> str | None:
+        """Why no more records are taken, until a person has acted."""
+        return self.state.halted
+
+    def position(self) -> Position:
+        """Where a commit of everything taken so far puts the group.
+
+        While the state is being rebuilt it does not move: the committed position stays what it was.
+        """
+        offset = max(self.state.position, self.place.emit_from)
+        return Position.needing(offset, self.state.replay_from())
+
+    async def commit(self, messages: Sequence[Message], position: Position) -> None:
+        """One transaction: the messages and the position, together or not at all.
+
+        Raises `Fenced` or `TransactionFailed`; the worker is lost then.
+        """
+        if not messages and position.offset <= self._committed:
+            return  # rebuilding
+        try:
+            await self._producer.begin()
+            await self._producer.send(messages)
+            await self._producer.move(self._group, self.partition, position)
+            await self._producer.commit()
+        except BaseException:
+            self.lost = True
+            raise
+        self._committed = position.offset
+
+    async def close(self) -> None:
+        """Let the partition go. May wait until the deadline of the producer; never raises."""
+        self.lost = True
+        await self._producer.close()
+
+
+async def open_worker(
+    cluster: Cluster, group: str, partition: TopicPartition, processor: Processor[W]
+) -> Worker[W]:
+    """Fence, then read where to resume; the order is what makes it safe.
+
+    Raises `TransactionFailed` while Kafka cannot do it. The caller seeks to `place.read_from`.
+    """
+    producer = await cluster.producer(f"{group}-{partition.topic}-{partition.partition}")
+    try:
+        committed = await cluster.committed(group, partition)
+        place = resume(committed, *await cluster.bounds(partition))
+    except BaseException:
+        await producer.close()
+        raise
+    return Worker(partition, group, producer, processor.open(partition, place), place)

@@ -1,0 +1,84 @@
+"""What the detector does with a round of records: windows -> models -> events.
+
+The stream engine (`twinloop.runtime.stream`) brings the records, and commits what comes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from twinloop.contracts.codec import Message, message
+from twinloop.contracts.topics import ANOMALIES, SCORES
+from twinloop.detector.judge import judge
+from twinloop.detector.metrics import Metrics
+from twinloop.detector.partition import Memory, Partition, Pending, Taken
+from twinloop.detector.routes import Routes
+from twinloop.detector.score import Scorer
+from twinloop.runtime.clock import Clock
+from twinloop.runtime.deadletters import dead_letter
+from twinloop.runtime.stream.ports import Retry, TopicPartition
+from twinloop.runtime.stream.recovery import Resume
+from twinloop.tritonio.errors import TritonError
+from twinloop.tritonio.server import Inference
+
+SOURCE = "detector"
+
+
+class Detection:
+    """The `Processor` of the detector."""
+
+    def __init__(
+        self, routes: Routes, scorer: Scorer, clock: Clock, memory: Memory, score_every: int, metrics: Metrics
+    ) -> None:
+        self._routes = routes
+        self._scorer = scorer
+        self._clock = clock
+        self._memory = memory
+        self._score_every = score_every
+        self._metrics = metrics
+        self._open: dict[TopicPartition, Partition] = {}
+
+    def open(self, partition: TopicPartition, place: Resume) -> Partition:
+        """See `Processor`."""
+        self._open[partition] = Partition(place, self._routes, self._memory)
+        return self._open[partition]
+
+    async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:
+        """See `Processor`. Raises `Retry` while Triton or a model is away."""
+        pending = [self._newest(one) for taken in work.values() for one in taken.pending]
+        try:
+            answers, unprocessable = await self._scorer.score(pending)
+        except TritonError as trouble:
+            raise Retry(str(trouble)) from trouble
+        outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
+        for one, answer in answers:
+            outputs[one.partition] += self._events(one, answer)
+        now = self._clock.now()
+        for refused in [*unprocessable, *(one for taken in work.values() for one in taken.refused)]:
+            record = refused.record
+            letter = dead_letter(record, refused.reason, refused.detail, service=SOURCE, at=now)
+            outputs[TopicPartition(record.topic, record.partition)].append(letter)
+            self._metrics.dead_letters.labels(refused.reason).inc()
+        for refused in unprocessable:
+            record = refused.record
+            self._open[TopicPartition(record.topic, record.partition)].count_refused([record])
+        for taken in work.values():
+            self._metrics.duplicates.inc(taken.duplicates)
+            self._metrics.unrouted.inc(taken.unrouted)
+        return outputs
+
+    def _newest(self, pending: Pending) -> Pending:
+        """Asked of the route that serves now: its model may have been swapped since the windows were cut."""
+        route = self._routes.now(pending.route)
+        return pending if route is pending.route else replace(pending, route=route)
+
+    def _events(self, pending: Pending, answer: Inference) -> list[Message]:
+        anomalies, verdicts = judge(pending, answer, self._clock.now(), score_every=self._score_every)
+        model = pending.route.contract.model
+        self._metrics.windows.labels(model).inc(len(pending))
+        self._metrics.anomalies.labels(model).inc(len(anomalies))
+        return [
+            *(message(ANOMALIES, one, source=SOURCE) for one in anomalies),
+            *(message(SCORES, one, source=SOURCE) for one in verdicts),
+        ]
