@@ -150,19 +150,21 @@ class Engine(Generic[W]):
             await self._close(workers, list(self._openings))
 
     async def _read(self) -> None:
-        member = self._its()
         while not self._stopping.is_set():
             if self._crash is not None:
                 raise self._crash
-            self._regulate()
-            try:
-                batch = await member.poll(self._pace.poll_s, self._pace.poll_records)
-            except StreamError as error:
-                log.warning("kafka cannot be read", problem=str(error), again_in_s=self._pace.retry_s)
-                await self._pause_s(self._pace.retry_s)
-                continue
+            batch = await self._poll()
             if batch and (taken := self._take(batch)) is not None:
                 await self._hand_on(taken)
+
+    async def _poll(self) -> Batch:
+        self._regulate()
+        try:
+            return await self._its().poll(self._pace.poll_s, self._pace.poll_records)
+        except StreamError as error:
+            log.warning("kafka cannot be read", problem=str(error), again_in_s=self._pace.retry_s)
+            await self._pause_s(self._pace.retry_s)
+            return {}
 
     def _take(self, batch: Batch) -> _Round[W] | None:
         """Fold records. Nothing is awaited here: no rebalance comes between the poll and this."""
@@ -198,15 +200,17 @@ class Engine(Generic[W]):
     async def _hand_on(self, taken: _Round[W]) -> None:
         """Put a round into the queue; while there is no room, keep polling with everything paused."""
         handing = asyncio.ensure_future(self._rounds.put(taken))
-        await asyncio.wait({handing}, timeout=self._pace.poll_s)
-        while not handing.done():
-            self._congested = True
-            self._regulate()
-            for one, records in (await self._its().poll(self._pace.poll_s, self._pace.poll_records)).items():
-                self._its().seek(one, records[0].offset)  # assigned meanwhile, so not paused: put back
-            if self._stopping.is_set():
-                await handing
-        self._congested = False
+        try:
+            await asyncio.wait({handing}, timeout=self._pace.poll_s)
+            while not handing.done():
+                self._congested = True
+                for one, records in (await self._poll()).items():
+                    self._its().seek(one, records[0].offset)  # assigned meanwhile, so not paused: put back
+                if self._stopping.is_set():
+                    await handing
+            self._congested = False
+        finally:
+            handing.cancel()
 
     async def _finish(self, parts: Mapping[TopicPartition, _Part[W]]) -> Outputs | None:
         """The outputs of a round; `None` when it was left because of the end."""
@@ -280,11 +284,12 @@ class Engine(Generic[W]):
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Commit what is under way if it can be done soon, and let them go."""
         workers = [w for one in revoked if (w := self._workers.pop(one, None)) is not None]  # takes no more
-        until = time.monotonic() + self._pace.drain_s
+        now = asyncio.get_running_loop().time
+        until = now() + self._pace.drain_s
         while any(w.under_way and not w.lost for w in workers) and not self._retrying:
             self._moved.clear()
             try:
-                await asyncio.wait_for(self._moved.wait(), until - time.monotonic())
+                await asyncio.wait_for(self._moved.wait(), until - now())
             except TimeoutError:
                 log.warning("what was under way is left to the next owner")
                 break

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    InvalidProducerEpoch,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    ProducerFenced,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from twinloop.contracts.codec import Message
@@ -25,6 +32,11 @@ from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, TopicPartit
 from twinloop.runtime.stream.recovery import Position
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
+_NO_COORDINATOR_YET = (
+    GroupCoordinatorNotAvailableError,
+    CoordinatorLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 DEADLINE_S = 5.0
 """Of each step. Longer than a broker's restart takes would only make the wait longer: what failed is tried
 again."""
@@ -87,14 +99,20 @@ class KafkaProducer:
         """See `Producer`. Nothing is flushed: what is not committed must not be.
 
         `stop` of aiokafka would first wait until all that was sent is acknowledged, which may be never. So
-        the connections go first."""
+        its sender is cancelled, and loses its connections so that it notices; it may have opened another
+        meanwhile."""
         for one in self._sent:
             one.add_done_callback(_look_at)
-        self._producer._closed = True
+        producer = self._producer
+        producer._closed = True
+        if (sender := producer._sender.sender_task) is not None:
+            sender.cancel()
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(self._deadline_s):
-                await self._producer.client.close()
-                await self._producer._sender.close()
+                await producer.client.close()
+                if sender is not None:
+                    await asyncio.wait([sender])
+                await producer.client.close()
 
 
 class KafkaCluster:
@@ -139,9 +157,22 @@ class KafkaCluster:
     async def committed(self, group: str, partition: TopicPartition) -> Position | None:
         """See `Cluster`."""
         async with _step(f"reading the position of {group}", self._deadline_s):
-            found = await self._admin.list_consumer_group_offsets(group, partitions=[partition])
+            found = await self._offsets(group, partition)
         at = found.get(partition)
         return None if at is None or at.offset < 0 else Position(at.offset, at.metadata)
+
+    async def _offsets(
+        self, group: str, partition: TopicPartition
+    ) -> Mapping[TopicPartition, OffsetAndMetadata]:
+        """Waits for a group coordinator: a fresh cluster has none yet."""
+        while True:
+            try:
+                found: Mapping[TopicPartition, OffsetAndMetadata]
+                found = await self._admin.list_consumer_group_offsets(group, partitions=[partition])
+            except _NO_COORDINATOR_YET:
+                await asyncio.sleep(0.05)
+            else:
+                return found
 
     async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Cluster`."""

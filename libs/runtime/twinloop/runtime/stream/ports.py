@@ -69,8 +69,10 @@ class Producer(Protocol):
         ...
 
     async def commit(self) -> None:
-        """Make all of it readable at once. Afterwards every message is acknowledged by all replicas in
-        sync."""
+        """Decide that all of it will be readable, at once and soon; every message is acknowledged by then.
+
+        `Cluster.committed` is sure to tell it after the next owner's `Cluster.producer`.
+        """
         ...
 
     async def close(self) -> None:
