@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc.aio import InferenceServerClient
 
 from twinloop.contracts.models import ModelContract
 from twinloop.local.stack import Stack
@@ -137,13 +138,14 @@ class TritonBench:
         return b"triton_python_backend_stub" in words and f"/{self.name}/".encode() in words
 
 
-@pytest.fixture(params=["fake", "triton"])
+@pytest.fixture(params=["fake", "triton", "triton, in shared memory"])
 async def bench(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> AsyncIterator[Bench]:
     name = f"bench-{uuid.uuid4().hex[:8]}"
     if request.param == "fake":
         yield FakeBench(FakeTriton(), name, tmp_path)
         return
-    async with triton_client(stack.endpoints.triton) as client:
+    share = request.param != "triton"
+    async with triton_client(stack.endpoints.triton, share=share) as client:
         yield TritonBench(client, name, stack.endpoints.model_repository)
         await client.unload(name)
 
@@ -280,6 +282,34 @@ async def test_a_published_version_never_changes(bench: Bench) -> None:
     contract, _ = model(bench.name, 1, 1.0)
     answer = await bench.server.infer(contract, given)
     assert np.allclose(answer.deviations, given.mean(axis=1), atol=1e-5)
+
+
+async def test_windows_in_several_parts_are_answered_in_their_order(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0)
+    await bench.server.load(bench.name)
+    parts = [windows(n) for n in (3, 0, 1500, 1, 700)]
+    answer = await bench.server.infer(contract, *parts)
+    assert np.allclose(answer.deviations, np.concatenate(parts).mean(axis=1), atol=1e-5)
+
+
+async def test_a_server_that_has_forgotten_the_shared_memory_is_told_of_it_anew(stack: Stack) -> None:
+    """As one does that has been restarted."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    contract, file = model(name, 1, 1.0)
+    publish(stack.endpoints.model_repository, contract, file)
+    forgetful = InferenceServerClient(stack.endpoints.triton)
+    async with triton_client(stack.endpoints.triton, share=True) as client:
+        await client.load(name)
+        for _ in range(3):
+            given = windows(5)
+            answer = await client.infer(contract, given)
+            assert np.allclose(answer.deviations, given.mean(axis=1), atol=1e-5)
+            assert len((await forgetful.get_system_shared_memory_status()).regions) == 1
+            await forgetful.unregister_system_shared_memory()
+            assert len(await client.infer(contract, given)) == 5
+        await client.unload(name)
+    assert not (await forgetful.get_system_shared_memory_status()).regions
+    await forgetful.close()
 
 
 async def test_a_server_that_is_away_is_told_from_a_model_that_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
@@ -22,14 +23,15 @@ from twinloop.tritonio.errors import (
     TritonUnavailable,
 )
 from twinloop.tritonio.server import (
-    MAX_BATCH,
     Floats,
     Inference,
+    batches,
     check_answer,
     check_windows,
     compare,
     join,
 )
+from twinloop.tritonio.shared import WindowRegion
 
 OUTPUTS = [InferRequestedOutput(name) for name in ("score", "features", "deviations")]
 
@@ -38,31 +40,50 @@ class TritonClient:
     """One channel to one server.
 
     `deadline_s` bounds every call except `load`, which waits `load_s`: a model's process takes seconds to
-    start.
+    start. With `share`, windows for a server at a loopback address lie in shared memory if it can see it.
     """
 
-    def __init__(self, address: str, *, deadline_s: float = 5.0, load_s: float = 60.0) -> None:
+    def __init__(
+        self, address: str, *, deadline_s: float = 5.0, load_s: float = 60.0, share: bool = False
+    ) -> None:
         self._client = InferenceServerClient(address)
+        self._region = WindowRegion() if share and _is_here(address) else None
         self._address = address
         self._deadline_s = deadline_s
         self._load_s = load_s
 
     async def close(self) -> None:
         """Close the channel; calls in flight are cancelled."""
+        if self._region is not None:
+            await self._region.close(self._client)
         await self._client.close()
 
-    async def infer(self, contract: ModelContract, windows: Floats) -> Inference:
-        """See `InferenceServer`."""
-        check_windows(contract, windows)
-        answers = [
-            await self._infer(contract, windows[start : start + MAX_BATCH])
-            for start in range(0, len(windows), MAX_BATCH)
-        ]
+    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+        """See `InferenceServer`. More than one request are under way at a time."""
+        for one in windows:
+            check_windows(contract, one)
+        answers = await asyncio.gather(*(self._infer(contract, parts) for parts in batches(windows)))
         return join(contract, answers)
 
-    async def _infer(self, contract: ModelContract, windows: Floats) -> Inference:
-        tensor = InferInput("windows", windows.shape, "FP32")
-        tensor.set_data_from_numpy(windows)
+    async def _infer(self, contract: ModelContract, parts: list[Floats]) -> Inference:
+        """One request. Its windows lie in shared memory where the server can see it."""
+        count = sum(map(len, parts))
+        tensor = InferInput("windows", (count, *parts[0].shape[1:]), "FP32")
+        if self._region is not None and await self._region.seen_by(self._client):
+            with self._region.put(parts) as place:
+                if place is not None:
+                    tensor.set_shared_memory(self._region.name, place.size, place.offset)
+                    try:
+                        return await self._ask(contract, tensor, count)
+                    except TritonError as error:
+                        if "shared memory" not in str(error):
+                            raise
+                        self._region.forgotten()  # by a server that has restarted
+        tensor = InferInput("windows", tensor.shape(), "FP32")
+        tensor.set_data_from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return await self._ask(contract, tensor, count)
+
+    async def _ask(self, contract: ModelContract, tensor: InferInput, count: int) -> Inference:
         with self._errors(contract.model, contract.version):
             result = await self._client.infer(
                 contract.model,
@@ -76,7 +97,7 @@ class TritonClient:
             result.as_numpy("features"),
             result.as_numpy("deviations"),
         )
-        check_answer(contract, answer, len(windows))
+        check_answer(contract, answer, count)
         return answer
 
     async def check(self, contract: ModelContract) -> None:
@@ -140,6 +161,10 @@ class TritonClient:
             raise _error(error, what, self._address) from error
 
 
+def _is_here(address: str) -> bool:
+    return address.rpartition(":")[0].strip("[]") in ("127.0.0.1", "localhost", "::1")
+
+
 _AWAY = (
     StatusCode.UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED,
@@ -166,10 +191,10 @@ def _error(error: InferenceServerException, what: str, address: str) -> TritonEr
 
 @contextlib.asynccontextmanager
 async def triton(
-    address: str, *, deadline_s: float = 5.0, load_s: float = 60.0
+    address: str, *, deadline_s: float = 5.0, load_s: float = 60.0, share: bool = False
 ) -> AsyncIterator[TritonClient]:
     """A `TritonClient` for the time of the context. Connects when first used."""
-    client = TritonClient(address, deadline_s=deadline_s, load_s=load_s)
+    client = TritonClient(address, deadline_s=deadline_s, load_s=load_s, share=share)
     try:
         yield client
     finally:

@@ -9,9 +9,9 @@ import numpy as np
 from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.errors import InferenceFailed, ModelUnavailable, TritonUnavailable, VersionTaken
 from twinloop.tritonio.server import (
-    MAX_BATCH,
     Floats,
     Inference,
+    batches,
     check_answer,
     check_windows,
     compare,
@@ -43,12 +43,13 @@ class FakeTriton:
             raise VersionTaken(f"{contract.model} version {contract.version} has been published already")
         self._published.setdefault(contract.model, {})[contract.version] = (contract, function)
 
-    async def infer(self, contract: ModelContract, windows: Floats) -> Inference:
+    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
         """See `InferenceServer`."""
-        check_windows(contract, windows)
+        for one in windows:
+            check_windows(contract, one)
         answers = []
-        for start in range(0, len(windows), MAX_BATCH):
-            batch = windows[start : start + MAX_BATCH]
+        for parts in batches(windows):
+            batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
             _, function = self._served(contract)
             if contract.model in self.broken:
                 raise InferenceFailed(f"{contract.model}: the model's process has died")

@@ -40,8 +40,8 @@ class InferenceServer(Protocol):
     Every call has a deadline and raises `TritonUnavailable` when the server is away.
     """
 
-    async def infer(self, contract: ModelContract, windows: Floats) -> Inference:
-        """The model's answer for `windows` float32 [N, window, signals], N >= 0.
+    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+        """The model's answer for `windows`, each float32 [N, window, signals] with N >= 0, in their order.
 
         Raises `ModelUnavailable`, `InferenceFailed`; `ContractMismatch` when `windows` or the answer have
         another shape than the contract says.
@@ -102,6 +102,23 @@ def compare(served: ModelContract, due: ModelContract) -> None:
     ]
     if different:
         raise ContractMismatch(f"{due.model} version {due.version} as served: {'; '.join(different)}")
+
+
+def batches(windows: Sequence[Floats]) -> list[list[Floats]]:
+    """The windows as requests of at most `MAX_BATCH`; nothing is copied."""
+    made: list[list[Floats]] = []
+    room = 0
+    for one in windows:
+        start = 0
+        while start < len(one):
+            if room == 0:
+                made.append([])
+                room = MAX_BATCH
+            some = one[start : start + room]
+            made[-1].append(some)
+            start += len(some)
+            room -= len(some)
+    return made
 
 
 def check_windows(contract: ModelContract, windows: Floats) -> None:

@@ -38,7 +38,9 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     """Read the routes, then telemetry, until told to stop."""
     metrics = Metrics(context.registry)
     kafka, prefix, stack, stopping = settings.kafka, settings.topic_prefix, context.stack, context.stopping
-    server = await stack.enter_async_context(triton(settings.triton, deadline_s=settings.infer_timeout_s))
+    server = await stack.enter_async_context(
+        triton(settings.triton, deadline_s=settings.infer_timeout_s, share=settings.shared_memory)
+    )
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
     routes, known, watch = Routes(), asyncio.Event(), Watch(server)
     context.health.add("routes", lambda: None if known.is_set() else "reading the topic of models")

@@ -67,9 +67,8 @@ class Scorer:
     async def _infer(self, request: _Request) -> Answers:
         parts = request.parts
         self._metrics.batch_windows.observe(len(request))
-        values = parts[0].values if len(parts) == 1 else np.concatenate([one.values for one in parts])
         with self._metrics.infer_seconds.time():
-            answer = await self._server.infer(parts[0].route.contract, values)
+            answer = await self._server.infer(parts[0].route.contract, *(one.values for one in parts))
         ends = np.cumsum([len(one) for one in parts]).tolist()
         return [(one, answer.part(end - len(one), end)) for one, end in zip(parts, ends, strict=True)]
 

@@ -27,6 +27,9 @@ class DetectorSettings(ServiceSettings):
         default=1000, ge=1, le=10_000, description="a partition stops above so many refused of 10,000 records"
     )
     infer_timeout_s: float = Field(default=5.0, gt=0, description="deadline of one inference")
+    shared_memory: bool = Field(
+        default=True, description="hand windows to a Triton on this machine in shared memory"
+    )
     retry_s: float = Field(default=0.5, gt=0, description="between attempts while Triton is away")
     session_timeout_s: float = Field(
         default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"

@@ -1,0 +1,92 @@
+"""Windows for a Triton on the same machine, in shared memory: no bytes of theirs pass through gRPC.
+
+A region of the operating system is registered with the server and divided into slots; a request holds one
+while it is under way. Whoever finds no free slot, has more than fits, or has a server that cannot see the
+region (another machine, another container) sends its windows by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from twinloop.tritonio.server import Floats
+
+SLOT_BYTES = 4 * 1024 * 1024
+SLOTS = 6
+_DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the windows of a request lie in the region."""
+
+    offset: int
+    size: int
+
+
+class WindowRegion:
+    """A region of this process. `name` is what the server knows it by."""
+
+    def __init__(self) -> None:
+        self.name = f"twinloop-{uuid.uuid4().hex}"
+        self._memory = SharedMemory(create=True, size=SLOTS * SLOT_BYTES)
+        self._free = list(range(SLOTS))
+        self._registered = False
+        self._invisible = False
+        self._asking = asyncio.Lock()
+
+    async def seen_by(self, client: InferenceServerClient) -> bool:
+        """Whether the server sees the region; it is told of it when first asked."""
+        if self._registered or self._invisible:
+            return self._registered
+        async with self._asking:
+            if not self._registered and not self._invisible:
+                key = f"/{self._memory.name.lstrip('/')}"
+                try:
+                    await client.register_system_shared_memory(
+                        self.name, key, SLOTS * SLOT_BYTES, client_timeout=_DEADLINE_S
+                    )
+                except InferenceServerException as error:
+                    # One that is away now may see it later; one that answers and does not never will.
+                    self._invisible = "UNAVAILABLE" not in str(error.status())
+                else:
+                    self._registered = True
+        return self._registered
+
+    def forgotten(self) -> None:
+        """The server does not know the region any more: tell it anew."""
+        self._registered = False
+
+    @contextlib.contextmanager
+    def put(self, parts: Sequence[Floats]) -> Iterator[Place | None]:
+        """`parts`, float32 [n, window, signals] each, side by side in a slot that is theirs for the time of
+        the context; `None` where there is no room."""
+        size = sum(one.nbytes for one in parts)
+        if size > SLOT_BYTES or not self._free:
+            yield None
+            return
+        slot = self._free.pop()
+        try:
+            shape = (sum(map(len, parts)), *parts[0].shape[1:])
+            view: Floats = np.ndarray(shape, np.float32, self._memory.buf, offset=slot * SLOT_BYTES)
+            np.concatenate(parts, out=view)
+            del view
+            yield Place(slot * SLOT_BYTES, size)
+        finally:
+            self._free.append(slot)
+
+    async def close(self, client: InferenceServerClient) -> None:
+        """Give the memory back, here and at the server."""
+        if self._registered:
+            with contextlib.suppress(InferenceServerException):
+                await client.unregister_system_shared_memory(self.name, client_timeout=_DEADLINE_S)
+        self._memory.close()
+        self._memory.unlink()
