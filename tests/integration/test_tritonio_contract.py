@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
 
@@ -298,18 +299,43 @@ async def test_a_server_that_has_forgotten_the_shared_memory_is_told_of_it_anew(
     contract, file = model(name, 1, 1.0)
     publish(stack.endpoints.model_repository, contract, file)
     forgetful = InferenceServerClient(stack.endpoints.triton)
+
+    async def regions() -> set[str]:
+        return set((await forgetful.get_system_shared_memory_status()).regions)
+
     async with triton_client(stack.endpoints.triton, share=True) as client:
         await client.load(name)
         for _ in range(3):
+            before = await regions()
             given = windows(5)
             answer = await client.infer(contract, given)
             assert np.allclose(answer.deviations, given.mean(axis=1), atol=1e-5)
-            assert len((await forgetful.get_system_shared_memory_status()).regions) == 1
-            await forgetful.unregister_system_shared_memory()
+            (mine,) = await regions() - before
+            await forgetful.unregister_system_shared_memory(mine)
             assert len(await client.infer(contract, given)) == 5
+        await client.infer(contract, given)
+        (mine,) = await regions() - before
         await client.unload(name)
-    assert not (await forgetful.get_system_shared_memory_status()).regions
+    assert mine not in await regions()
     await forgetful.close()
+
+
+async def test_the_shared_memory_of_a_killed_process_is_let_go(stack: Stack) -> None:
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    contract, file = model(name, 1, 1.0)
+    publish(stack.endpoints.model_repository, contract, file)
+    looker = InferenceServerClient(stack.endpoints.triton)
+    gone = SharedMemory(create=True, size=4096)
+    key = f"/{gone.name.lstrip('/')}"
+    await looker.register_system_shared_memory("twinloop-of-the-dead", key, 4096)
+    gone.close()
+    gone.unlink()  # as the resource tracker of a killed process does
+    async with triton_client(stack.endpoints.triton, share=True) as client:
+        await client.load(name)
+        await client.infer(contract, windows(1))
+        assert "twinloop-of-the-dead" not in (await looker.get_system_shared_memory_status()).regions
+        await client.unload(name)
+    await looker.close()
 
 
 async def test_a_server_that_is_away_is_told_from_a_model_that_is() -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient
@@ -22,6 +23,8 @@ from twinloop.tritonio.server import Floats
 SLOT_BYTES = 4 * 1024 * 1024
 SLOTS = 6
 _DEADLINE_S = 2.0
+_PREFIX = "twinloop-"
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class WindowRegion:
     """A region of this process. `name` is what the server knows it by."""
 
     def __init__(self) -> None:
-        self.name = f"twinloop-{uuid.uuid4().hex}"
+        self.name = f"{_PREFIX}{uuid.uuid4().hex}"
         self._memory = SharedMemory(create=True, size=SLOTS * SLOT_BYTES)
         self._free = list(range(SLOTS))
         self._registered = False
@@ -59,6 +62,7 @@ class WindowRegion:
                     self._invisible = "UNAVAILABLE" not in str(error.status())
                 else:
                     self._registered = True
+                    await _clear_away(client)
         return self._registered
 
     def forgotten(self) -> None:
@@ -90,3 +94,16 @@ class WindowRegion:
                 await client.unregister_system_shared_memory(self.name, client_timeout=_DEADLINE_S)
         self._memory.close()
         self._memory.unlink()
+
+
+async def _clear_away(client: InferenceServerClient) -> None:
+    """Make the server let go of regions whose process was killed: it would hold their memory for ever.
+
+    When a process dies, Python's resource tracker removes its region's name. Somebody whose region is cleared
+    away by mistake is answered that it is unknown, and registers it again.
+    """
+    with contextlib.suppress(InferenceServerException):
+        held = await client.get_system_shared_memory_status(client_timeout=_DEADLINE_S)
+        for name, region in held.regions.items():
+            if name.startswith(_PREFIX) and not (_SHARED_MEMORY / region.key.lstrip("/")).exists():
+                await client.unregister_system_shared_memory(name, client_timeout=_DEADLINE_S)
