@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
+.PHONY: help bench fault demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,6 +37,13 @@ open: install  ## Where to look: topics, Parquet files, health and metrics
 test: install-dev  ## Run every test, against real parts
 	$(RUN) -m pytest
 
+fault: install-dev  ## Kill real parts under load and reconcile with an oracle: ROWS="kill zombie" for some, SEED=<n> to repeat
+	@PYTHONPATH=tests $(RUN) -m fault $(ROWS) $(if $(SEED),--seed $(SEED))
+
+bench: install-dev  ## Measure Twinloop beside other ways to do its work: docs/benchmarks.md
+	@$(PYTHON) deploy/local/bootstrap.py bench
+	@PYTHONPATH=tests $(RUN) -m bench
+
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
@@ -60,7 +67,7 @@ proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/sparkplug --python_out=libs/sparkplug --mypy_out=libs/sparkplug twinloop/sparkplug/sparkplug.proto
 
 lock:  ## Pin the requirements anew: needs uv
-	@for one in services dev triton kafka; do \
+	@for one in services dev triton kafka bench; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
 

@@ -23,6 +23,8 @@ class ServiceProcess:
     name: str
     settings: dict[str, str]
     log: Path
+    module: str = ""
+    """What is run; `twinloop.<name>` when empty."""
     process: subprocess.Popen[bytes] | None = None
     pids: list[int] = field(default_factory=list)
 
@@ -30,7 +32,7 @@ class ServiceProcess:
         environment = {**os.environ, "TWINLOOP_LOG_FORMAT": "json", **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"twinloop.{self.name}"], env=environment, stderr=log
+                [sys.executable, "-m", self.module or f"twinloop.{self.name}"], env=environment, stderr=log
             )
         self.pids.append(self.process.pid)
 

@@ -74,6 +74,11 @@ class Places:
             self.cache / f"kafka-{self._key(self.requirements / 'kafka.txt', self.jar_manifest)}"
         )
 
+    @property
+    def bench(self) -> Installed:
+        """What Twinloop is compared with."""
+        return Installed(self.cache / f"bench-{self._key(self.requirements / 'bench.txt')}")
+
     def _key(self, *locks: Path) -> str:
         return digest(*locks)[:16]
 

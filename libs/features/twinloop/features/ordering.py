@@ -48,6 +48,8 @@ class SequenceGate:
         # Of assets that said something below their highest since that was heard: (offset, sequence) of each.
         self._below: dict[int, list[tuple[int, int]]] = {}
         self._count = 0
+        self.stale_at = _NEVER
+        """The offset of the last frame that was not new."""
 
     def check(self, assets: Ints, sequences: NDArray[np.uint64], offsets: Ints) -> NDArray[np.int8]:
         """The `Order` of each of `n` frames, which come in the order of their offsets; they are heard."""
@@ -70,6 +72,8 @@ class SequenceGate:
             rough = np.isin(asset, asset[~smooth])
             slow = np.sort(by_asset[rough])
             orders[slow] = self._one_by_one(assets[slow], sequences[slow], offsets[slow])
+            if (stale := slow[orders[slow] != Order.NEW]).size:
+                self.stale_at = int(offsets[stale[-1]])
             asset, sequence, offset = asset[~rough], sequence[~rough], offset[~rough]
         if len(asset):
             self._heard[asset, (sequence % np.uint64(REMEMBERED)).astype(np.intp)] = offset

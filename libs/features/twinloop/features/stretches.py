@@ -20,9 +20,10 @@ class AssetStates:
 
     Samples of an asset are numbered. `position` is the number of the next one, `origin` of the first one
     since its ring last began. `sequence`, `part`, `good` and `token` are those of its last frame (`good` is
-    false before the first). For `WindowBuffer.oldest`: `first_token` and `marks` [asset, K] are the tokens of
-    the frames in which the ring and the windows yet to come begin; `uneven` tells that a frame of the ring
-    does not begin where a ring that begins with it would."""
+    false before the first). `parted`: the samples are counted from where a part begins. For
+    `WindowBuffer.oldest`: `first_token` and `marks` [asset, K] are the tokens of the frames in which the part
+    or ring and the windows yet to come begin; `uneven` tells that a frame of the ring does not begin where a
+    ring that begins with it would."""
 
     def __init__(self, marks: int) -> None:
         self.position = np.zeros(0, np.int64)
@@ -30,6 +31,7 @@ class AssetStates:
         self.sequence = np.zeros(0, np.uint64)
         self.part = np.zeros(0, np.int64)
         self.good = np.zeros(0, np.bool_)
+        self.parted = np.zeros(0, np.bool_)
         self.token = np.zeros(0, np.int64)
         self.first_token = np.zeros(0, np.int64)
         self.uneven = np.zeros(0, np.bool_)
@@ -72,7 +74,8 @@ def stretches(
 ) -> Stretches:
     """Find the stretches of a call and bring `states` up to its end.
 
-    A frame whose token is more than `memory` above that of the frame before it goes on with nothing.
+    A frame whose token is more than `memory` above that of the frame before it, or of the one with which its
+    part began, goes on with nothing. In the latter case counting from the part's beginning has ended.
     """
     n = len(slots)
     order = np.argsort(slots, kind="stable")
@@ -91,16 +94,24 @@ def stretches(
         & (sequence == _before(first, states.sequence[slot], sequence) + np.uint64(1))
         & (part == _before(first, states.part[slot], part))
     )
+    counted = part != 0  # from where the part begins
     if tokens is not None:
         token = tokens[order]
         if memory is not None:
             follows &= token - _before(first, states.token[slot], token) <= memory
+        head = _heads(first, follows)
+        begun = np.where(follows[head], states.first_token[slot], token[head])
+        if memory is not None and counted.any():
+            counted = np.where(follows[head], states.parted[slot], counted[head])
+            old = counted & (token - begun > memory)
+            follows &= ~old | _before(first, np.zeros(n, np.bool_), old)  # anew where that begins
+            counted &= ~old
     # Where a ring begins: at 0 in a part, else where counting from sequence 0 leads, up to multiples of hop.
     phase = (sequence % np.uint64(hop)).astype(np.int64) * (columns.lengths[order] % hop) % hop
-    fresh = np.where(part != 0, 0, phase)
+    fresh = np.where(counted, 0, phase)
     begin = np.where(follows, states.position[slot], fresh)  # meaningful at heads
     origin = np.where(follows, states.origin[slot], fresh)
-    head = np.maximum.accumulate(np.where(first | ~follows, np.arange(n), 0))
+    head = _heads(first, follows)
     begin, origin = begin[head], origin[head]
     before = np.cumsum(length) - length
     stream = before[head]
@@ -114,9 +125,17 @@ def stretches(
     states.sequence[ends] = sequence[last]
     states.part[ends] = part[last]
     states.good[ends] = good[last]
+    states.parted[ends] = counted[last]
     if tokens is not None:
         states.token[ends] = token[last]
+        states.first_token[ends] = begun[last]
     return Stretches(order, slot, start, end, fresh, head, begin, origin, stream, last)
+
+
+def _heads(first: Flags, follows: Flags) -> Ints:
+    """Of each frame, the index of the first one of its stretch."""
+    heads: Ints = np.maximum.accumulate(np.where(first | ~follows, np.arange(len(first)), 0))
+    return heads
 
 
 def _before(first: Flags, held: NDArray[T], arriving: NDArray[T]) -> NDArray[T]:

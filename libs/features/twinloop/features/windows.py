@@ -8,6 +8,11 @@ asset's ring begins anew. Windows begin every `hop` samples, counted
 - else from sequence 0 (`sequence * frame length`): windows lie alike wherever reading begins, so a reader
   that starts in the middle of the stream finds the same windows as one that has read all of it (as long
   as the publisher keeps the frame length).
+
+A reader with a bounded memory counts in tokens, which grow from frame to frame. So that it finds the same
+windows wherever in the stream it began, as long as that was at least five memories ago: there are none that
+span more than a memory; an asset that was silent for longer begins anew; and so does one whose part began
+longer ago, counted from sequence 0 from then on.
 """
 
 from __future__ import annotations
@@ -61,8 +66,7 @@ class WindowBuffer:
     The rings lie in one array [assets, window, signals] that grows geometrically: sample i of an asset lies
     at i % window. A push costs a fixed number of array operations, however many assets, frames and windows.
 
-    With `memory`, a ring also begins anew where an asset's frame comes more than so many tokens after its
-    last one: then `oldest` is never further back than that."""
+    `memory`: in tokens. Without it a buffer remembers everything."""
 
     def __init__(self, spec: WindowSpec, memory: int | None = None) -> None:
         self.spec = spec
@@ -108,11 +112,19 @@ class WindowBuffer:
         frame = np.repeat(np.arange(n), counts)
         index = by_arrival[frame]  # of each window's last frame, in `found`
         sample = (first[index] + _nth(counts)) * hop
+        if tokens is not None and self._memory is not None and len(sample):
+            near = self._near(sample, index, found, tokens)
+            if not near.all():
+                frame, index, sample = frame[near], index[near], sample[near]
         values = self._values(sample, index, found, stream)
         self._keep(found, stream)
         if tokens is not None:
             self._mark(found, tokens)
         return Windows(values, frame, sample + window - 1 - found.start[index])
+
+    def has_parts(self) -> bool:
+        """Whether a ring is one of a part."""
+        return bool((self._states.good & (self._states.part != 0)).any())
 
     def oldest(self, position: int | None = None) -> int | None:
         """The token of the oldest frame that a window yet to come depends on; `None` when there is none.
@@ -128,8 +140,13 @@ class WindowBuffer:
         tokens = np.where(states.uneven, states.first_token, tokens)
         needed = states.good
         if position is not None and self._memory is not None:
-            needed = needed & (states.token >= position - self._memory)
-            tokens = np.maximum(tokens, position - self._memory)
+            memory = self._memory
+            needed = needed & (states.token >= position - memory)
+            tokens = np.maximum(tokens, position - memory)
+            # Whether a part is older than a memory is known to whoever was there when it began, or has seen
+            # it for two memories; its ring then began anew within two more.
+            since = np.maximum(states.first_token, position - 4 * memory)
+            tokens = np.where(states.part != 0, since, tokens)
         return int(tokens[needed].min()) if needed.any() else None
 
     def forget(self, asset: int) -> None:
@@ -179,6 +196,20 @@ class WindowBuffer:
         values[~early] = stream.take(place[~early])
         return values.reshape(shape)
 
+    def _near(self, sample: Ints, index: Ints, found: Stretches, tokens: Ints) -> NDArray[np.bool_]:
+        """Of each window that begins at `sample`, whether it spans no more than a memory."""
+        memory, marks = self._memory or 0, self._states.marks
+        begun = marks[found.slot[index], sample // self.spec.hop % marks.shape[1]]
+        inside = sample >= found.begin[index]
+        if tokens[-1] - tokens[0] <= memory:
+            begun[inside] = tokens[-1]
+        else:
+            place = found.stream[index] + sample - found.begin[index]
+            frame = np.searchsorted(np.cumsum(found.end - found.start), place[inside], side="right")
+            begun[inside] = tokens[found.order[frame]]
+        near: NDArray[np.bool_] = tokens[found.order[index]] - begun <= memory
+        return near
+
     def _keep(self, found: Stretches, stream: _Stream) -> None:
         """Put into the rings what windows yet to come will need of each asset's last stretch."""
         last = found.last
@@ -200,7 +231,6 @@ class WindowBuffer:
         last = found.last
         slot, head, begin, end = found.slot[last], found.head[last], found.begin[last], found.end[last]
         new = begin == found.origin[last]
-        states.first_token[slot[new]] = tokens[found.order[head[new]]]
         odd = found.start % hop != found.fresh % hop
         odds = np.cumsum(odd)
         states.uneven[slot] = (odds[last] - odds[head] + odd[head] > 0) | (~new & states.uneven[slot])

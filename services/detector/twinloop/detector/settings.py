@@ -19,7 +19,7 @@ class DetectorSettings(ServiceSettings):
     )
     max_poll_records: int = Field(default=4000, ge=1, le=100_000, description="frames in one round")
     memory_records: int = Field(
-        default=50_000,
+        default=10_000,
         ge=100,
         description="what an asset said more records of its partition ago is forgotten: bounds recovery",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import aiokafka
@@ -43,6 +44,14 @@ again."""
 TRANSACTION_TIMEOUT_S = 15.0
 """When the broker ends the transaction of a producer that has died: until then, no later record of the same
 topics is readable. A partition's next owner ends it sooner, by its fence."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not the broker's usual answer to a produce that follows a commit: it comes many times a second."""
+    return "NotEnoughReplicas" not in record.getMessage()
+
+
+logging.getLogger("aiokafka.producer.sender").addFilter(_is_news)
 
 
 @contextlib.asynccontextmanager
@@ -101,9 +110,11 @@ class KafkaProducer:
         `stop` of aiokafka would first wait until all that was sent is acknowledged, which may be never. So
         its sender is cancelled, and loses its connections so that it notices; it may have opened another
         meanwhile."""
-        for one in self._sent:
-            one.add_done_callback(_look_at)
         producer = self._producer
+        waiting = [future for *_, future in producer._txn_manager._pending_txn_offsets]
+        for one in (*self._sent, *waiting, producer._txn_manager._transaction_waiter):
+            if one is not None:
+                one.add_done_callback(_look_at)
         producer._closed = True
         if (sender := producer._sender.sender_task) is not None:
             sender.cancel()

@@ -1,0 +1,1 @@
+"""How fast, beside others: `make bench`. See README.md."""

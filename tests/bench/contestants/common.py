@@ -1,0 +1,98 @@
+"""What the contestants share: where things are, the format of a frame, the model's answer, and progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import tritonclient.grpc as grpc
+
+from twinloop.contracts.telemetry_pb2 import TelemetryFrame
+
+KAFKA = os.environ["BENCH_KAFKA"]
+TRITON = os.environ["BENCH_TRITON"]
+TOPIC = os.environ["BENCH_TOPIC"]
+OUT = os.environ["BENCH_OUT"]
+GROUP = os.environ["BENCH_GROUP"]
+MODEL = os.environ["BENCH_MODEL"]
+THRESHOLD = float(os.environ["BENCH_THRESHOLD"])
+ROWS, SIGNALS, WINDOW = 16, 8, 64
+
+_OUTPUTS = [grpc.InferRequestedOutput(name) for name in ("score", "features", "deviations")]
+
+
+class Progress:
+    """Tells on stdout how many windows are done: `windows` after each batch."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+        self._told_at = 0.0
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+    def add(self, windows: int) -> None:
+        self.windows += windows
+        now = time.monotonic()
+        if now - self._told_at > 0.1:
+            self._told_at = now
+            sys.stdout.write(f"{self.windows}\n")
+            sys.stdout.flush()
+
+
+def request(windows: np.ndarray) -> list[grpc.InferInput]:
+    """`windows` float32 [n, WINDOW, SIGNALS] as the model's input."""
+    tensor = grpc.InferInput("windows", windows.shape, "FP32")
+    tensor.set_data_from_numpy(windows)
+    return [tensor]
+
+
+class Triton:
+    """A synchronous client."""
+
+    def __init__(self) -> None:
+        self._client = grpc.InferenceServerClient(TRITON)
+
+    def scores(self, windows: np.ndarray) -> np.ndarray:
+        """Score of each window, float32 [n]."""
+        answer = self._client.infer(MODEL, request(windows), outputs=_OUTPUTS)
+        return answer.as_numpy("score")
+
+
+class Rings:
+    """The last samples of each asset, moved up by a frame at a time."""
+
+    def __init__(self) -> None:
+        self._rings: dict[str, np.ndarray] = {}
+        self._frames: dict[str, int] = {}
+
+    def push(self, frame: TelemetryFrame) -> np.ndarray | None:
+        """The window that ends with this frame, float32 [WINDOW, SIGNALS]: a view of the ring; `None` until
+        there are enough samples."""
+        asset = frame.asset
+        ring = self._rings.get(asset)
+        if ring is None:
+            ring = self._rings[asset] = np.zeros((WINDOW, SIGNALS), np.float32)
+            self._frames[asset] = 0
+        ring[:-ROWS] = ring[ROWS:]
+        ring[-ROWS:] = np.frombuffer(frame.samples, np.float32).reshape(ROWS, SIGNALS)
+        self._frames[asset] = seen = self._frames[asset] + 1
+        return ring if seen * ROWS >= WINDOW else None
+
+
+def anomaly(frame: TelemetryFrame, score: float) -> bytes:
+    """The event that is published of an anomalous window."""
+    return json.dumps(
+        {
+            "asset": frame.asset,
+            "sequence": frame.sequence,
+            "caused_by": frame.event_id,
+            "trace_id": frame.trace_id,
+            "observed_at": frame.observed_at_ns,
+            "score": float(score),
+            "threshold": THRESHOLD,
+            "model": MODEL,
+        }
+    ).encode()

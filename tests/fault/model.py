@@ -1,0 +1,47 @@
+"""The model of the runs: the mean of a window is its score. Exact in float32 for the values of `load`."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, helper
+
+from fault.load import SIGNAL_SET, SIGNALS
+from twinloop.contracts.models import ModelContract
+from twinloop.tritonio.repository import digest
+
+WINDOW, HOP = 8, 2
+THRESHOLD = 0.75
+
+
+def mean_model(name: str = "mean") -> tuple[ModelContract, bytes]:
+    """Its contract, and its ONNX file."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["windows"], ["score"], axes=[1, 2], keepdims=0),
+            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
+            helper.make_node("Identity", ["features"], ["deviations"]),
+        ],
+        name,
+        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, [None, WINDOW, SIGNALS])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, [None]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, SIGNALS]),
+            helper.make_tensor_value_info("deviations", TensorProto.FLOAT, [None, SIGNALS]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    content = onnx.ModelProto.SerializeToString(model)
+    signals = tuple(f"level{n}" for n in range(SIGNALS))
+    contract = ModelContract(
+        model=name,
+        version=1,
+        signal_set=SIGNAL_SET,
+        signals=signals,
+        features=signals,
+        window=WINDOW,
+        hop=HOP,
+        threshold=THRESHOLD,
+        digest=digest(content),
+    )
+    return contract, content
