@@ -486,7 +486,7 @@ async def flood(folder: Path, seed: int, size: Size) -> str:
                 )
             await producer.stop()
             said = await trouble(one, f"telemetry.factory/{partition}")
-            hold(one.metric("halted_partitions") == 1, "not exactly one partition has halted")
+            await until(lambda: one.metric("halted_partitions") == 1, 10, "not just one partition halted")
             await run.flowing()
         expected = await run.expected()
         hold(set(expected.halts) == {partition}, f"the oracle halts {expected.halts}")

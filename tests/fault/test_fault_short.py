@@ -1,5 +1,5 @@
-"""The table of faults in short, on every change; `make fault` plays it in full. The guarantee is also broken on
-purpose: then the reconciliation must find it."""
+"""The table of faults in short, on every change; `make fault` plays it in full. The guarantee is broken
+on purpose too: the reconciliation must find that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the topic, and nothing else: what any consumer in Python pays, with the client that Twinloop has."""
+"""Reading the topic, and nothing else: what a consumer pays, with the client that Twinloop has."""
 
 from __future__ import annotations
 

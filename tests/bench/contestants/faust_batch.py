@@ -9,7 +9,9 @@ from tritonclient.grpc.aio import InferenceServerClient
 
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
-app = faust.App(GROUP, broker=f"kafka://{KAFKA}", value_serializer="raw", topic_partitions=12, web_enabled=False)
+app = faust.App(
+    GROUP, broker=f"kafka://{KAFKA}", value_serializer="raw", topic_partitions=12, web_enabled=False
+)
 telemetry = app.topic(TOPIC, value_type=bytes, value_serializer="raw")
 anomalies = app.topic(OUT, value_type=bytes, value_serializer="raw")
 rings, progress = Rings(), Progress()

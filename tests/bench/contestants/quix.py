@@ -7,7 +7,9 @@ from quixstreams import Application
 
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
-app = Application(broker_address=KAFKA, consumer_group=GROUP, auto_offset_reset="earliest", loglevel="WARNING")
+app = Application(
+    broker_address=KAFKA, consumer_group=GROUP, auto_offset_reset="earliest", loglevel="WARNING"
+)
 telemetry = app.topic(TOPIC, value_deserializer="bytes")
 anomalies = app.topic(OUT, value_serializer="bytes")
 rings, triton, progress = Rings(), Triton(), Progress()

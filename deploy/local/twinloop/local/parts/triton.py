@@ -60,6 +60,9 @@ class Triton(Part):
     def command(self) -> Command:
         argv = [str(server_folder(self._installed) / "bin" / "tritonserver")]
         argv += ["--model-repository", str(self.models), "--model-control-mode", "explicit"]
+        # What it served before it died it serves again, by itself. A model that cannot be loaded hurts nobody
+        # else.
+        argv += ["--load-model", "*", "--exit-on-error", "false", "--strict-readiness", "false"]
         argv += ["--backend-directory", str(self._installed.folder / "backends")]
         argv += ["--backend-config", f"python,shm-region-prefix-name={shared_memory_prefix(self._state)}"]
         for protocol, port in (("grpc", self._grpc), ("http", self._http), ("metrics", self._metrics)):

@@ -109,6 +109,8 @@ class Engine(Generic[W]):
         self._retrying: dict[int, str] = {}
         """What rounds wait for, by round."""
         self._cannot_open: dict[TopicPartition, str] = {}
+        self._cannot_commit: dict[TopicPartition, str] = {}
+        """Since its last transaction failed; until one succeeds."""
         self._crash: BaseException | None = None
 
     def attach(self, member: Member) -> None:
@@ -126,6 +128,9 @@ class Engine(Generic[W]):
         if self._cannot_open:
             one, what = next(iter(self._cannot_open.items()))
             return f"{len(self._cannot_open)} partitions wait for kafka, {_name(one)}: {what}"
+        if self._cannot_commit:
+            one, what = next(iter(self._cannot_commit.items()))
+            return f"{len(self._cannot_commit)} partitions cannot commit, {_name(one)}: {what}"
         if self._openings:
             return f"{len(self._openings)} partitions are being opened"
         halted = [f"{_name(one)}: {why}" for one, w in self._workers.items() if (why := w.halted())]
@@ -266,9 +271,11 @@ class Engine(Generic[W]):
         except TransactionFailed as error:
             self._metrics.transactions.labels(Outcome.ABORTED).inc()
             log.warning("transaction failed", partition=_name(worker.partition), problem=str(error))
+            self._cannot_commit[worker.partition] = str(error)
             self._lose(worker, after_s=self._pace.retry_s)
         else:
             self._metrics.transactions.labels(Outcome.COMMITTED).inc()
+            self._cannot_commit.pop(worker.partition, None)
 
     # ---- partitions come and go
 
@@ -354,6 +361,7 @@ class Engine(Generic[W]):
             task.cancel()
         for one in openings:
             self._cannot_open.pop(one, None)
+            self._cannot_commit.pop(one, None)
         await asyncio.gather(*tasks, *(worker.close() for worker in workers), return_exceptions=True)
         self._metrics.partitions.set(len(self._workers))
 

@@ -47,11 +47,14 @@ topics is readable. A partition's next owner ends it sooner, by its fence."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not the broker's usual answer to a produce that follows a commit: it comes many times a second."""
-    return "NotEnoughReplicas" not in record.getMessage()
+    """Not the broker's usual answer to a produce that follows a commit, nor that a topic is not there, which
+    is told when the transaction fails: both come many times a second."""
+    said = record.getMessage()
+    return "NotEnoughReplicas" not in said and "not found in cluster metadata" not in said
 
 
-logging.getLogger("aiokafka.producer.sender").addFilter(_is_news)
+for _name in ("aiokafka.producer.sender", "aiokafka.cluster"):
+    logging.getLogger(_name).addFilter(_is_news)
 
 
 @contextlib.asynccontextmanager
@@ -84,12 +87,14 @@ class KafkaProducer:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """See `Producer`."""
-        async with _step("sending in a transaction", self._deadline_s):
-            for one in messages:
-                sent = await self._producer.send(
-                    one.topic.named(self._prefix), value=one.value, key=one.key, headers=list(one.headers)
-                )
-                self._sent.append(sent)
+        by_topic: dict[str, list[Message]] = {}
+        for one in messages:
+            by_topic.setdefault(one.topic.named(self._prefix), []).append(one)
+        for topic, those in by_topic.items():
+            async with _step(f"sending to {topic}", self._deadline_s):
+                for one in those:
+                    headers = list(one.headers)
+                    self._sent.append(await self._producer.send(topic, one.value, one.key, headers=headers))
 
     async def move(self, group: str, partition: TopicPartition, position: Position) -> None:
         """See `Producer`."""
