@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bench.measure import Contestant, Result, Twinloop, run
-from bench.workload import announce, fill, forget, serve
+from bench.workload import announce, fill, rewind, serve
 from twinloop.local.stack import Stack
 from twinloop.runtime.provision import provision
 
@@ -27,7 +27,6 @@ CONTESTANTS: dict[str, Contestant | Twinloop] = {
     )
 }
 PREFIX = "bench."
-JAVA = "-XX:TieredStopAtLevel=4 -Xmx1g"
 
 
 def main() -> int:
@@ -45,9 +44,7 @@ def main() -> int:
 async def throughput(given: argparse.Namespace, folder: Path) -> dict[str, list[Result]]:
     """Every contestant in turn, again and again."""
     found: dict[str, list[Result]] = {name: [] for name in given.only}
-    async with Stack(
-        folder / "stack", parts=("kafka", "triton"), env={"TWINLOOP_KAFKA_JAVA_OPTIONS": JAVA}
-    ) as stack:
+    async with Stack(folder / "stack", parts=("kafka", "triton")) as stack:
         await provision(stack.endpoints.kafka, PREFIX)
         await serve(stack)
         await announce(stack.endpoints.kafka, PREFIX)
@@ -60,7 +57,7 @@ async def throughput(given: argparse.Namespace, folder: Path) -> dict[str, list[
                 result = await run(one, stack, PREFIX, group, folder, total)
                 found[name].append(result)
                 if isinstance(one, Twinloop):
-                    await forget(stack.endpoints.kafka, f"{PREFIX}detector")
+                    await rewind(stack.endpoints.kafka, PREFIX)
                 sys.stdout.write(
                     f"{name:14} {result.per_s:9,.0f} windows/s; CPU us a window: own {result.own_us:.1f},"
                     f" triton {result.triton_us:.1f}, kafka {result.kafka_us:.1f};"

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import onnx
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from onnx import TensorProto, helper, numpy_helper
 
 from twinloop.contracts import codec
@@ -150,9 +149,12 @@ async def fill(kafka: str, prefix: str, count: int, assets: int) -> None:
             await sender.send([next(source) for _ in range(10_000)])
 
 
-async def forget(kafka: str, group: str) -> None:
-    """Remove a consumer group, so that the next one reads from the beginning."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.delete_consumer_groups([group])
-    await admin.close()
+async def rewind(kafka: str, prefix: str) -> None:
+    """Let the detector read the telemetry topic from its beginning again."""
+    topic = TELEMETRY_FACTORY.named(prefix)
+    client = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=f"{prefix}detector", enable_auto_commit=False)
+    await client.start()
+    partitions = [TopicPartition(topic, n) for n in range(TELEMETRY_FACTORY.partitions)]
+    client.assign(partitions)
+    await client.commit(dict.fromkeys(partitions, 0))
+    await client.stop()

@@ -14,12 +14,13 @@ from twinloop.contracts.topics import Topic
 
 async def records(kafka: str, prefix: str, topic: Topic) -> list[ConsumerRecord]:
     """Every committed record of a topic."""
-    client = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
+    client = AIOKafkaConsumer(
+        bootstrap_servers=kafka, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
     await client.start()
     try:
         partitions = [TopicPartition(topic.named(prefix), n) for n in range(topic.partitions)]
         client.assign(partitions)
-        await client.seek_to_beginning()
         ends = await client.end_offsets(partitions)
         found = []
         while any([await client.position(one) < end for one, end in ends.items()]):

@@ -21,6 +21,8 @@ GROUP = os.environ["BENCH_GROUP"]
 MODEL = os.environ["BENCH_MODEL"]
 THRESHOLD = float(os.environ["BENCH_THRESHOLD"])
 ROWS, SIGNALS, WINDOW = 16, 8, 64
+MAX_BATCH = 1024
+"""What the model takes at once."""
 
 _OUTPUTS = [grpc.InferRequestedOutput(name) for name in ("score", "features", "deviations")]
 
@@ -57,8 +59,11 @@ class Triton:
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """Score of each window, float32 [n]."""
-        answer = self._client.infer(MODEL, request(windows), outputs=_OUTPUTS)
-        return answer.as_numpy("score")
+        answers = [
+            self._client.infer(MODEL, request(windows[at : at + MAX_BATCH]), outputs=_OUTPUTS)
+            for at in range(0, len(windows), MAX_BATCH)
+        ]
+        return np.concatenate([one.as_numpy("score").ravel() for one in answers])
 
 
 class Rings:

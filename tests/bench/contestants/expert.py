@@ -6,6 +6,7 @@ import numpy as np
 from common import (
     GROUP,
     KAFKA,
+    MAX_BATCH,
     OUT,
     SIGNALS,
     THRESHOLD,
@@ -20,7 +21,7 @@ from confluent_kafka import Consumer, Producer
 
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
-POLL = 4000
+POLL = MAX_BATCH
 
 
 def main() -> None:

@@ -31,10 +31,10 @@ async def judge(stream):
         if not frames:
             continue
         answer = await triton.infer(MODEL, request(np.stack(windows)))
-        scores = answer.as_numpy("score")
+        scores = answer.as_numpy("score").ravel()
         for n in np.flatnonzero(scores > THRESHOLD).tolist():
             await anomalies.send(key=frames[n].asset.encode(), value=anomaly(frames[n], scores[n]))
         progress.add(len(frames))
 
 
-app.worker(loglevel="warn").execute_from_commandline()
+app.main()

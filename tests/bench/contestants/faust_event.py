@@ -25,10 +25,10 @@ async def judge(values):
         if window is None:
             continue
         answer = await triton.infer(MODEL, request(window[None]))
-        score = answer.as_numpy("score")[0]
+        score = answer.as_numpy("score").ravel()[0]
         if score > THRESHOLD:
             await anomalies.send(key=frame.asset.encode(), value=anomaly(frame, score))
         progress.add(1)
 
 
-app.worker(loglevel="warn").execute_from_commandline()
+app.main()

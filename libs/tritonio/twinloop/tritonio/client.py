@@ -33,6 +33,14 @@ from twinloop.tritonio.server import (
 )
 from twinloop.tritonio.shared import WindowRegion
 
+# gRPC waits up to two minutes between attempts to connect: a server is back long before.
+_CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
 OUTPUTS = [InferRequestedOutput(name) for name in ("score", "features", "deviations")]
 
 
@@ -46,7 +54,7 @@ class TritonClient:
     def __init__(
         self, address: str, *, deadline_s: float = 5.0, load_s: float = 60.0, share: bool = False
     ) -> None:
-        self._client = InferenceServerClient(address)
+        self._client = InferenceServerClient(address, channel_args=_CHANNEL)
         self._region = WindowRegion() if share and _is_here(address) else None
         self._address = address
         self._deadline_s = deadline_s

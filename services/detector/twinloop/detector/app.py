@@ -1,7 +1,8 @@
 """Wires the detector: the table of routes, Triton, and the stream engine with a membership of the group.
 
 models ---------------------------> Routes ----.
-telemetry.* -> Engine -> Partition (windows) -> Scorer (Triton) -> judge -> anomalies, scores, dead-letters
+telemetry.* -> Engine -> Partition (windows) -> Scorer -> Circuit -> Triton
+                                                 `-> judge -> anomalies, scores, dead-letters
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from aiokafka import ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
 from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
+from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Taken
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
 from twinloop.detector.settings import DetectorSettings
-from twinloop.detector.watch import Watch
 from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
 from twinloop.runtime.kafka import consumer, follow
@@ -42,15 +43,15 @@ async def main(settings: DetectorSettings, context: Context) -> None:
         triton(settings.triton, deadline_s=settings.infer_timeout_s, share=settings.shared_memory)
     )
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
-    routes, known, watch = Routes(), asyncio.Event(), Watch(server)
+    routes, known, circuit = Routes(), asyncio.Event(), Circuit(server, metrics)
     context.health.add("routes", lambda: None if known.is_set() else "reading the topic of models")
-    context.health.add("triton", watch.problem)
+    context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
-    scorer = Scorer(server, metrics)
+    scorer = Scorer(circuit, metrics)
     detection = Detection(routes, scorer, context.clock, memory, settings.score_every, metrics)
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
-        group.create_task(watch.run(routes, stopping))
+        group.create_task(circuit.run(routes, stopping))
         await first_of(known, stopping)
         engine: Engine[Taken] = Engine(
             await stack.enter_async_context(kafka_cluster(kafka, prefix, stopping)),

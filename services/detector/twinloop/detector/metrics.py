@@ -46,6 +46,18 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
             registry=registry,
         )
+        self.circuit_open = Gauge(
+            "twinloop_detector_circuit_open",
+            "1 while a model is not asked because it failed, but for a probe. /health/ready says why.",
+            ["model"],
+            registry=registry,
+        )
+        self.circuit_opened = Counter(
+            "twinloop_detector_circuit_opened_total",
+            "How often a model failed so that it was not asked any more for a while.",
+            ["model"],
+            registry=registry,
+        )
         self.routes = Gauge(
             "twinloop_detector_routes",
             "Routes followed: assets and signal sets with a model.",

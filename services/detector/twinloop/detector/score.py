@@ -7,14 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Pending, Refused
 from twinloop.tritonio.errors import InferenceFailed
-from twinloop.tritonio.server import Inference, InferenceServer
+from twinloop.tritonio.server import Floats, Inference
+
+
+class Models(Protocol):
+    """Who is asked: a server, or the circuit in front of it. See `InferenceServer`."""
+
+    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+        """See `InferenceServer`."""
+        ...
+
+    async def probe(self, contract: ModelContract) -> None:
+        """See `InferenceServer`."""
+        ...
+
 
 Answers = list[tuple[Pending, Inference]]
 
@@ -38,10 +53,10 @@ class _Request:
 
 
 class Scorer:
-    """Asks `server` for answers."""
+    """Asks `models` for answers."""
 
-    def __init__(self, server: InferenceServer, metrics: Metrics) -> None:
-        self._server = server
+    def __init__(self, models: Models, metrics: Metrics) -> None:
+        self._models = models
         self._metrics = metrics
 
     async def score(self, parts: Iterable[Pending]) -> tuple[Answers, list[Refused]]:
@@ -57,7 +72,7 @@ class Scorer:
             try:
                 answers += await self._infer(request)
             except InferenceFailed as failure:
-                await self._server.probe(request.parts[0].route.contract)  # is it the model that fails?
+                await self._models.probe(request.parts[0].route.contract)  # is it the model that fails?
                 if len(request) > 1:
                     todo += request.halves()
                 else:
@@ -68,7 +83,7 @@ class Scorer:
         parts = request.parts
         self._metrics.batch_windows.observe(len(request))
         with self._metrics.infer_seconds.time():
-            answer = await self._server.infer(parts[0].route.contract, *(one.values for one in parts))
+            answer = await self._models.infer(parts[0].route.contract, *(one.values for one in parts))
         ends = np.cumsum([len(one) for one in parts]).tolist()
         return [(one, answer.part(end - len(one), end)) for one, end in zip(parts, ends, strict=True)]
 

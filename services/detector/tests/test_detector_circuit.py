@@ -1,0 +1,107 @@
+"""The circuit breaker on a fake Triton."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from twinloop.contracts.models import ModelContract
+from twinloop.detector.circuit import Circuit
+from twinloop.detector.metrics import Metrics
+from twinloop.detector.routes import Routes
+from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
+from twinloop.tritonio.server import Floats, Inference
+
+CONTRACT = ModelContract(
+    model="m",
+    version=1,
+    signal_set="s.v1",
+    signals=("a",),
+    features=("a.mean",),
+    window=2,
+    hop=2,
+    threshold=1.0,
+    digest="",
+)
+WINDOWS = np.zeros((3, 2, 1), np.float32)
+
+
+@dataclass
+class Server:
+    """Fails as it is told."""
+
+    failure: TritonError | None = None
+    asked: list[int] = field(default_factory=list)
+
+    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+        self.asked.append(sum(map(len, windows)))
+        if self.failure:
+            raise self.failure
+        return Inference(np.zeros(3), np.zeros((3, 1)), np.zeros((3, 1)))
+
+    async def probe(self, contract: ModelContract) -> None:
+        await self.infer(contract, WINDOWS[:1])
+
+    async def ready(self) -> bool:
+        return True
+
+
+@dataclass
+class Scene:
+    server: Server = field(default_factory=Server)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        self.circuit = Circuit(self.server, Metrics(self.registry))  # type: ignore[arg-type]
+
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"twinloop_detector_{name}", {"model": "m"})
+
+
+async def test_after_a_failure_only_the_probe_is_asked_until_it_succeeds() -> None:
+    scene = Scene()
+    scene.server.failure = TritonUnavailable("gone")
+    for _ in range(3):
+        with pytest.raises(TritonUnavailable, match="gone"):
+            await scene.circuit.infer(CONTRACT, WINDOWS)
+    assert scene.server.asked == [3]
+    assert scene.metric("circuit_open") == 1
+    with pytest.raises(TritonUnavailable):
+        await scene.circuit.probe(CONTRACT)
+    scene.server.failure = None
+    with pytest.raises(TritonUnavailable):
+        await scene.circuit.infer(CONTRACT, WINDOWS)
+    await scene.circuit.probe(CONTRACT)
+    assert len(await scene.circuit.infer(CONTRACT, WINDOWS)) == 3
+    assert scene.server.asked == [3, 1, 1, 3]
+    assert scene.metric("circuit_open") == 0
+    assert scene.metric("circuit_opened_total") == 1
+
+
+async def test_windows_that_a_model_cannot_take_do_not_open_it() -> None:
+    scene = Scene()
+    scene.server.failure = InferenceFailed("these windows")
+    for _ in range(2):
+        with pytest.raises(InferenceFailed):
+            await scene.circuit.infer(CONTRACT, WINDOWS)
+    assert scene.server.asked == [3, 3]
+
+
+async def test_a_model_that_dies_while_nothing_is_asked_is_found() -> None:
+    scene, routes, stopping = Scene(), Routes(), asyncio.Event()
+    routes.contracts = lambda: [CONTRACT]  # type: ignore[method-assign]
+    assert scene.circuit.problem() == "triton was not asked yet"
+    scene.server.failure = InferenceFailed("its process has died")
+    looking = asyncio.create_task(scene.circuit.run(routes, stopping))
+    async with asyncio.timeout(5):
+        while scene.circuit.problem() != "its process has died":
+            await asyncio.sleep(0.01)
+        scene.server.failure = None
+        while scene.circuit.problem() is not None:
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await looking
