@@ -16,6 +16,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Routes
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
 SIGNALS = ("a", "b")
@@ -28,9 +29,10 @@ class Given:
 
     offset: int
     value: bytes
-    topic: str = "telemetry.factory"
-    partition: int = 0
     key: bytes | None = b"x"
+
+
+OF = TopicPartition("telemetry.factory", 0)
 
 
 def frame(asset: str = "x", sequence: int = 0, rows: int = 4, value: float = 0.0, **other: object) -> Frame:
@@ -78,7 +80,7 @@ def routes(*given: ModelRoute) -> Routes:
 
 
 def partition(table: Routes | None = None, memory: Memory | None = None) -> Partition:
-    return Partition(Resume(0, 0), table or routes(), memory or Memory())
+    return Partition(OF, Resume(0, 0), table or routes(), memory or Memory())
 
 
 def found(takens: Sequence[Taken]) -> list[tuple[str, int, int, bytes]]:
@@ -210,7 +212,7 @@ def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     first = data.draw(st.integers(1, cut))
     old = [before.take(some) for some in (given[:first], given[first:cut]) if some]
     place = resume(Position.needing(cut, before.replay_from()), 0, len(given))
-    after = Partition(place, table, memory)
+    after = Partition(OF, place, table, memory)
     middle = data.draw(st.integers(place.read_from, len(given)))
     new = [after.take(some) for some in (given[place.read_from : middle], given[middle:]) if some]
     assert sorted(found(old) + found(new)) == sorted(found(whole))
@@ -232,7 +234,7 @@ def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceed
     assert one.halted is not None
     assert "3 of 10000" in one.halted
     assert not found([taken])
-    again = Partition(Resume(4, 4), routes(), Memory(refused=3)).take(given[4:])
+    again = Partition(OF, Resume(4, 4), routes(), Memory(refused=3)).take(given[4:])
     assert [at for at, _ in refused([again])] == [4, 5]
     assert found([again])
 

@@ -78,12 +78,10 @@ class Server:
 class Given:
     offset: int
     value: bytes = b"frame"
-    topic: str = "telemetry.factory"
-    partition: int = 0
     key: bytes | None = b"x"
 
 
-def pending(route: ModelRoute, *levels: float, start: int = 0) -> Pending:
+def pending(route: ModelRoute, *levels: float, start: int = 0, partition: int = 0) -> Pending:
     numbers = range(start, start + len(levels))
     records = [
         Given(n, encode_frame(Frame("x", "s.v1", n, 0, 1, np.zeros((2, 1), np.float32), 0, f"e{n}", "t")))
@@ -92,7 +90,8 @@ def pending(route: ModelRoute, *levels: float, start: int = 0) -> Pending:
     values = np.repeat(np.array(levels, np.float32), 2).reshape(-1, 2, 1)
     rows = np.ones(len(levels), np.int64)
     which = np.arange(len(levels))
-    return Pending(route, values, np.array(numbers, np.uint64), rows, which, records)
+    of = TopicPartition("telemetry.factory", partition)
+    return Pending(of, route, values, np.array(numbers, np.uint64), rows, which, records)
 
 
 def scores(answers: list[tuple[Pending, Inference]]) -> dict[int, float]:
@@ -155,12 +154,11 @@ async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
 async def test_every_partition_gets_its_own_outputs() -> None:
     server = Server()
     route = await server.add()
-    other = pending(route, 3.0, start=7)
-    other.records[0].partition = 1
+    other = pending(route, 3.0, start=7, partition=1)
     work = {
         TopicPartition("telemetry.factory", 0): Taken(pending=[pending(route, 0, 2)]),
         TopicPartition("telemetry.factory", 1): Taken(
-            pending=[other], refused=[Refused(Given(9, b"?", partition=1), Reason.UNDECODABLE, "why")]
+            pending=[other], refused=[Refused(Given(9, b"?"), Reason.UNDECODABLE, "why")]
         ),
         TopicPartition("telemetry.factory", 2): Taken(),
     }
@@ -176,8 +174,8 @@ async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: li
     levels = [float(np.float32(3e38)) if bad else 1.0 for bad in poison]
     with np.errstate(over="ignore"):
         answers, refused = await server.scorer.score([pending(route, *levels)])
-    assert {one.record.offset for one in refused} == {n for n, bad in enumerate(poison) if bad}
-    assert all(one.reason is Reason.UNPROCESSABLE for one in refused)
+    assert {one.record.offset for _, one in refused} == {n for n, bad in enumerate(poison) if bad}
+    assert all(one.reason is Reason.UNPROCESSABLE for _, one in refused)
     assert scores(answers) == {n: 1.0 for n, bad in enumerate(poison) if not bad}
 
 

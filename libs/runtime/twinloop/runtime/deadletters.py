@@ -14,8 +14,6 @@ from twinloop.contracts.topics import DEAD_LETTERS
 class Record(Protocol):
     """What is used of a Kafka record."""
 
-    topic: str
-    partition: int
     offset: int
     key: bytes | None
 
@@ -25,9 +23,11 @@ class Record(Protocol):
         ...
 
 
-def dead_letter(record: Record, reason: Reason, detail: str, *, service: str, at: datetime) -> Message:
-    """`record` with its bytes and the reason; refused again, it has the same id."""
-    where = f"{record.topic}/{record.partition}/{record.offset}"
+def dead_letter(
+    record: Record, reason: Reason, detail: str, *, topic: str, partition: int, service: str, at: datetime
+) -> Message:
+    """`record` with its bytes, where it came from, and the reason; refused again, it has the same id."""
+    where = f"{topic}/{partition}/{record.offset}"
     letter = DeadLetter(
         event_id=event_id("dead_letter", service, where),
         reason=reason,

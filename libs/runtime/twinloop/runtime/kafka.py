@@ -134,6 +134,7 @@ async def consumer(
     listener: ConsumerRebalanceListener | None = None,
     max_poll_records: int = 500,
     session_timeout_s: float = 30.0,
+    value_deserializer: Callable[[bytes], object] | None = None,
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that reads committed records, commits only explicitly and starts at the earliest record.
 
@@ -154,6 +155,7 @@ async def consumer(
             rebalance_timeout_ms=30_000,
             heartbeat_interval_ms=int(min(3.0, session_timeout_s / 3) * 1000),
             max_poll_records=max_poll_records,
+            value_deserializer=value_deserializer,
             fetch_max_wait_ms=100,
         )
         if group is None:

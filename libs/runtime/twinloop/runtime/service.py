@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import uvloop
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -88,11 +90,19 @@ async def _run(name: str, settings: S, main: Main[S]) -> int:
     return 0
 
 
-def run(name: str, settings: S, main: Main[S]) -> int:
-    """Run a service until it is told to stop; returns the process's exit status."""
+def run(name: str, settings: S, main: Main[S], *, much_traffic: bool = False) -> int:
+    """Run a service until it is told to stop; returns the process's exit status.
+
+    With `much_traffic` on an event loop made for that (uvloop), and with a garbage collector that looks less
+    often at many short-lived objects: each is worth a fifth of the detector's rate (`make bench`).
+    """
     logging.configure(name, settings.log_format, settings.log_level)
+    if much_traffic:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
     try:
-        return asyncio.run(_run(name, settings, main))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if much_traffic else None) as runner:
+            return runner.run(_run(name, settings, main))
     except OSError as error:
         log.error("cannot start", problem=str(error))
         return 1

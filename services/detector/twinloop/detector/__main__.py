@@ -10,4 +10,4 @@ from twinloop.runtime.service import run
 from twinloop.runtime.settings import load
 
 if __name__ == "__main__":
-    sys.exit(run("detector", load(DetectorSettings), main))
+    sys.exit(run("detector", load(DetectorSettings), main, much_traffic=True))

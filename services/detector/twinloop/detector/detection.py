@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from twinloop.contracts.codec import Message, message
 from twinloop.contracts.topics import ANOMALIES, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Pending, Taken
+from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
 from twinloop.runtime.clock import Clock
@@ -41,7 +42,7 @@ class Detection:
 
     def open(self, partition: TopicPartition, place: Resume) -> Partition:
         """See `Processor`."""
-        self._open[partition] = Partition(place, self._routes, self._memory)
+        self._open[partition] = Partition(partition, place, self._routes, self._memory)
         return self._open[partition]
 
     async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:
@@ -52,17 +53,17 @@ class Detection:
         except TritonError as trouble:
             raise Retry(str(trouble)) from trouble
         outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
-        for one, answer in answers:
-            outputs[one.partition] += self._events(one, answer)
+        for asked, answer in answers:
+            outputs[asked.partition] += self._events(asked, answer)
         now = self._clock.now()
-        for refused in [*unprocessable, *(one for taken in work.values() for one in taken.refused)]:
-            record = refused.record
-            letter = dead_letter(record, refused.reason, refused.detail, service=SOURCE, at=now)
-            outputs[TopicPartition(record.topic, record.partition)].append(letter)
+        for one, refused in [
+            *unprocessable,
+            *((one, it) for one, taken in work.items() for it in taken.refused),
+        ]:
+            outputs[one].append(_letter(one, refused, now))
             self._metrics.dead_letters.labels(refused.reason).inc()
-        for refused in unprocessable:
-            record = refused.record
-            self._open[TopicPartition(record.topic, record.partition)].count_refused([record])
+        for one, refused in unprocessable:
+            self._open[one].count_refused([refused.record])
         for taken in work.values():
             self._metrics.duplicates.inc(taken.duplicates)
             self._metrics.unrouted.inc(taken.unrouted)
@@ -82,3 +83,15 @@ class Detection:
             *(message(ANOMALIES, one, source=SOURCE) for one in anomalies),
             *(message(SCORES, one, source=SOURCE) for one in verdicts),
         ]
+
+
+def _letter(one: TopicPartition, refused: Refused, at: datetime) -> Message:
+    return dead_letter(
+        refused.record,
+        refused.reason,
+        refused.detail,
+        topic=one.topic,
+        partition=one.partition,
+        service=SOURCE,
+        at=at,
+    )

@@ -44,12 +44,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """`N` windows of one partition to be judged by one route.
+    """`N` windows of one partition, `partition`, to be judged by one route.
 
     `values` float32 [N, window, signals]; of the frame that completed each: `sequences` uint64 [N], `which`
     int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample in it.
     """
 
+    partition: TopicPartition
     route: ModelRoute
     values: NDArray[np.float32]
     sequences: NDArray[np.uint64]
@@ -59,11 +60,6 @@ class Pending:
 
     def __len__(self) -> int:
         return len(self.which)
-
-    @property
-    def partition(self) -> TopicPartition:
-        """Where they come from."""
-        return TopicPartition(self.records[0].topic, self.records[0].partition)
 
     def record(self, n: int) -> Record:
         """The record that completed window `n`."""
@@ -76,6 +72,7 @@ class Pending:
     def select(self, index: Ints) -> Pending:
         """Some of the windows, by index."""
         return Pending(
+            self.partition,
             self.route,
             self.values[index],
             self.sequences[index],
@@ -107,7 +104,8 @@ class Taken:
 class Partition:
     """Frames with an offset below `place.emit_from` were judged before: they only fill the windows again."""
 
-    def __init__(self, place: Resume, routes: Routes, memory: Memory) -> None:
+    def __init__(self, of: TopicPartition, place: Resume, routes: Routes, memory: Memory) -> None:
+        self._of = of
         self.position = place.read_from
         self.halted: str | None = None
         self._emit_from = place.emit_from
@@ -244,7 +242,7 @@ class Partition:
             return
         sequences, which = columns.sequences[windows.frame], which[windows.frame]
         for route, some in self._assets.by_route(assets[windows.frame]):
-            whole = Pending(route, windows.values, sequences, windows.row, which, records)
+            whole = Pending(self._of, route, windows.values, sequences, windows.row, which, records)
             taken.pending.append(whole if len(some) == len(whole) else whole.select(some))
 
     def _silence(self, offsets: Ints, taken: Taken) -> None:

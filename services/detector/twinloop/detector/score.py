@@ -15,6 +15,7 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Pending, Refused
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import InferenceFailed
 from twinloop.tritonio.server import Floats, Inference
 
@@ -59,13 +60,13 @@ class Scorer:
         self._models = models
         self._metrics = metrics
 
-    async def score(self, parts: Iterable[Pending]) -> tuple[Answers, list[Refused]]:
+    async def score(self, parts: Iterable[Pending]) -> tuple[Answers, list[tuple[TopicPartition, Refused]]]:
         """Answers for all windows of `parts`, and the frames whose windows no answer can be had for.
 
         Raises `TritonError` when the server or a model cannot answer now, whatever it is asked.
         """
         answers: Answers = []
-        refused: list[Refused] = []
+        refused: list[tuple[TopicPartition, Refused]] = []
         todo = _by_route(parts)
         while todo:
             request = todo.pop()
@@ -76,7 +77,7 @@ class Scorer:
                 if len(request) > 1:
                     todo += request.halves()
                 else:
-                    refused.append(_refusal(request.parts[0], failure))
+                    refused.append((request.parts[0].partition, _refusal(request.parts[0], failure)))
         return answers, refused
 
     async def _infer(self, request: _Request) -> Answers:

@@ -53,7 +53,15 @@ async def main(settings: LineSettings, context: Context, *, limits: LineLimits) 
         unreadable = await changes.read(_POLL_MS)
         metrics.dead_letters.inc(len(unreadable))
         await out.publish(
-            dead_letter(one.record, Reason.UNDECODABLE, one.problem, service=SOURCE, at=now)
+            dead_letter(
+                one.record,
+                Reason.UNDECODABLE,
+                one.problem,
+                topic=one.record.topic,
+                partition=one.record.partition,
+                service=SOURCE,
+                at=now,
+            )
             for one in unreadable
         )
         async with asyncio.TaskGroup() as stations_at_work:

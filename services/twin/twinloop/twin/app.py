@@ -71,7 +71,15 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
             unreadable = await changes.read(_POLL_MS)
             metrics.dead_letters.inc(len(unreadable))
             await out.publish(
-                dead_letter(one.record, Reason.UNDECODABLE, one.problem, service=SOURCE, at=now)
+                dead_letter(
+                    one.record,
+                    Reason.UNDECODABLE,
+                    one.problem,
+                    topic=one.record.topic,
+                    partition=one.record.partition,
+                    service=SOURCE,
+                    at=now,
+                )
                 for one in unreadable
             )
             if observers.problem() is None:

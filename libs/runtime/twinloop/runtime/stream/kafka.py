@@ -16,6 +16,7 @@ import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer import fetcher
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     GroupCoordinatorNotAvailableError,
@@ -29,7 +30,7 @@ from aiokafka.structs import OffsetAndMetadata
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
 from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
-from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, Record, TopicPartition, TransactionFailed
 from twinloop.runtime.stream.recovery import Position
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
@@ -216,6 +217,24 @@ async def kafka_cluster(
         yield KafkaCluster(kafka, topic_prefix, admin, reader, deadline_s)
 
 
+def as_parsed(value: bytes) -> bytes:
+    """The value deserializer of a consumer that hands records on as they were parsed."""
+    return value
+
+
+class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
+    """Making a `ConsumerRecord` of a record costs more than all else about reading it."""
+
+    def _consumer_record(self, tp: aiokafka.TopicPartition, record: Record) -> Record:
+        if self._value_deserializer is as_parsed:
+            return record
+        made: Record = super()._consumer_record(tp, record)
+        return made
+
+
+fetcher.PartitionRecords = _Records
+
+
 class KafkaMember:
     """The `Member` on a real consumer."""
 
@@ -308,6 +327,7 @@ async def membership(
         listener=listener,
         session_timeout_s=session_timeout_s,
         max_poll_records=poll_records,
+        value_deserializer=as_parsed,
     ) as client:
         member = KafkaMember(client)
         rebalances.attach(member)

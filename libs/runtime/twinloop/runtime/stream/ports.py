@@ -37,10 +37,8 @@ class TopicPartition(NamedTuple):
 
 
 class Record(Protocol):
-    """What is used of a Kafka record."""
+    """What is used of a Kafka record; its topic and partition are known from where it is found."""
 
-    topic: str
-    partition: int
     offset: int
     key: bytes | None
     value: bytes
