@@ -2,7 +2,7 @@
 
     read:    poll -> Worker.state.take -> a round of work, handed on as soon as it is made
     finish:  Processor.finish of each round, up to `depth` rounds at a time
-    commit:  the rounds in order, one transaction for each input partition
+    commit:  one transaction for each input partition of a round; those of a partition in order
 
 A round that waits (Triton away, Kafka slow) holds back the next ones: then all partitions are paused, and
 polling goes on, which keeps the membership and liveness."""
@@ -42,7 +42,7 @@ Outputs = Mapping[TopicPartition, Sequence[Message]]
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How the engine goes about its work. `poll_records`: at most so many records in a round; `depth`: rounds
-    under way at a time, which bounds memory."""
+    under way at a time in each stage, which bounds memory."""
 
     poll_records: int = 4000
     depth: int = 3
@@ -242,26 +242,37 @@ class Engine(Generic[W]):
                 log.info("going on", waited_for=waited_for)
 
     async def _commit_rounds(self) -> None:
-        """Commit the rounds in the order in which they were taken."""
-        while (taken := await self._rounds.get()) is not None:
-            outputs = await taken.outputs
-            started = time.perf_counter()
-            if outputs is not None:
-                await asyncio.gather(
-                    *(self._commit(part, outputs.get(one, ())) for one, part in taken.parts.items())
+        """Commit the rounds: those of a partition in the order in which they were taken, partitions apart."""
+        room = asyncio.Semaphore(self._pace.depth)
+        async with asyncio.TaskGroup() as group:
+            while (taken := await self._rounds.get()) is not None:
+                outputs = await taken.outputs
+                await room.acquire()
+                group.create_task(self._commit_round(taken, outputs)).add_done_callback(
+                    lambda _: room.release()
                 )
-            for part in taken.parts.values():
-                part.worker.lost |= outputs is None
-                part.worker.under_way -= 1
-            self._moved.set()
-            now = time.perf_counter()
-            self._metrics.stage_seconds.labels("commit").observe(now - started)
-            self._metrics.round_seconds.observe(now - taken.begun)
+
+    async def _commit_round(self, taken: _Round[W], outputs: Outputs | None) -> None:
+        started = time.perf_counter()
+        if outputs is not None:
+            await asyncio.gather(
+                *(self._commit(part, outputs.get(one, ())) for one, part in taken.parts.items())
+            )
+        for part in taken.parts.values():
+            part.worker.lost |= outputs is None
+            part.worker.under_way -= 1
+        self._moved.set()
+        now = time.perf_counter()
+        self._metrics.stage_seconds.labels("commit").observe(now - started)
+        self._metrics.round_seconds.observe(now - taken.begun)
 
     async def _commit(self, part: _Part[W], messages: Sequence[Message]) -> None:
+        async with part.worker.turn:
+            if not part.worker.lost:
+                await self._commit_now(part, messages)
+
+    async def _commit_now(self, part: _Part[W], messages: Sequence[Message]) -> None:
         worker = part.worker
-        if worker.lost:
-            return
         try:
             await worker.commit(messages, part.position)
         except Fenced:

@@ -8,6 +8,7 @@ the committed position after that: two members that both believe in their owners
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -31,6 +32,8 @@ class Worker(Generic[W]):
         self.lost = False
         self.under_way = 0
         """Rounds that were taken and are not committed yet."""
+        self.turn = asyncio.Lock()
+        """Held by the round that is being committed: those that wait for it come in their order."""
         self.begun = 0.0
         """When the engine began to open it (`time.perf_counter`)."""
         self._group = group
