@@ -23,7 +23,7 @@ CONTESTANTS: dict[str, Contestant | Twinloop] = {
         Contestant("faust_event", 8),
         Contestant("quix", 8),
         Contestant("consume"),
-        Contestant("inference", 6),
+        Contestant("inference", 6, endless=True),
     )
 }
 PREFIX = "bench."

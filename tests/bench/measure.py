@@ -48,10 +48,11 @@ class Result:
 
 
 class Contestant:
-    """A program of `contestants/`. `limit_s`: it is measured for so long at most."""
+    """A program of `contestants/`. `limit_s`: it is measured for so long at most; an `endless` one always."""
 
-    def __init__(self, name: str, limit_s: float = 60.0) -> None:
+    def __init__(self, name: str, limit_s: float = 60.0, *, endless: bool = False) -> None:
         self.name = name
+        self.endless = endless
         self.limit_s = limit_s
         self._process: subprocess.Popen[bytes] | None = None
         self._out = Path()
@@ -107,6 +108,7 @@ class Twinloop:
     """The detector. `settings` are laid over its environment."""
 
     limit_s = 60.0
+    endless = False
 
     def __init__(self, name: str = "twinloop", **settings: str) -> None:
         self.name = name
@@ -157,7 +159,9 @@ async def run(
             samples.append(Sample(time.monotonic(), windows, *cpu))
             if windows and not first_s:
                 first_s = time.monotonic() - begun
-            if windows >= 0.97 * total or (first_s and time.monotonic() - begun - first_s > one.limit_s):
+            if (windows >= 0.97 * total and not one.endless) or (
+                first_s and time.monotonic() - begun - first_s > one.limit_s
+            ):
                 break
             if time.monotonic() - begun > one.limit_s + 40:
                 raise RuntimeError(f"{one.name} did {windows:.0f} of {total} windows in its time")

@@ -13,7 +13,7 @@ from fault.scene import Size, loaded, scene
 
 SEED = 20
 SHORT = Size(frames=10_000, rate=1000, share=0.15)
-FEW = ("kill", "zombie", "sigterm", "kafka", "triton", "poison", "disorder", "flood", "disk-full")
+FEW = ("kill", "sigterm", "kafka", "triton", "poison", "disorder", "flood")
 
 
 @pytest.mark.parametrize("name", FEW)

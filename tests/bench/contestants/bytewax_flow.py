@@ -13,28 +13,26 @@ from common import KAFKA, OUT, ROWS, SIGNALS, THRESHOLD, TOPIC, WINDOW, Progress
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
 triton, progress = Triton(), Progress()
+FRAMES = WINDOW // ROWS
 
 
 def decode(messages):
-    return [(frame.asset, frame) for frame in (TelemetryFrame.FromString(one.value) for one in messages)]
+    frames = [TelemetryFrame.FromString(one.value) for one in messages]
+    return [(frame.asset, frame) for frame in frames]
 
 
-def push(ring, frame):
-    """The state of an asset is its ring and how many frames it has seen."""
-    if ring is None:
-        ring = (np.zeros((WINDOW, SIGNALS), np.float32), 0)
-    samples, seen = ring
-    samples[:-ROWS] = samples[ROWS:]
-    samples[-ROWS:] = np.frombuffer(frame.samples, np.float32).reshape(ROWS, SIGNALS)
-    seen += 1
-    return (samples, seen), ((frame, samples.copy()) if seen * ROWS >= WINDOW else None)
+def push(blocks, frame):
+    """The state of an asset is the samples of its last frames."""
+    blocks = (*(blocks or ())[-FRAMES + 1 :], frame.samples)
+    return blocks, ((frame, b"".join(blocks)) if len(blocks) == FRAMES else None)
 
 
 def judge(items):
     found = [one for _, one in items if one is not None]
     if not found:
         return []
-    scores = triton.scores(np.stack([window for _, window in found]))
+    windows = np.frombuffer(b"".join([window for _, window in found]), np.float32)
+    scores = triton.scores(windows.reshape(-1, WINDOW, SIGNALS))
     progress.add(len(found))
     return [
         KafkaSinkMessage(found[n][0].asset.encode(), anomaly(found[n][0], scores[n]))

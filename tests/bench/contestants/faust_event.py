@@ -9,7 +9,11 @@ from tritonclient.grpc.aio import InferenceServerClient
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
 app = faust.App(
-    GROUP, broker=f"kafka://{KAFKA}", value_serializer="raw", topic_partitions=12, web_enabled=False
+    GROUP,
+    broker=f"kafka://{KAFKA}",
+    topic_partitions=12,
+    stream_buffer_maxsize=16384,
+    web_enabled=False,
 )
 telemetry = app.topic(TOPIC, value_type=bytes, value_serializer="raw")
 anomalies = app.topic(OUT, value_type=bytes, value_serializer="raw")

@@ -135,11 +135,13 @@ async def consumer(
     max_poll_records: int = 500,
     session_timeout_s: float = 30.0,
     value_deserializer: Callable[[bytes], object] | None = None,
+    fetch_bytes: int = 1024 * 1024,
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that reads committed records, commits only explicitly and starts at the earliest record.
 
     With `group=None` it is assigned every partition of `topics` and commits nothing: a follower.
     The group is prefixed like the topics. A member that dies keeps its partitions for `session_timeout_s`.
+    `fetch_bytes` of each partition are fetched ahead.
     """
     names = [topic.named(topic_prefix) for topic in topics]
 
@@ -157,6 +159,7 @@ async def consumer(
             max_poll_records=max_poll_records,
             value_deserializer=value_deserializer,
             fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=fetch_bytes,
         )
         if group is None:
             made.assign(
