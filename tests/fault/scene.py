@@ -18,12 +18,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from support.processes import ServiceProcess
 from support.topics import records
+from support.watch import Watch
 
 from fault.load import SIGNAL_SET, SIGNALS, Content, Load, Mix
 from fault.model import HOP, THRESHOLD, WINDOW, mean_model
 from fault.oracle import Expected, Given, Rules, expect
 from fault.reconcile import Reconciled, reconcile
-from fault.watch import Watch
 from twinloop.contracts import codec
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, MODELS, SCORES, TELEMETRY_FACTORY
