@@ -9,8 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
+from docs.metrics_page import documented
 from rich.console import Console
 
 from twinloop.local.demo.__main__ import run_scenario
@@ -43,8 +45,11 @@ async def read_json(kafka: str, topic: str) -> list[dict[str, Any]]:
 
 async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path: Path) -> None:
     printed = io.StringIO()
+    services = [
+        one.with_settings(TWINLOOP_LOG_LEVEL="DEBUG") if one.name == "ingest" else one for one in SERVICES
+    ]
     scenario = SCENARIOS["window-drift"]
-    async with Stack(tmp_path / "state", services=SERVICES) as stack:
+    async with Stack(tmp_path / "state", services=services, env={"TWINLOOP_LOG_FORMAT": "json"}) as stack:
         console = Console(file=printed, width=220)
         report = await stack.guard(run_scenario(stack, scenario, console))
         text = printed.getvalue()
@@ -54,6 +59,11 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
             name: await read_json(kafka, name)
             for name in ("genealogy", "changes", "anomalies", "dead-letters")
         }
+        async with httpx.AsyncClient() as client:
+            served = {
+                name: (await client.get(f"{url}/metrics")).text
+                for name, url in stack.endpoints.health.items()
+            }
 
     # The campaign's parts are the last ones of each station, in the order of the part counter.
     for station, name in (("weld1", "loop closed"), ("weld2", "loop open")):
@@ -102,3 +112,30 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
     for event in topics["changes"]:
         if event["type"] == "applied" and event["part_counter"] + 1 in powers:
             assert powers[event["part_counter"] + 1] == pytest.approx(event["actual"], abs=0.5)
+
+    # One weld's journey is found in the logs of every service that it went through.
+    for event in topics["changes"]:
+        if event["type"] == "verified":
+            told = {name: journey(tmp_path / "state", name, event["trace_id"]) for name in JOURNEY}
+            assert told == JOURNEY
+
+    # And every metric that a service serves is documented.
+    for name, text in served.items():
+        found = set(re.findall(r"^# TYPE (twinloop_\w+) ", text, re.MULTILINE))
+        assert {one for one in found if not one.endswith("_created")} == documented(name)
+
+
+JOURNEY = {
+    "ingest": ["frame"],
+    "detector": ["anomaly"],
+    "controller": ["change proposed", "change verified"],
+    "twin": ["change simulated", "change approved"],
+    "line": ["change issued", "change applied"],
+}
+
+
+def journey(state: Path, service: str, trace_id: str) -> list[str]:
+    """What a service's log says of one trace, alarms apart."""
+    lines = map(json.loads, (state / "logs" / f"{service}.log").read_text().splitlines())
+    told = [one for one in lines if one.get("trace_id") == trace_id and one["event"] != "alarm"]
+    return [f"{one['event']} {one.get('state', '')}".strip() for one in told]

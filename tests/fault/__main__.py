@@ -10,10 +10,20 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Awaitable
 from pathlib import Path
 
 from fault.rows import ROWS
 from fault.scene import Size
+
+LIMIT_S = 900
+"""Of a row."""
+
+
+async def limited(row: Awaitable[str]) -> str:
+    """The line of a row. Raises `TimeoutError`."""
+    async with asyncio.timeout(LIMIT_S):
+        return await row
 
 
 def main() -> int:
@@ -33,7 +43,7 @@ def main() -> int:
             folder = (given.folder or Path(scratch)) / name
             shutil.rmtree(folder, ignore_errors=True)
             try:
-                said = asyncio.run(ROWS[name](folder, given.seed, Size(frames=given.frames)))
+                said = asyncio.run(limited(ROWS[name](folder, given.seed, Size(frames=given.frames))))
                 verdict = "held"
             except Exception as problem:  # noqa: BLE001  # a row that fails must not hide the others
                 failed += 1

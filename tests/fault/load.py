@@ -6,6 +6,7 @@ What is sent is drawn from a seed. What counts is what Kafka holds afterwards: t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import struct
 import time
@@ -24,6 +25,7 @@ POISON = ("garbage", "ragged", "signals", "non_finite", "stale")
 NaN that is not marked bad; a sequence number from long ago."""
 
 _TICK_S = 0.02
+_STOP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,9 @@ class Load:
                 await self._send(producer)
             await producer.flush()
         finally:
-            await producer.stop()
+            with contextlib.suppress(TimeoutError):  # Kafka may be gone for good
+                async with asyncio.timeout(_STOP_S):
+                    await producer.stop()
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         key, value = next(self._content)

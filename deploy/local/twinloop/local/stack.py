@@ -54,7 +54,7 @@ class Stack:
         self.state = StateFolder(state)
         self._parts = parts
         self._services = services
-        self._environ = {**os.environ, **(env or {})}
+        self._environ = {"TWINLOOP_LOG_FORMAT": "console", **os.environ, **(env or {})}
         self._fresh = fresh
         self._tell = listener
         self._places = places or find_places()

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -19,10 +20,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
 
-from twinloop.contracts.codec import Undecodable, decode
+from twinloop.contracts.codec import Message, Undecodable, decode
+from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import Topic
 from twinloop.runtime import logging
+from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.kafka import consumer
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.settings import ServiceSettings
 
 log = logging.logger(__name__)
@@ -52,6 +56,19 @@ class Unreadable:
 
     record: ConsumerRecord
     problem: str
+
+    def letter(self, *, service: str, at: datetime) -> Message:
+        """The dead letter that keeps it."""
+        of = self.record
+        return dead_letter(
+            of,
+            Reason.UNDECODABLE,
+            self.problem,
+            topic=of.topic,
+            partition=of.partition,
+            service=service,
+            at=at,
+        )
 
 
 class Journal(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]  # aiokafka is untyped
@@ -102,6 +119,12 @@ class Journal(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]  # a
                 except Undecodable as error:
                     if record.offset >= page.handled:
                         unreadable.append(Unreadable(record, str(error)))
+                        log.warning(
+                            "dead letter",
+                            partition=f"{one.topic}/{one.partition}",
+                            offset=record.offset,
+                            detail=str(error),
+                        )
             page.next = records[-1].offset + 1
         for one, page in list(self._pages.items()):
             # Transactions leave markers that are no records, also at the end of a log.
@@ -155,6 +178,7 @@ async def journal(
     new: Callable[[], S],
     fold: Callable[[S, Any], object],
     session_timeout_s: float,
+    metrics: ConsumerMetrics,
 ) -> AsyncIterator[Journal[S]]:
     """A `Journal` on a consumer of `group`, for the time of the context."""
     made = Journal(topic, new, fold)
@@ -164,6 +188,7 @@ async def journal(
         settings.topic_prefix,
         stopping,
         group=group,
+        metrics=metrics,
         listener=made,
         session_timeout_s=session_timeout_s,
     ) as client:

@@ -1,27 +1,23 @@
-"""Kafka in and out: producers that publish contract messages, consumers that read committed records only.
-
-`consume` is the loop of the services that are at least once: a batch's outputs are published and
-acknowledged before its offsets are committed, so a crash repeats a batch and loses none; what repeats has the
-same event ids.
-"""
+"""Kafka in and out: producers that publish contract messages, consumers that read committed records only."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.partitioner import murmur2
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
-from twinloop.runtime import logging
+from twinloop.runtime import aiokafka_mends, logging
+from twinloop.runtime.metrics import ConsumerMetrics, Lags
 
 log = logging.logger(__name__)
 
@@ -30,6 +26,7 @@ Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 """One batch a partition is on its way at a time: at the client's 16 KiB a burst for one key waits for it."""
+_MEASURE_S = 2.0
 
 
 @lru_cache(maxsize=65_536)
@@ -131,6 +128,7 @@ async def consumer(
     stopping: asyncio.Event,
     *,
     group: str | None,
+    metrics: ConsumerMetrics | None = None,
     listener: ConsumerRebalanceListener | None = None,
     max_poll_records: int = 500,
     session_timeout_s: float = 30.0,
@@ -141,7 +139,7 @@ async def consumer(
 
     With `group=None` it is assigned every partition of `topics` and commits nothing: a follower.
     The group is prefixed like the topics. A member that dies keeps its partitions for `session_timeout_s`.
-    `fetch_bytes` of each partition are fetched ahead.
+    `fetch_bytes` of each partition are fetched ahead. `metrics` are kept for the time of the context.
     """
     names = [topic.named(topic_prefix) for topic in topics]
 
@@ -170,14 +168,56 @@ async def consumer(
                 ]
             )
         else:
-            made.subscribe(names, listener=listener)
+            made.subscribe(names, listener=listener if metrics is None else _Counted(metrics, listener))
         return made
 
     client = await started(make, stopping, group or "follower")
+    measuring = (
+        None
+        if metrics is None
+        else asyncio.create_task(measure_lag(metrics.lags(), partial(_behind, client)))
+    )
     try:
         yield client
     finally:
-        await client.stop()
+        if measuring is not None:
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)
+        await aiokafka_mends.stop(client)
+
+
+class _Counted(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Counts rebalances on their way to a listener."""
+
+    def __init__(self, metrics: ConsumerMetrics, listener: ConsumerRebalanceListener | None) -> None:
+        self._metrics = metrics
+        self._listener = listener
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._metrics.rebalances.inc()
+        if self._listener is not None:
+            await self._listener.on_partitions_assigned(assigned)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if self._listener is not None:
+            await self._listener.on_partitions_revoked(revoked)
+
+
+async def measure_lag(lags: Lags, behind: Callable[[], Awaitable[Mapping[TopicPartition, int]]]) -> None:
+    """Ask how far `behind` a consumer is, every other second, for ever. While that cannot be told, because
+    Kafka or a partition is away, the last figures stay."""
+    while True:
+        with contextlib.suppress(KafkaError, IllegalStateError, TimeoutError):
+            async with asyncio.timeout(_MEASURE_S):
+                lags.show(await behind())
+        await asyncio.sleep(_MEASURE_S)
+
+
+async def _behind(client: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """Of each partition, how many records up to the last stable offset were not read; also of paused ones."""
+    held = client.assignment()
+    ends = await client.end_offsets(held) if held else {}
+    return {one: max(0, end - await client.position(one)) for one, end in ends.items()}
 
 
 async def follow(
@@ -199,33 +239,3 @@ async def follow(
             at = {partition: await client.position(partition) for partition in ends}
             if all(at[partition] >= end for partition, end in ends.items()):
                 caught_up.set()
-
-
-async def consume(
-    client: AIOKafkaConsumer,
-    stopping: asyncio.Event,
-    handle: Callable[[Batch], Awaitable[None]],
-    *,
-    poll_ms: int = 100,
-) -> None:
-    """Hand batches to `handle`, and commit a batch's offsets after it has returned.
-
-    `handle` publishes its outputs itself and returns when they are acknowledged; what it raises ends the
-    loop without a commit. A commit refused because of a rebalance drops the batch's offsets, not the
-    service: the new owner repeats the batch.
-    """
-    while not stopping.is_set():
-        batch = await client.getmany(timeout_ms=poll_ms)
-        if not batch:
-            continue
-        await handle(batch)
-        offsets = {partition: records[-1].offset + 1 for partition, records in batch.items()}
-        owned = client.assignment()
-        offsets = {partition: offset for partition, offset in offsets.items() if partition in owned}
-        try:
-            if offsets:
-                await client.commit(offsets)
-        except (CommitFailedError, IllegalStateError, RebalanceInProgressError) as error:
-            log.warning(
-                "a rebalance overtook a commit; its records will be handled again", problem=str(error)
-            )

@@ -24,9 +24,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock, SystemClock
 from twinloop.runtime.health import Health, serve
+from twinloop.runtime.metrics import ServiceMetrics
 from twinloop.runtime.settings import ServiceSettings
 
 log = logging.logger(__name__)
+
+_MEASURE_S = 0.1
 
 
 @dataclass
@@ -60,6 +63,7 @@ async def _run(name: str, settings: S, main: Main[S]) -> int:
     ProcessCollector(registry=context.registry)
     PlatformCollector(registry=context.registry)
     loop = asyncio.get_running_loop()
+    measuring = asyncio.create_task(_measure_lag(ServiceMetrics(context.registry, name)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stopping.set)
 
@@ -83,11 +87,22 @@ async def _run(name: str, settings: S, main: Main[S]) -> int:
             work.cancel()
             await asyncio.wait({work}, timeout=settings.grace_s)
             return 1
-        if (error := work.exception()) is not None:
+        try:
+            work.result()
+        except (Exception, asyncio.CancelledError) as error:
             log.error("failed", exc_info=error)
             return 1
+    measuring.cancel()
     log.info("stopped")
     return 0
+
+
+async def _measure_lag(metrics: ServiceMetrics) -> None:
+    now = asyncio.get_running_loop().time
+    while True:
+        due = now() + _MEASURE_S
+        await asyncio.sleep(_MEASURE_S)
+        metrics.loop_lag_seconds.observe(max(0.0, now() - due))
 
 
 def run(name: str, settings: S, main: Main[S], *, much_traffic: bool = False) -> int:

@@ -41,7 +41,11 @@ class ServiceSettings(BaseSettings):
     topic_prefix: str = Field(default="", validation_alias="TWINLOOP_TOPIC_PREFIX")
     health_host: str = Field(default="127.0.0.1", validation_alias="TWINLOOP_HEALTH_HOST")
     health_port: int = Field(default=0, ge=0, le=65535, validation_alias="TWINLOOP_HEALTH_PORT")
-    log_format: LogFormat = Field(default=LogFormat.CONSOLE, validation_alias="TWINLOOP_LOG_FORMAT")
+    log_format: LogFormat | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_LOG_FORMAT",
+        description="console or json; default: console on a terminal, else json",
+    )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias="TWINLOOP_LOG_LEVEL"
     )

@@ -193,11 +193,15 @@ class Agent:
     def _count_event(self, cause: Any, event: Event) -> None:
         if isinstance(event, Alarm):
             self.metrics.alarms.labels(event.code).inc()
-            log.warning("alarm", asset=event.asset, code=str(event.code), text=event.text)
+            log.warning(
+                "alarm", asset=event.asset, code=str(event.code), text=event.text, trace_id=event.trace_id
+            )
         elif isinstance(event, ChangeEvent):
             state = str(event.__struct_config__.tag)
             self.metrics.changes.labels(state).inc()
-            log.info("change", asset=event.asset, change=event.change_id, state=state)
+            log.info(
+                "change", asset=event.asset, change=event.change_id, state=state, trace_id=event.trace_id
+            )
             if isinstance(event, Proposed) and isinstance(cause, Anomaly):
                 delay = self.clock.now() - cause.at
                 self.metrics.proposal_seconds.observe(max(0.0, delay.total_seconds()))

@@ -16,6 +16,7 @@ from twinloop.controller.policy import ControllerPolicy
 from twinloop.controller.settings import ControllerSettings
 from twinloop.controller.streams import SOURCES, Streams
 from twinloop.runtime import kafka, logging
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 
 log = logging.logger(__name__)
@@ -36,6 +37,7 @@ async def main(settings: ControllerSettings, context: Context, *, policy: Contro
         data=settings.data,
         commit_interval_s=settings.commit_interval_s,
         replication=settings.replication,
+        metrics=ConsumerMetrics(context.registry, context.name),
     )
     agent = Agent(
         policy=policy,

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from aiokafka import TopicPartition
 
 from twinloop.contracts.topics import ANOMALIES, CHANGES, EVENT_PARTITIONS, GENEALOGY, Topic
 from twinloop.controller.agents import Record
 from twinloop.controller.committed import CommittedTransport
+from twinloop.runtime.kafka import measure_lag
+from twinloop.runtime.metrics import ConsumerMetrics
 
 SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES)
 
@@ -37,7 +40,14 @@ class Streams:
     """
 
     def __init__(
-        self, *, kafka: str, prefix: str, data: Path, commit_interval_s: float, replication: int
+        self,
+        *,
+        kafka: str,
+        prefix: str,
+        data: Path,
+        commit_interval_s: float,
+        replication: int,
+        metrics: ConsumerMetrics,
     ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = _App(
@@ -59,6 +69,8 @@ class Streams:
         for name in (__name__, CommittedTransport.__module__):
             # Faust logs the comings and goings of its services under the modules of their classes.
             logging.getLogger(name).setLevel(logging.WARNING)
+        self._lags = metrics.lags()
+        self._app.on_partitions_assigned.connect(lambda *_, **__: metrics.rebalances.inc())
         self._topics = {topic.named(prefix): topic for topic in SOURCES}
         self.table = self._app.Table(
             "stations",
@@ -97,10 +109,18 @@ class Streams:
         """Join the group and restore the table; returns when records flow, or have failed to."""
         await self._app.start()
         self._watch = asyncio.create_task(self._watched(), name="streams")
+        self._measuring = asyncio.create_task(measure_lag(self._lags, self._behind))
 
     async def _watched(self) -> None:
         await self._app.wait_until_stopped()
         self._fail(self._app.crash_reason or RuntimeError("Faust has stopped"))
+
+    async def _behind(self) -> dict[TopicPartition, int]:
+        """Of each partition of our topics, how many committed records were not read."""
+        consumer = self._app.consumer
+        held = [one for one in consumer.assignment() if one.topic in self._topics]
+        ends = await consumer.highwaters(*held) if held else {}
+        return {one: max(0, end - (await consumer.position(one) or 0)) for one, end in ends.items()}
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
@@ -114,6 +134,7 @@ class Streams:
     async def stop(self) -> None:
         """Finish the record at hand, commit, leave the group. After a failure nothing is waited for."""
         self._watch.cancel()
+        self._measuring.cancel()
         if self.failed.done():
             self._app.conf.stream_wait_empty = False
         await self._app.stop()

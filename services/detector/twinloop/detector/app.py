@@ -23,6 +23,7 @@ from twinloop.detector.settings import DetectorSettings
 from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
 from twinloop.runtime.kafka import consumer, follow
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 from twinloop.runtime.stream.engine import Engine, Pace
 from twinloop.runtime.stream.kafka import kafka_cluster, membership
@@ -69,6 +70,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
                 prefix,
                 stopping,
                 group=GROUP,
+                metrics=ConsumerMetrics(context.registry, SOURCE),
                 rebalances=engine,
                 session_timeout_s=settings.session_timeout_s,
                 poll_records=settings.max_poll_records,

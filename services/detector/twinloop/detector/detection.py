@@ -16,12 +16,15 @@ from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
+from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.stream.ports import Retry, TopicPartition
 from twinloop.runtime.stream.recovery import Resume
 from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.server import Inference
+
+log = logging.logger(__name__)
 
 SOURCE = "detector"
 
@@ -61,6 +64,13 @@ class Detection:
             *((one, it) for one, taken in work.items() for it in taken.refused),
         ]:
             outputs[one].append(_letter(one, refused, now))
+            log.warning(
+                "dead letter",
+                partition=f"{one.topic}/{one.partition}",
+                offset=refused.record.offset,
+                reason=str(refused.reason),
+                detail=refused.detail,
+            )
             self._metrics.dead_letters.labels(refused.reason).inc()
         for one, refused in unprocessable:
             self._open[one].count_refused([refused.record])
@@ -79,6 +89,8 @@ class Detection:
         model = pending.route.contract.model
         self._metrics.windows.labels(model).inc(len(pending))
         self._metrics.anomalies.labels(model).inc(len(anomalies))
+        for one in anomalies:
+            log.info("anomaly", asset=one.asset, event_id=one.event_id, trace_id=one.trace_id)
         return [
             *(message(ANOMALIES, one, source=SOURCE) for one in anomalies),
             *(message(SCORES, one, source=SOURCE) for one in verdicts),

@@ -21,6 +21,7 @@ from twinloop.historian.parquet import ParquetFolder
 from twinloop.historian.settings import HistorianSettings
 from twinloop.runtime import logging
 from twinloop.runtime.kafka import consumer
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 
 log = logging.logger(__name__)
@@ -52,6 +53,7 @@ async def main(settings: HistorianSettings, context: Context) -> None:
             settings.topic_prefix,
             context.stopping,
             group=GROUP,
+            metrics=ConsumerMetrics(context.registry, context.name),
             listener=archive,
             max_poll_records=_POLL_RECORDS,
             session_timeout_s=settings.session_timeout_s,

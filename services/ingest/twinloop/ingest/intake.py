@@ -57,6 +57,7 @@ class Outcome:
     fate: Fate
     messages: list[Message] = field(default_factory=list)
     event_id: str = ""
+    trace_id: str = ""
     observed_at_ns: int = 0
     refused: Refused | None = None
 
@@ -172,6 +173,7 @@ class Intake:
             Fate.FRAME,
             normalized.messages(),
             event_id=frame.event_id,
+            trace_id=frame.trace_id,
             observed_at_ns=frame.observed_at_ns,
         )
 

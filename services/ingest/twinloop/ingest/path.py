@@ -13,8 +13,11 @@ from typing import Any
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.intake import Fate, Outcome
 from twinloop.ingest.metrics import Metrics
+from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.kafka import Publisher
+
+log = logging.logger(__name__)
 
 _SLOW_S = 5.0
 
@@ -87,5 +90,8 @@ class Path:
             self._metrics.inputs.labels(source, outcome.fate).inc()
             if outcome.fate is Fate.FRAME:
                 self._metrics.delay_seconds.observe(max(0, now_ns - outcome.observed_at_ns) / 1e9)
+                log.debug("frame", source=source, event_id=outcome.event_id, trace_id=outcome.trace_id)
             if outcome.refused is not None:
+                why = outcome.refused
+                log.warning("dead letter", source=source, reason=str(why.reason), detail=why.detail)
                 self._metrics.dead_letters.labels(outcome.refused.reason).inc()

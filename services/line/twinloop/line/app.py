@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import CHANGES
 from twinloop.line.carry import SOURCE, Carrier
 from twinloop.line.ledger import Change, Ledger
@@ -16,9 +15,9 @@ from twinloop.line.limits import LineLimits
 from twinloop.line.metrics import Metrics
 from twinloop.line.opcua import plc
 from twinloop.line.settings import LineSettings
-from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.journal import Journal, journal
 from twinloop.runtime.kafka import publisher
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 
 GROUP = "line"
@@ -44,6 +43,7 @@ async def main(settings: LineSettings, context: Context, *, limits: LineLimits) 
             new=Ledger,
             fold=Ledger.fold,
             session_timeout_s=settings.session_timeout_s,
+            metrics=ConsumerMetrics(context.registry, context.name),
         )
     )
     context.health.add("changes", changes.problem)
@@ -52,18 +52,7 @@ async def main(settings: LineSettings, context: Context, *, limits: LineLimits) 
         now = context.clock.now()
         unreadable = await changes.read(_POLL_MS)
         metrics.dead_letters.inc(len(unreadable))
-        await out.publish(
-            dead_letter(
-                one.record,
-                Reason.UNDECODABLE,
-                one.problem,
-                topic=one.record.topic,
-                partition=one.record.partition,
-                service=SOURCE,
-                at=now,
-            )
-            for one in unreadable
-        )
+        await out.publish(one.letter(service=SOURCE, at=now) for one in unreadable)
         async with asyncio.TaskGroup() as stations_at_work:
             for ledger, due in _due(changes, limits, metrics):
                 stations_at_work.create_task(_work(due, ledger, changes, carrier, limits))

@@ -95,7 +95,12 @@ class Carrier:
         except PlcRefused as error:
             await self._tell(change, ledger, Failed, guard="plc", reason=f"the device said {error.code}")
         except PlcUnavailable as error:
-            log.warning("a command's outcome is unknown", change=proposed.change_id, problem=str(error))
+            log.warning(
+                "a command's outcome is unknown",
+                change=proposed.change_id,
+                problem=str(error),
+                trace_id=proposed.trace_id,
+            )
         else:
             await self._read_back(change, ledger, limits)
 
@@ -171,7 +176,7 @@ class Carrier:
     def _count(self, event: AnyChange) -> None:
         name = str(event.__struct_config__.tag)
         self._metrics.changes.labels(name).inc()
-        log.info("change", asset=event.asset, change=event.change_id, state=name)
+        log.info("change", asset=event.asset, change=event.change_id, state=name, trace_id=event.trace_id)
         if isinstance(event, Failed):
             self._metrics.failures.labels(event.guard).inc()
         elif isinstance(event, Applied):

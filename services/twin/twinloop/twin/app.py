@@ -12,14 +12,13 @@ from typing import Any, TypeVar
 
 from twinloop.contracts.changes import Approved, ChangeEvent, Forecast, Proposed, Rejected, Simulated, State
 from twinloop.contracts.codec import message
-from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.topics import CHANGES
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.journal import journal
 from twinloop.runtime.kafka import Publisher, consumer, publisher
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 from twinloop.twin.api import make_api
 from twinloop.twin.approve import APPROVER
@@ -41,12 +40,12 @@ E = TypeVar("E", bound=ChangeEvent)
 
 async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) -> None:
     """Observe, and decide about each change once, until told to stop."""
-    metrics = Metrics(context.registry)
+    metrics, reading = Metrics(context.registry), ConsumerMetrics(context.registry, context.name)
     stack, stopping = context.stack, context.stopping
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
     followed = await stack.enter_async_context(
-        consumer(settings.kafka, OBSERVED, settings.topic_prefix, stopping, group=None)
+        consumer(settings.kafka, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading)
     )
     observers = Observers(followed, settings.topic_prefix, observations, metrics)
     context.health.add("observations", observers.problem)
@@ -59,6 +58,7 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
             new=Ledger,
             fold=Ledger.fold,
             session_timeout_s=settings.session_timeout_s,
+            metrics=reading,
         )
     )
     context.health.add("changes", changes.problem)
@@ -70,18 +70,7 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
             now = context.clock.now()
             unreadable = await changes.read(_POLL_MS)
             metrics.dead_letters.inc(len(unreadable))
-            await out.publish(
-                dead_letter(
-                    one.record,
-                    Reason.UNDECODABLE,
-                    one.problem,
-                    topic=one.record.topic,
-                    partition=one.record.partition,
-                    service=SOURCE,
-                    at=now,
-                )
-                for one in unreadable
-            )
+            await out.publish(one.letter(service=SOURCE, at=now) for one in unreadable)
             if observers.problem() is None:
                 for ledger in changes.states():
                     for change in ledger.due():
@@ -162,5 +151,12 @@ class Decider:
         await self._out.publish([message(CHANGES, event, source=SOURCE)])
         ledger.fold(event)
         self._metrics.changes.labels(name).inc()
-        log.info("change", asset=event.asset, change=event.change_id, state=name, reason=what.get("reason"))
+        log.info(
+            "change",
+            asset=event.asset,
+            change=event.change_id,
+            state=name,
+            reason=what.get("reason"),
+            trace_id=event.trace_id,
+        )
         return str(event.event_id)

@@ -188,8 +188,6 @@ class Engine(Generic[W]):
             parts[one] = _Part(worker, work, worker.position())
             worker.under_way += 1
             self._metrics.records.labels(one.topic).inc(len(records))
-            if (lag := self._its().lag(one)) is not None:
-                self._metrics.lag.labels(one.topic, str(one.partition)).set(lag)
             if rebuilding and worker.caught_up:
                 self._rebuilt(worker)
             if (why := worker.halted()) is not None:
@@ -293,7 +291,6 @@ class Engine(Generic[W]):
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Open a worker for each, in the background: the group need not wait for fences."""
         self._assigned = True
-        self._metrics.rebalances.inc()
         log.info("partitions assigned", partitions=len(assigned))
         for one in assigned:
             self._open(one, after_s=0.0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import aiokafka
@@ -29,9 +28,13 @@ from aiokafka.structs import OffsetAndMetadata
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
+from twinloop.runtime import logging
 from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, Record, TopicPartition, TransactionFailed
 from twinloop.runtime.stream.recovery import Position
+
+log = logging.logger(__name__)
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch)
 _NO_COORDINATOR_YET = (
@@ -48,17 +51,6 @@ default there are half as many of them, which is worth a quarter of the rate."""
 TRANSACTION_TIMEOUT_S = 15.0
 """When the broker ends the transaction of a producer that has died: until then, no later record of the same
 topics is readable. A partition's next owner ends it sooner, by its fence."""
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not the broker's usual answer to a produce that follows a commit, nor that a topic is not there, which
-    is told when the transaction fails: both come many times a second."""
-    said = record.getMessage()
-    return "NotEnoughReplicas" not in said and "not found in cluster metadata" not in said
-
-
-for _name in ("aiokafka.producer.sender", "aiokafka.cluster"):
-    logging.getLogger(_name).addFilter(_is_news)
 
 
 @contextlib.asynccontextmanager
@@ -127,12 +119,14 @@ class KafkaProducer:
         producer._closed = True
         if (sender := producer._sender.sender_task) is not None:
             sender.cancel()
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        try:
             async with asyncio.timeout(self._deadline_s):
                 await producer.client.close()
                 if sender is not None:
                     await asyncio.wait([sender])
                 await producer.client.close()
+        except Exception as error:  # noqa: BLE001  # nobody needs it any more, whatever it says
+            log.debug("a producer was not closed in order", problem=repr(error))
 
 
 class KafkaCluster:
@@ -268,16 +262,6 @@ class KafkaMember:
         self._client.pause(*(one for one in held if one in wanted and one not in paused))
         self._client.resume(*(one for one in held if one in paused and one not in wanted))
 
-    def lag(self, partition: TopicPartition) -> int | None:
-        """See `Member`."""
-        if partition not in self._client.assignment():
-            return None
-        end = self._client.last_stable_offset(_its(partition))
-        state = self._client._subscription.subscription.assignment.state_value(_its(partition))
-        if end is None or end < 0 or not state.has_valid_position:
-            return None
-        return max(0, int(end) - int(state.position))
-
 
 def _its(partition: TopicPartition) -> aiokafka.TopicPartition:
     """aiokafka insists on its own type."""
@@ -315,6 +299,7 @@ async def membership(
     stopping: asyncio.Event,
     *,
     group: str,
+    metrics: ConsumerMetrics,
     rebalances: Rebalances,
     session_timeout_s: float,
     poll_records: int,
@@ -327,6 +312,7 @@ async def membership(
         topic_prefix,
         stopping,
         group=group,
+        metrics=metrics,
         listener=listener,
         session_timeout_s=session_timeout_s,
         max_poll_records=poll_records,

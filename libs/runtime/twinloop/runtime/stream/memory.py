@@ -209,7 +209,3 @@ class MemoryMember:
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See `Member`."""
         self._paused = set(partitions)
-
-    def lag(self, partition: TopicPartition) -> int | None:
-        """See `Member`."""
-        return len(self._cluster.kafka.read(partition, self._next.get(partition, 0)))

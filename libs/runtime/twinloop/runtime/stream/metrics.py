@@ -18,18 +18,11 @@ class Outcome(StrEnum):
 
 
 class StreamMetrics:
-    """`twinloop_<service>_*`, registered once in `registry`. `partition` is a number, `topic` an input
-    topic."""
+    """`twinloop_<service>_*`, registered once in `registry`. `topic` is an input topic."""
 
     def __init__(self, registry: CollectorRegistry, service: str) -> None:
         name = f"twinloop_{service}"
         self.records = Counter(f"{name}_records_total", "Records taken.", ["topic"], registry=registry)
-        self.lag = Gauge(
-            f"{name}_lag_records",
-            "Records of committed transactions that wait to be taken (up to the last stable offset).",
-            ["topic", "partition"],
-            registry=registry,
-        )
         self.transactions = Counter(
             f"{name}_transactions_total",
             "Transactions by outcome. fenced: another member took the partition; aborted: see the log.",
@@ -53,11 +46,6 @@ class StreamMetrics:
             f"{name}_recovery_seconds",
             "From a partition's assignment until its state is rebuilt.",
             buckets=_SECONDS,
-            registry=registry,
-        )
-        self.rebalances = Counter(
-            f"{name}_rebalances_total",
-            "Assignments by the group. Many an hour: members come and go, look at their logs.",
             registry=registry,
         )
         self.partitions = Gauge(f"{name}_partitions", "Partitions that are open here.", registry=registry)

@@ -133,10 +133,6 @@ class Member(Protocol):
         """Exactly these yield no records from now on; the others do."""
         ...
 
-    def lag(self, partition: TopicPartition) -> int | None:
-        """Records that could be polled and were not, up to the last stable offset; `None`: not known yet."""
-        ...
-
 
 W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
