@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help bench fault demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
+.PHONY: help bench fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -40,9 +40,9 @@ test: install-dev  ## Run every test, against real parts
 fault: install-dev  ## Kill real parts under load and reconcile with an oracle: ROWS="kill zombie" for some, SEED=<n> to repeat
 	@PYTHONPATH=tests $(RUN) -m fault $(ROWS) $(if $(SEED),--seed $(SEED))
 
-bench: install-dev  ## Measure Twinloop beside other ways to do its work: docs/benchmarks.md
+bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD=1 to write docs/benchmarks.md
 	@$(PYTHON) deploy/local/bootstrap.py bench
-	@PYTHONPATH=tests $(RUN) -m bench
+	@PYTHONPATH=tests $(RUN) -m bench $(if $(RECORD),--record)
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
@@ -61,6 +61,9 @@ install:  # what running needs
 
 install-dev:  # and what lint and tests need
 	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+
+docs: install-dev  ## Write the pages of docs/ that are made from the code
+	PYTHONPATH=tests $(RUN) -m docs
 
 proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/contracts --python_out=libs/contracts --mypy_out=libs/contracts twinloop/contracts/telemetry.proto

@@ -1,19 +1,24 @@
-"""`python -m bench`: measure Twinloop beside others; the figures go to stdout, and as JSON to `--out`."""
+"""`python -m bench`: measure Twinloop beside others; `--record` writes the figures into docs/, too."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
+
 from bench import latency
 from bench.measure import Contestant, Result, Twinloop, run
 from bench.workload import announce, fill, rewind, serve
+from twinloop.local.places import find_places
 from twinloop.local.stack import Stack
 from twinloop.runtime.provision import provision
 
@@ -41,13 +46,34 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=600_000)
     parser.add_argument("--assets", type=int, default=1000)
     parser.add_argument("--no-more", action="store_true", help="throughput only")
-    parser.add_argument("--out", type=Path, help="write every figure here as JSON")
+    parser.add_argument("--record", action="store_true", help="write docs/benchmarks.*; not with --only")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="twinloop-bench-") as folder:
         found = asyncio.run(measure(given, Path(folder)))
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+    if given.record:
+        record(found)
     return 0
+
+
+def record(found: dict[str, object]) -> None:
+    """Bring the documentation up to these figures."""
+    places = find_places()
+    docs = places.repository / "docs"
+    figures = docs / "benchmarks.json"
+    figures.write_text(json.dumps(found, indent=1) + "\n")
+    report = Path(__file__).with_name("report.py")
+    page, plot = docs / "benchmarks.md", docs / "benchmarks.svg"
+    subprocess.run([places.bench.python, report, figures, page, plot], check=True)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()
+    )
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
 
 
 async def measure(given: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -55,7 +81,12 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, object]:
     async with Stack(folder / "stack", parts=("kafka", "triton")) as stack:
         await serve(stack)
         by_name = await throughput(stack, given, folder)
-        found: dict[str, object] = {name: [asdict(one) for one in those] for name, those in by_name.items()}
+        found: dict[str, object] = {
+            "machine": machine(),
+            "frames": given.frames,
+            "assets": given.assets,
+            "contestants": {name: [asdict(one) for one in those] for name, those in by_name.items()},
+        }
         if given.no_more:
             return found
         best = statistics.median(one.per_s for one in by_name["twinloop"])
@@ -64,7 +95,7 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, object]:
             f"latency at {waited.rate:,.0f} frames/s: p50 {waited.p50_ms:.0f} ms, p99 {waited.p99_ms:.0f} ms"
             f" of {waited.count} anomalies"
         )
-        return {**found, "latency": asdict(waited), "assets": await by_assets(stack, given, folder)}
+        return {**found, "latency": asdict(waited), "by_assets": await by_assets(stack, given, folder)}
 
 
 async def throughput(stack: Stack, given: argparse.Namespace, folder: Path) -> dict[str, list[Result]]:
