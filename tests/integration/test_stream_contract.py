@@ -13,9 +13,10 @@ from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ANOMALIES, TELEMETRY_FACTORY
 from twinloop.runtime.kafka import publisher
 from twinloop.runtime.provision import provision
+from twinloop.runtime.stream.errors import Fenced, TransactionFailed
 from twinloop.runtime.stream.kafka import kafka_cluster
 from twinloop.runtime.stream.memory import MemoryCluster, MemoryKafka
-from twinloop.runtime.stream.ports import Cluster, Fenced, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.ports import Cluster, TopicPartition
 from twinloop.runtime.stream.recovery import Position
 
 GROUP = "pairs"

@@ -27,9 +27,10 @@ from prometheus_client import CollectorRegistry
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS
 from twinloop.runtime.stream.engine import Engine, Pace
+from twinloop.runtime.stream.errors import Retry, TransactionFailed
 from twinloop.runtime.stream.memory import MemoryCluster, MemoryKafka, MemoryMember, MemoryProducer
 from twinloop.runtime.stream.metrics import StreamMetrics
-from twinloop.runtime.stream.ports import Record, Retry, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.ports import Record, TopicPartition
 from twinloop.runtime.stream.recovery import Resume
 
 GROUP = "pairs"

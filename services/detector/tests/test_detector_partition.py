@@ -16,6 +16,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Routes
+from twinloop.runtime.stream.errors import PositionAhead
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
@@ -250,10 +251,15 @@ def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceed
         (Position(8, "[]"), 5, 9, Resume(8, 8)),
         (Position(8, '{"replay_from": "?"}'), 5, 9, Resume(8, 8)),
         (Position.needing(4, 2), 5, 9, Resume(5, 5)),
-        (Position.needing(12, 11), 0, 9, Resume(0, 0)),  # the topic was made anew
+        (Position.needing(9, 8), 0, 9, Resume(8, 9)),
     ],
 )
 def test_where_a_new_owner_resumes(
     committed: Position | None, first: int, end: int, expected: Resume
 ) -> None:
     assert resume(committed, first, end) == expected
+
+
+def test_a_position_beyond_the_end_is_no_reason_to_do_everything_again() -> None:
+    with pytest.raises(PositionAhead, match="position 12 is beyond the end, 9"):
+        resume(Position.needing(12, 11), 0, 9)

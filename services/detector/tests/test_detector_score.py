@@ -23,7 +23,8 @@ from twinloop.detector.partition import Memory, Pending, Refused, Taken
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.stream.ports import Retry, TopicPartition
+from twinloop.runtime.stream.errors import Retry
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.server import Floats, Inference

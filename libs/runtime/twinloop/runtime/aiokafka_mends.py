@@ -2,6 +2,8 @@
 
 - On uvloop, writing to a connection that has just been closed raises RuntimeError, which no code of aiokafka
   expects (aio-libs/aiokafka#1038). Here it is the `KafkaConnectionError` that asyncio's own loop leads to.
+- A group's positions are taken for none when the coordinator answers that it is still loading them: the error
+  of the answer as a whole is not looked at, and everything is read again (as IBM/sarama#3574).
 - It logs what is no news, many times a second: the broker's usual answer to a produce that follows a commit,
   and a topic that is not there, which is told when the transaction fails.
 - Stopping a consumer that waits to fetch again after an error ends in its own CancelledError: see `stop`.
@@ -14,7 +16,9 @@ import logging
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.consumer import consumer
+from aiokafka.errors import KafkaConnectionError, NotCoordinatorForGroupError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 
 class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is untyped
@@ -28,6 +32,19 @@ class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is
 conn.AIOKafkaConnection = _Connection
 
 
+class _Coordinator(consumer.GroupCoordinator):  # type: ignore[misc]  # aiokafka is untyped
+    async def _send_req(self, request: Any) -> Any:
+        response = await super()._send_req(request)
+        if code := getattr(response, "error_code", 0) if isinstance(request, OffsetFetchRequest) else 0:
+            if for_code(code) is NotCoordinatorForGroupError:
+                self.coordinator_dead()
+            raise for_code(code)(f"positions of {self.group_id} cannot be told")
+        return response
+
+
+consumer.GroupCoordinator = _Coordinator
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     said = record.getMessage()
     return "NotEnoughReplicas" not in said and "not found in cluster metadata" not in said
@@ -37,11 +54,11 @@ for _name in ("aiokafka.producer.sender", "aiokafka.cluster"):
     logging.getLogger(_name).addFilter(_is_news)
 
 
-async def stop(consumer: AIOKafkaConsumer) -> None:
+async def stop(client: AIOKafkaConsumer) -> None:
     """Stop it, whatever it is waiting for."""
-    stopping = asyncio.ensure_future(consumer.stop())
+    stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopping})
     if stopping.cancelled():
-        await consumer._client.close()
+        await client._client.close()
     else:
         stopping.result()

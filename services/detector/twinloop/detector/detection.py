@@ -19,7 +19,8 @@ from twinloop.detector.score import Scorer
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.stream.ports import Retry, TopicPartition
+from twinloop.runtime.stream.errors import Retry
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume
 from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.server import Inference

@@ -1,12 +1,13 @@
 """A small stream engine: from partitions of Kafka to partitions of Kafka, exactly once.
 
-    assigned -> open:  fence the former owner -> read the committed position -> seek -> rebuild silently ->
-    work work:       poll -> take (fold, synchronous) -> finish (await, all partitions together) -> one
-    transaction each revoked  -> drain what is under way -> commit or abort -> close
+    assigned -> open: fence the former owner -> read the committed position -> seek -> rebuild silently
+    work:     poll -> take (fold, synchronous) -> finish (all partitions together) -> one transaction each
+    revoked -> drain what is under way -> commit or abort -> close
 
 | file | holds |
 |---|---|
 | `ports` | what the engine asks of Kafka, and what a service gives the engine |
+| `errors` | what goes wrong, by meaning |
 | `recovery` | where a new owner resumes (pure) |
 | `worker` | one input partition: its fence and its transactions |
 | `engine` | all partitions of a member: polling, pipelining, back-pressure, rebalances |

@@ -18,18 +18,9 @@ from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
 from twinloop.runtime import logging
+from twinloop.runtime.stream.errors import Fenced, Retry, StreamError, TransactionFailed
 from twinloop.runtime.stream.metrics import Outcome, StreamMetrics
-from twinloop.runtime.stream.ports import (
-    Batch,
-    Cluster,
-    Fenced,
-    Member,
-    Processor,
-    Retry,
-    StreamError,
-    TopicPartition,
-    TransactionFailed,
-)
+from twinloop.runtime.stream.ports import Batch, Cluster, Member, Processor, TopicPartition
 from twinloop.runtime.stream.recovery import Position
 from twinloop.runtime.stream.worker import Worker, open_worker
 

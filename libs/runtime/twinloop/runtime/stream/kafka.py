@@ -31,7 +31,8 @@ from twinloop.contracts.topics import Topic
 from twinloop.runtime import logging
 from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
 from twinloop.runtime.metrics import ConsumerMetrics
-from twinloop.runtime.stream.ports import Batch, Fenced, Rebalances, Record, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.errors import Fenced, TransactionFailed
+from twinloop.runtime.stream.ports import Batch, Rebalances, Record, TopicPartition
 from twinloop.runtime.stream.recovery import Position
 
 log = logging.logger(__name__)
@@ -172,21 +173,23 @@ class KafkaCluster:
         """See `Cluster`."""
         async with _step(f"reading the position of {group}", self._deadline_s):
             found = await self._offsets(group, partition)
-        at = found.get(partition)
-        return None if at is None or at.offset < 0 else Position(at.offset, at.metadata)
+        at = found[partition]
+        return None if at.offset < 0 else Position(at.offset, at.metadata)
 
     async def _offsets(
         self, group: str, partition: TopicPartition
     ) -> Mapping[TopicPartition, OffsetAndMetadata]:
-        """Waits for a group coordinator: a fresh cluster has none yet."""
+        """Waits for a group coordinator: a fresh cluster has none yet, and one that has just started loads.
+
+        aiokafka does not look at the error of the answer as a whole. Kafka tells -1 of a partition without a
+        position: one that it says nothing of was not looked up."""
         while True:
-            try:
+            with contextlib.suppress(*_NO_COORDINATOR_YET):
                 found: Mapping[TopicPartition, OffsetAndMetadata]
                 found = await self._admin.list_consumer_group_offsets(group, partitions=[partition])
-            except _NO_COORDINATOR_YET:
-                await asyncio.sleep(0.05)
-            else:
-                return found
+                if partition in found:
+                    return found
+            await asyncio.sleep(0.05)
 
     async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Cluster`."""

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from twinloop.contracts.codec import Message
-from twinloop.runtime.stream.ports import Batch, Fenced, Record, TopicPartition, TransactionFailed
+from twinloop.runtime.stream.errors import Fenced, TransactionFailed
+from twinloop.runtime.stream.ports import Batch, Record, TopicPartition
 from twinloop.runtime.stream.recovery import Position
 
 PassBy = Callable[[str], Awaitable[None]]

@@ -10,25 +10,6 @@ from twinloop.contracts.codec import Message
 from twinloop.runtime.stream.recovery import Position, Resume
 
 
-class StreamError(Exception):
-    """Root of what the ports raise."""
-
-
-class Fenced(StreamError):
-    """Raised when another owner of the transactional id has taken over: nothing of ours is committed any
-    more.
-
-    Operator action: none; the group tells soon whose partition it is.
-    """
-
-
-class TransactionFailed(StreamError):
-    """Raised when a step of a transaction fails or outlasts its deadline; it may yet be committed or aborted.
-
-    Operator action: the text says what Kafka lacks. The partition is opened anew until it works.
-    """
-
-
 class TopicPartition(NamedTuple):
     """A partition of a topic as it is named on the cluster. Equal to aiokafka's."""
 
@@ -156,13 +137,6 @@ class State(Protocol[W_co]):
     def replay_from(self) -> int:
         """The oldest offset that a new owner must read so that its work is the same from `position` on."""
         ...
-
-
-class Retry(Exception):
-    """Raised by `Processor.finish` when it cannot be done now: partitions pause, and it is called again.
-
-    Operator action: the text says what is away.
-    """
 
 
 class Processor(Protocol[W]):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from twinloop.runtime.stream.errors import PositionAhead
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -33,11 +35,13 @@ class Resume:
 def resume(committed: Position | None, first: int, end: int) -> Resume:
     """From the committed position (`None`: never committed).
 
-    `first` and `end` are the offsets that the partition holds now. A committed offset beyond `end` belongs
-    to a topic that was since made anew, one below `first` to records that retention has deleted: both begin
-    at `first`.
+    `first` and `end` are the offsets that the partition holds now. Below `first`, retention has deleted what
+    was not read: reading begins there. Raises `PositionAhead` when the position is beyond `end`; that of a
+    topic that was deleted is deleted with it.
     """
-    if committed is None or not first <= committed.offset <= end:
+    if committed is not None and committed.offset > end:
+        raise PositionAhead(f"the group's position {committed.offset} is beyond the end, {end}")
+    if committed is None or committed.offset < first:
         return Resume(first, first)
     try:
         replay_from = int(json.loads(committed.metadata)["replay_from"])
