@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ import numpy as np
 import tritonclient.grpc as grpc
 
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
+
+# As Twinloop does: records and windows are many and short-lived, and hold no cycles.
+gc.set_threshold(50_000, 20, 100)
 
 KAFKA = os.environ["BENCH_KAFKA"]
 TRITON = os.environ["BENCH_TRITON"]

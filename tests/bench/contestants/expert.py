@@ -1,4 +1,5 @@
-"""What an expert writes by hand: librdkafka, numpy rings, one request to Triton a poll, at least once."""
+"""What an expert writes by hand: librdkafka, rings of the last samples, one request to Triton a poll, at least
+once. The rings hold frames' bytes as they came: numpy rings, moved up by a frame at a time, cost twice as much."""
 
 from __future__ import annotations
 
@@ -8,12 +9,12 @@ from common import (
     KAFKA,
     MAX_BATCH,
     OUT,
+    ROWS,
     SIGNALS,
     THRESHOLD,
     TOPIC,
     WINDOW,
     Progress,
-    Rings,
     Triton,
     anomaly,
 )
@@ -22,6 +23,7 @@ from confluent_kafka import Consumer, Producer
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
 POLL = MAX_BATCH
+FRAMES = WINDOW // ROWS
 
 
 def main() -> None:
@@ -37,20 +39,27 @@ def main() -> None:
     )
     producer = Producer({"bootstrap.servers": KAFKA, "linger.ms": 5})
     consumer.subscribe([TOPIC])
-    rings, triton, progress = Rings(), Triton(), Progress()
-    windows = np.empty((POLL, WINDOW, SIGNALS), np.float32)
+    rings: dict[str, list[bytes]] = {}
+    triton, progress = Triton(), Progress()
+    parse = TelemetryFrame.FromString
     while True:
-        frames = []
+        frames, windows = [], []
         for message in consumer.consume(POLL, 0.1):
             if message.error():
                 continue
-            frame = TelemetryFrame.FromString(message.value())
-            ring = rings.push(frame)
-            if ring is not None:
-                windows[len(frames)] = ring
+            frame = parse(message.value())
+            asset = frame.asset
+            ring = rings.get(asset)
+            if ring is None:
+                ring = rings[asset] = []
+            ring.append(frame.samples)
+            if len(ring) == FRAMES:
                 frames.append(frame)
+                windows += ring
+                del ring[0]
         if frames:
-            scores = triton.scores(windows[: len(frames)])
+            samples = np.frombuffer(b"".join(windows), np.float32)
+            scores = triton.scores(samples.reshape(-1, WINDOW, SIGNALS))
             for n in np.flatnonzero(scores > THRESHOLD).tolist():
                 producer.produce(OUT, anomaly(frames[n], scores[n]), frames[n].asset)
             producer.flush()

@@ -78,7 +78,7 @@ class TritonClient:
         count = sum(map(len, parts))
         tensor = InferInput("windows", (count, *parts[0].shape[1:]), "FP32")
         if self._region is not None and await self._region.seen_by(self._client):
-            with self._region.put(parts) as place:
+            async with self._region.put(parts) as place:
                 if place is not None:
                     tensor.set_shared_memory(self._region.name, place.size, place.offset)
                     try:

@@ -16,6 +16,8 @@ Floats = NDArray[np.float32]
 
 MAX_BATCH = 1024
 """Windows in one request; more are sent in several."""
+REQUEST_BYTES = 2 * 1024 * 1024
+"""Of windows in one request, unless a single one is larger."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,15 +107,19 @@ def compare(served: ModelContract, due: ModelContract) -> None:
 
 
 def batches(windows: Sequence[Floats]) -> list[list[Floats]]:
-    """The windows as requests of at most `MAX_BATCH`; nothing is copied."""
+    """The windows as requests of at most `MAX_BATCH` and `REQUEST_BYTES`; nothing is copied."""
     made: list[list[Floats]] = []
+    if not windows:
+        return made
+    one_bytes = windows[0].itemsize * windows[0].shape[1] * windows[0].shape[2]
+    most = min(MAX_BATCH, max(1, REQUEST_BYTES // one_bytes))
     room = 0
     for one in windows:
         start = 0
         while start < len(one):
             if room == 0:
                 made.append([])
-                room = MAX_BATCH
+                room = most
             some = one[start : start + room]
             made[-1].append(some)
             start += len(some)

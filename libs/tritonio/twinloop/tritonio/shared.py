@@ -1,15 +1,16 @@
 """Windows for a Triton on the same machine, in shared memory: no bytes of theirs pass through gRPC.
 
 A region of the operating system is registered with the server and divided into slots; a request holds one
-while it is under way. Whoever finds no free slot, has more than fits, or has a server that cannot see the
-region (another machine, another container) sends its windows by gRPC."""
+while it is under way, and waits for one when all are held: there are more than a server works on at a time.
+Whoever has more than fits, or a server that cannot see the region (another machine, another container), sends
+its windows by gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -18,10 +19,10 @@ import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from twinloop.tritonio.server import Floats
+from twinloop.tritonio.server import REQUEST_BYTES, Floats
 
-SLOT_BYTES = 4 * 1024 * 1024
-SLOTS = 6
+SLOT_BYTES = REQUEST_BYTES
+SLOTS = 8
 _DEADLINE_S = 2.0
 _PREFIX = "twinloop-"
 _SHARED_MEMORY = Path("/dev/shm")
@@ -41,7 +42,9 @@ class WindowRegion:
     def __init__(self) -> None:
         self.name = f"{_PREFIX}{uuid.uuid4().hex}"
         self._memory = SharedMemory(create=True, size=SLOTS * SLOT_BYTES)
-        self._free = list(range(SLOTS))
+        self._free: asyncio.LifoQueue[int] = asyncio.LifoQueue()  # the one used last is in the caches
+        for slot in range(SLOTS):
+            self._free.put_nowait(slot)
         self._registered = False
         self._invisible = False
         self._asking = asyncio.Lock()
@@ -69,15 +72,15 @@ class WindowRegion:
         """The server does not know the region any more: tell it anew."""
         self._registered = False
 
-    @contextlib.contextmanager
-    def put(self, parts: Sequence[Floats]) -> Iterator[Place | None]:
+    @contextlib.asynccontextmanager
+    async def put(self, parts: Sequence[Floats]) -> AsyncIterator[Place | None]:
         """`parts`, float32 [n, window, signals] each, side by side in a slot that is theirs for the time of
-        the context; `None` where there is no room."""
+        the context, once there is one; `None` where they do not fit."""
         size = sum(one.nbytes for one in parts)
-        if size > SLOT_BYTES or not self._free:
+        if size > SLOT_BYTES:
             yield None
             return
-        slot = self._free.pop()
+        slot = await self._free.get()
         try:
             shape = (sum(map(len, parts)), *parts[0].shape[1:])
             view: Floats = np.ndarray(shape, np.float32, self._memory.buf, offset=slot * SLOT_BYTES)
@@ -85,7 +88,7 @@ class WindowRegion:
             del view
             yield Place(slot * SLOT_BYTES, size)
         finally:
-            self._free.append(slot)
+            self._free.put_nowait(slot)
 
     async def close(self, client: InferenceServerClient) -> None:
         """Give the memory back, here and at the server."""
