@@ -11,7 +11,7 @@ import numpy as np
 from support.watch import Watch
 
 from bench.measure import Twinloop
-from bench.workload import Sender, announce, frames
+from bench.workload import Frames, Sender, announce
 from twinloop.contracts.topics import ANOMALIES, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
 from twinloop.runtime.provision import provision
@@ -41,7 +41,7 @@ async def measure(stack: Stack, folder: Path, rate: float, assets: int, seconds:
     watch = Watch(kafka, ANOMALIES.named(prefix), ANOMALIES.partitions)
     watching = asyncio.create_task(watch.run())
     try:
-        source, sent = frames(assets), 0
+        source, sent = Frames(assets), 0
         async with Sender(kafka, TELEMETRY_FACTORY.named(prefix)) as sender:
             begun = time.monotonic()
             measured = 0
@@ -49,7 +49,8 @@ async def measure(stack: Stack, folder: Path, rate: float, assets: int, seconds:
                 if now < SETTLE_S:
                     measured = len(watch.waited_s)
                 due = int(now * rate) - sent
-                await sender.send([next(source) for _ in range(due)])
+                if due:
+                    await sender.send(source.take(due))
                 sent += due
                 await asyncio.sleep(max(0.0, TICK_S - (time.monotonic() - begun - now)))
         waited = np.array(watch.waited_s[measured:]) * 1000

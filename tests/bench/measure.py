@@ -73,7 +73,7 @@ class Contestant:
         }
         command = [str(places.bench.python), str(HERE / "contestants" / f"{self.name}.py")]
         if self.name.startswith("faust"):
-            command += ["worker", "-l", "warn", "--without-web"]
+            command += ["-L", "uvloop", "worker", "-l", "warn", "--without-web"]
         self._out = folder / f"{group}.out"
         with self._out.open("wb") as out, (folder / f"{group}.err").open("wb") as err:
             self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=err, cwd=folder)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from twinloop.contracts.frames import Frame
-from twinloop.features.windows import WindowBuffer, WindowSpec
+from twinloop.features.windows import WindowBuffer, Windows, WindowSpec
 
 SIGNALS = ("a", "b")
 
@@ -271,6 +271,19 @@ def test_many_assets_grow_the_rings() -> None:
         windows = buffer.push(frames)
         assert len(windows) == (1000 if sequence else 0)
     assert buffer.assets == 1000
+
+
+def test_windows_too_wide_for_the_memory_and_silent_assets_are_told_of() -> None:
+    spec = WindowSpec(4, 2, SIGNALS)
+    frames = _stream("a", 4, 2)
+    near, wide, silent = [WindowBuffer(spec, memory=10) for _ in range(3)]
+    assert _told(near.push(frames, [0, 10, 20, 30])) == (3, 0, 0)
+    assert _told(wide.push(_stream("a", 4, 1), [0, 4, 8, 12])) == (0, 1, 0)
+    assert _told(silent.push(frames, [0, 4, 15, 19])) == (2, 0, 1)
+
+
+def _told(windows: Windows) -> tuple[int, int, int]:
+    return len(windows), windows.too_wide, windows.silent
 
 
 @pytest.mark.parametrize(("window", "hop"), [(0, 1), (1, 0)])

@@ -148,6 +148,13 @@ def test_values_that_their_quality_bits_call_bad_are_no_reason_to_refuse() -> No
     assert found([taken])
 
 
+def test_windows_that_more_is_needed_for_than_is_remembered_are_counted() -> None:
+    one = partition(memory=Memory(records=10))
+    taken = one.take([Given(8 * n, encode_frame(frame(sequence=n, rows=2))) for n in range(4)])
+    assert (len(found([taken])), taken.too_wide, taken.silent) == (0, 2, 0)
+    assert one.take(records([frame(sequence=4, rows=2)], start=60)).silent == 1
+
+
 def test_an_asset_without_a_route_is_counted() -> None:
     taken = partition().take(records([frame(), frame(signal_set="other.v1")]))
     assert taken.unrouted == 1

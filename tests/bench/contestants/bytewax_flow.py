@@ -1,5 +1,5 @@
-"""Bytewax: keyed state for the rings, batches to Triton. Its own operators at their cheapest: a source without
-a stream of errors, and state that is given all values of a key at once."""
+"""Bytewax: keyed state for the rings, batches to Triton. Its operators at their cheapest: a source without a
+stream of errors, and state that is given all values of a key at once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What an expert writes by hand: librdkafka, rings of the last samples, one request to Triton a poll, at least
-once. The rings hold frames' bytes as they came: numpy rings, moved up by a frame at a time, cost twice as much."""
+"""What an expert writes by hand: librdkafka, rings of the last samples, one request to Triton a poll, at
+least once. The rings hold frames' bytes as they came: numpy rings, moved up a frame at a time, are slower."""
 
 from __future__ import annotations
 

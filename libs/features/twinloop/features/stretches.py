@@ -55,7 +55,8 @@ class Stretches:
     for a bad frame); `fresh`, where a ring that begins with it begins; `head`, index of the first frame of
     its stretch. Of its stretch: `begin`, the number of the first sample in this call; `origin`, the number of
     the first one since the ring began; `stream`, where `begin` lies in the stream. `last` [assets in this
-    call]: index of each one's last frame."""
+    call]: index of each one's last frame. `silent`: how many frames would have gone on, but for an asset that
+    was silent for longer than a memory."""
 
     order: Ints
     slot: Ints
@@ -67,6 +68,7 @@ class Stretches:
     origin: Ints
     stream: Ints
     last: Ints
+    silent: int
 
 
 def stretches(
@@ -94,11 +96,14 @@ def stretches(
         & (sequence == _before(first, states.sequence[slot], sequence) + np.uint64(1))
         & (part == _before(first, states.part[slot], part))
     )
+    silent = 0
     counted = part != 0  # from where the part begins
     if tokens is not None:
         token = tokens[order]
         if memory is not None:
-            follows &= token - _before(first, states.token[slot], token) <= memory
+            lately = token - _before(first, states.token[slot], token) <= memory
+            silent = int((follows & ~lately).sum())
+            follows &= lately
         head = _heads(first, follows)
         begun = np.where(follows[head], states.first_token[slot], token[head])
         if memory is not None and counted.any():
@@ -129,7 +134,7 @@ def stretches(
     if tokens is not None:
         states.token[ends] = token[last]
         states.first_token[ends] = begun[last]
-    return Stretches(order, slot, start, end, fresh, head, begin, origin, stream, last)
+    return Stretches(order, slot, start, end, fresh, head, begin, origin, stream, last, silent)
 
 
 def _heads(first: Flags, follows: Flags) -> Ints:

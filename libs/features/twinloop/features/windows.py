@@ -49,12 +49,16 @@ class Windows:
     """`N` complete windows, ordered by the frame that completed them.
 
     `values` float32 [N, window, signals]; `frame` int64 [N]: index, in what was pushed, of the frame that
-    completed each window; `row` int64 [N]: index of the window's last sample in that frame.
+    completed each window; `row` int64 [N]: index of the window's last sample in that frame. `too_wide`: how
+    many were complete, but span more than a memory; `silent`: how many frames began anew because their asset
+    was silent for longer than a memory.
     """
 
     values: NDArray[np.float32]
     frame: Ints
     row: Ints
+    too_wide: int = 0
+    silent: int = 0
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -112,15 +116,18 @@ class WindowBuffer:
         frame = np.repeat(np.arange(n), counts)
         index = by_arrival[frame]  # of each window's last frame, in `found`
         sample = (first[index] + _nth(counts)) * hop
+        too_wide = 0
         if tokens is not None and self._memory is not None and len(sample):
             near = self._near(sample, index, found, tokens)
             if not near.all():
                 frame, index, sample = frame[near], index[near], sample[near]
+                too_wide = len(near) - len(frame)
         values = self._values(sample, index, found, stream)
         self._keep(found, stream)
         if tokens is not None:
             self._mark(found, tokens)
-        return Windows(values, frame, sample + window - 1 - found.start[index])
+        row = sample + window - 1 - found.start[index]
+        return Windows(values, frame, row, too_wide, found.silent)
 
     def has_parts(self) -> bool:
         """Whether a ring is one of a part."""

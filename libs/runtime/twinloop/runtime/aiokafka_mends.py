@@ -4,6 +4,8 @@
   expects (aio-libs/aiokafka#1038). Here it is the `KafkaConnectionError` that asyncio's own loop leads to.
 - A group's positions are taken for none when the coordinator answers that it is still loading them: the error
   of the answer as a whole is not looked at, and everything is read again (as IBM/sarama#3574).
+- While Kafka is away, a producer that is quick to try again asks for metadata as often: two dozen of them
+  keep a processor busy. Here it is five times a second.
 - It logs what is no news, many times a second: the broker's usual answer to a produce that follows a commit,
   and a topic that is not there, which is told when the transaction fails.
 - Stopping a consumer that waits to fetch again after an error ends in its own CancelledError: see `stop`.
@@ -16,9 +18,12 @@ import logging
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, conn
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import consumer
 from aiokafka.errors import KafkaConnectionError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+
+_AWAY_S = 0.2
 
 
 class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is untyped
@@ -30,6 +35,19 @@ class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is
 
 
 conn.AIOKafkaConnection = _Connection
+
+
+_metadata_update = AIOKafkaClient._metadata_update
+
+
+async def _metadata_update_at_leisure(self: AIOKafkaClient, cluster: Any, topics: Any) -> bool:
+    updated = bool(await _metadata_update(self, cluster, topics))
+    if not updated:
+        await asyncio.sleep(_AWAY_S)
+    return updated
+
+
+AIOKafkaClient._metadata_update = _metadata_update_at_leisure
 
 
 class _Coordinator(consumer.GroupCoordinator):  # type: ignore[misc]  # aiokafka is untyped

@@ -28,6 +28,7 @@ from twinloop.tritonio.server import Inference
 log = logging.logger(__name__)
 
 SOURCE = "detector"
+_WIDER = "they are not judged: set TWINLOOP_DETECTOR_MEMORY_RECORDS higher, or use more partitions"
 
 
 class Detection:
@@ -78,6 +79,12 @@ class Detection:
         for taken in work.values():
             self._metrics.duplicates.inc(taken.duplicates)
             self._metrics.unrouted.inc(taken.unrouted)
+            self._metrics.too_wide.inc(taken.too_wide)
+            self._metrics.silent.inc(taken.silent)
+            if taken.too_wide:
+                log.warning(
+                    "windows span more records than are remembered", windows=taken.too_wide, hint=_WIDER
+                )
         return outputs
 
     def _newest(self, pending: Pending) -> Pending:

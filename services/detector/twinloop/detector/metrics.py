@@ -22,6 +22,18 @@ class Metrics:
             "Frames not scored because no model serves their asset. Announce a route on `models`.",
             registry=registry,
         )
+        self.too_wide = Counter(
+            "twinloop_detector_windows_too_wide_total",
+            "Windows not judged because they span more records of their partition than are remembered. Raise"
+            " TWINLOOP_DETECTOR_MEMORY_RECORDS, or use more partitions.",
+            registry=registry,
+        )
+        self.silent = Counter(
+            "twinloop_detector_silent_total",
+            "Frames whose asset was last heard of more records ago than are remembered: windows begin anew."
+            " Normal after a pause; as many as frames: raise TWINLOOP_DETECTOR_MEMORY_RECORDS.",
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "twinloop_detector_dead_letters_total",
             "Frames refused, by reason. Look at `dead-letters`.",

@@ -99,6 +99,8 @@ class Taken:
     refused: list[Refused] = field(default_factory=list)
     duplicates: int = 0
     unrouted: int = 0
+    too_wide: int = 0
+    silent: int = 0
 
 
 class Partition:
@@ -238,6 +240,8 @@ class Partition:
         )
         which = batch.index[index]
         windows = buffer.push_columns(columns, offsets[which])
+        taken.too_wide += windows.too_wide
+        taken.silent += windows.silent
         if not len(windows):
             return
         sequences, which = columns.sequences[windows.frame], which[windows.frame]

@@ -17,7 +17,7 @@ class DetectorSettings(ServiceSettings):
     score_every: int = Field(
         default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
     )
-    max_poll_records: int = Field(default=8000, ge=1, le=100_000, description="frames in one round")
+    max_poll_records: int = Field(default=16_000, ge=1, le=100_000, description="frames in one round")
     memory_records: int = Field(
         default=10_000,
         ge=100,

@@ -2,7 +2,8 @@
 
     read:    poll -> Worker.state.take -> a round of work, handed on as soon as it is made
     finish:  Processor.finish of each round, up to `depth` rounds at a time
-    commit:  one transaction for each input partition of a round; those of a partition in order
+    commit:  one transaction for each input partition of a round; those of a partition in order. A position
+             that no messages go with may wait: whoever does that part again finds nothing to say, either
 
 A round that waits (Triton away, Kafka slow) holds back the next ones: then all partitions are paused, and
 polling goes on, which keeps the membership and liveness."""
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
@@ -25,6 +26,9 @@ from twinloop.runtime.stream.recovery import Position
 from twinloop.runtime.stream.worker import Worker, open_worker
 
 log = logging.logger(__name__)
+
+_MUCH = 2
+"""A round of more than `poll_records` divided by this is a large one."""
 
 W = TypeVar("W")
 Outputs = Mapping[TopicPartition, Sequence[Message]]
@@ -43,6 +47,8 @@ class Pace:
     fenced_s: float = 4.0
     """Before a partition that somebody else has fenced is opened again: by then the group has told whose it
     is. Longer than the group's heartbeat interval."""
+    commit_every_s: float = 0.5
+    """Positions that no messages go with are committed so often."""
     drain_s: float = 8.0
     """How long a rebalance waits for what is under way."""
 
@@ -63,6 +69,7 @@ class _Round(Generic[W]):
     parts: Mapping[TopicPartition, _Part[W]]
     outputs: asyncio.Task[Outputs | None]
     begun: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Engine(Generic[W]):
@@ -137,8 +144,10 @@ class Engine(Generic[W]):
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._commit_rounds())
+                tidying = group.create_task(self._commit_put_off())
                 await self._read()
                 await self._rounds.put(None)
+                tidying.cancel()
         finally:
             for task in self._finishing:
                 task.cancel()
@@ -152,6 +161,8 @@ class Engine(Generic[W]):
             batch = await self._poll()
             if batch and (taken := self._take(batch)) is not None:
                 await self._hand_on(taken)
+                if sum(map(len, batch.values())) < self._pace.poll_records // _MUCH:
+                    await self._ended(taken)
 
     async def _poll(self) -> Batch:
         self._regulate()
@@ -206,6 +217,13 @@ class Engine(Generic[W]):
         finally:
             handing.cancel()
 
+    async def _ended(self, taken: _Round[W]) -> None:
+        """Wait for a small round, for a while: there is no hurry, and the next one costs the same for more.
+        When there is much to do, the rounds overlap instead."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.poll_s):
+                await taken.ended.wait()
+
     async def _finish(self, parts: Mapping[TopicPartition, _Part[W]]) -> Outputs | None:
         """The outputs of a round; `None` when it was left because of the end."""
         try:
@@ -251,19 +269,32 @@ class Engine(Generic[W]):
             part.worker.lost |= outputs is None
             part.worker.under_way -= 1
         self._moved.set()
+        taken.ended.set()
         now = time.perf_counter()
         self._metrics.stage_seconds.labels("commit").observe(now - started)
         self._metrics.round_seconds.observe(now - taken.begun)
 
     async def _commit(self, part: _Part[W], messages: Sequence[Message]) -> None:
         async with part.worker.turn:
-            if not part.worker.lost:
-                await self._commit_now(part, messages)
+            await self._commit_now(part.worker, messages, part.position, self._pace.commit_every_s)
 
-    async def _commit_now(self, part: _Part[W], messages: Sequence[Message]) -> None:
-        worker = part.worker
+    async def _commit_put_off(self) -> None:
+        """Commit what was put off, where nothing follows."""
+        while True:
+            await asyncio.sleep(max(self._pace.commit_every_s, self._pace.poll_s))
+            for worker in list(self._workers.values()):
+                if worker.put_off() is not None:
+                    async with worker.turn:
+                        if (position := worker.put_off()) is not None:
+                            await self._commit_now(worker, (), position, 0.0)
+
+    async def _commit_now(
+        self, worker: Worker[W], messages: Sequence[Message], position: Position, every_s: float
+    ) -> None:
+        if worker.lost:
+            return
         try:
-            await worker.commit(messages, part.position)
+            committed = await worker.commit(messages, position, every_s=every_s)
         except Fenced:
             self._metrics.transactions.labels(Outcome.FENCED).inc()
             log.warning("fenced: another member has taken this partition", partition=_name(worker.partition))
@@ -274,8 +305,9 @@ class Engine(Generic[W]):
             self._cannot_commit[worker.partition] = str(error)
             self._lose(worker, after_s=self._pace.retry_s)
         else:
-            self._metrics.transactions.labels(Outcome.COMMITTED).inc()
-            self._cannot_commit.pop(worker.partition, None)
+            if committed:
+                self._metrics.transactions.labels(Outcome.COMMITTED).inc()
+                self._cannot_commit.pop(worker.partition, None)
 
     # ---- partitions come and go
 

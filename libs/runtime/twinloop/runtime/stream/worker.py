@@ -9,10 +9,12 @@ the committed position after that: two members that both believe in their owners
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
+from twinloop.runtime.stream.errors import StreamError
 from twinloop.runtime.stream.ports import Cluster, Processor, Producer, State, TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
@@ -39,6 +41,8 @@ class Worker(Generic[W]):
         self._group = group
         self._producer = producer
         self._committed = place.emit_from
+        self._committed_at = 0.0
+        self._put_off: Position | None = None
 
     @property
     def caught_up(self) -> bool:
@@ -57,13 +61,21 @@ class Worker(Generic[W]):
         offset = max(self.state.position, self.place.emit_from)
         return Position.needing(offset, self.state.replay_from())
 
-    async def commit(self, messages: Sequence[Message], position: Position) -> None:
-        """One transaction: the messages and the position, together or not at all.
+    async def commit(self, messages: Sequence[Message], position: Position, *, every_s: float = 0.0) -> bool:
+        """One transaction: the messages and the position, together or not at all; whether there was one.
 
-        Raises `Fenced` or `TransactionFailed`; the worker is lost then.
+        A position without messages is put off until `every_s` after the last transaction: a transaction costs
+        the same for nothing, and nothing comes of what a next owner does again. Raises `Fenced` or
+        `TransactionFailed`; the worker is lost then.
         """
-        if not messages and position.offset <= self._committed:
-            return  # rebuilding
+        now = asyncio.get_running_loop().time()
+        if not messages:
+            if position.offset <= self._committed:
+                return False  # rebuilding
+            if now - self._committed_at < every_s:
+                self._put_off = position
+                return False
+        self._put_off = None
         try:
             await self._producer.begin()
             await self._producer.send(messages)
@@ -73,9 +85,19 @@ class Worker(Generic[W]):
             self.lost = True
             raise
         self._committed = position.offset
+        self._committed_at = now
+        return True
+
+    def put_off(self) -> Position | None:
+        """What waits to be committed while nothing is under way."""
+        return None if self.lost or self.under_way else self._put_off
 
     async def close(self) -> None:
-        """Let the partition go. May wait until the deadline of the producer; never raises."""
+        """Commit what was put off, and let the partition go. May wait until the deadline of the producer;
+        never raises."""
+        if (position := self.put_off()) is not None:
+            with contextlib.suppress(StreamError):  # then it is done again, and nothing comes of it
+                await self.commit((), position)
         self.lost = True
         await self._producer.close()
 
