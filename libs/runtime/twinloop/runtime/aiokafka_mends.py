@@ -23,7 +23,7 @@ from aiokafka.consumer import consumer
 from aiokafka.errors import KafkaConnectionError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
-_AWAY_S = 0.2
+AWAY_S = 0.2
 
 
 class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is untyped
@@ -43,7 +43,7 @@ _metadata_update = AIOKafkaClient._metadata_update
 async def _metadata_update_at_leisure(self: AIOKafkaClient, cluster: Any, topics: Any) -> bool:
     updated = bool(await _metadata_update(self, cluster, topics))
     if not updated:
-        await asyncio.sleep(_AWAY_S)
+        await asyncio.sleep(AWAY_S)
     return updated
 
 
