@@ -79,4 +79,4 @@ async def test_a_consumer_asks_again_while_its_coordinator_loads(
         await client.commit({one: 7})
         monkeypatch.setattr(AIOKafkaClient, "send", first_loading)
         assert await client._coordinator.fetch_committed_offsets([one]) == {one: OffsetAndMetadata(7, "")}
-    assert asked == 3
+    assert asked >= 3
