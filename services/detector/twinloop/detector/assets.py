@@ -29,7 +29,6 @@ class Assets:
         self._revision = routes.revision
         self._numbers: dict[bytes, int] = {}
         self._served: list[Served | None] = []
-        self._names: list[tuple[str, str]] = []
         self._index()
 
     def numbers(self, sources: list[bytes]) -> Ints:
@@ -41,8 +40,7 @@ class Assets:
             for one in sources:
                 if one not in known:
                     known[one] = len(known)
-                    self._names.append(named(one))
-                    self._served.append(self._routes.of(*self._names[-1]))
+                    self._served.append(self._routes.of(*named(one)))
         self._index()
         return np.fromiter([known[one] for one in sources], np.int64, len(sources))
 
@@ -52,7 +50,7 @@ class Assets:
         if self._routes.revision == self._revision:
             return []
         self._revision = self._routes.revision
-        before, self._served = self._served, [self._routes.of(*name) for name in self._names]
+        before, self._served = self._served, [self._routes.of(*named(one)) for one in self._numbers]
         self._index()
         return [
             (number, was.lane)

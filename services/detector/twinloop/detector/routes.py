@@ -31,7 +31,7 @@ class Routes:
         self.revision = 0
         self._by_scope: dict[str, ModelRoute] = {}
         self._lanes: dict[tuple[str, WindowSpec], Lane] = {}
-        self._known: dict[tuple[str, str], Served | None] = {}
+        self._served: dict[str, Served] = {}  # by scope: one object, however many assets it serves
 
     def __len__(self) -> int:
         return len(self._by_scope)
@@ -42,15 +42,19 @@ class Routes:
             self._by_scope.pop(scope, None)
         else:
             self._by_scope[scope] = route
-        self._known.clear()
+        self._served.clear()
         self.revision += 1
 
     def of(self, asset: str, signal_set: str) -> Served | None:
         """What serves these frames; `None` when nothing does."""
-        key = (asset, signal_set)
-        if key not in self._known:
-            self._known[key] = self._find(asset, signal_set)
-        return self._known[key]
+        for scope in (asset, signal_set):
+            route = self._by_scope.get(scope)
+            if route is not None and route.contract.signal_set == signal_set:
+                if scope not in self._served:
+                    cut = _cut(route.contract)
+                    self._served[scope] = Served(self._lanes.setdefault(cut, Lane(*cut)), route)
+                return self._served[scope]
+        return None
 
     def now(self, route: ModelRoute) -> ModelRoute:
         """The route that has taken the place of `route`, if its windows are cut alike; else `route`."""
@@ -61,14 +65,6 @@ class Routes:
         """Every model version that serves somebody, once."""
         every = (route.contract for route in self._by_scope.values())
         return list({(one.model, one.version): one for one in every}.values())
-
-    def _find(self, asset: str, signal_set: str) -> Served | None:
-        for scope in (asset, signal_set):
-            route = self._by_scope.get(scope)
-            if route is not None and route.contract.signal_set == signal_set:
-                cut = _cut(route.contract)
-                return Served(self._lanes.setdefault(cut, Lane(*cut)), route)
-        return None
 
 
 def _cut(contract: ModelContract) -> tuple[str, WindowSpec]:
