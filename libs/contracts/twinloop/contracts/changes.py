@@ -6,7 +6,8 @@
                     (expired from every state before issued; failed from approved and issued)
 
 One service writes each transition, so no two can race for the same one. `Approved` and `Simulated` carry
-what the next writer needs only for the record: `line` decides on the proposal and its own configuration.
+what the next writer needs: the signed envelope is the command, and `line` decides on it by its own
+configuration. Modes, the kill switch and overrides are in the same log: `twinloop.contracts.controls`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from twinloop.contracts.errors import ContractError
 from twinloop.contracts.events import Event
+from twinloop.contracts.modes import Mode
 from twinloop.contracts.times import Instant
 
 
@@ -87,6 +89,10 @@ class Parameter(StrEnum):
     FOCUS_MM = "focus_mm"
 
 
+UNIT: Final[dict[Parameter, str]] = {Parameter.LASER_POWER_W: "W", Parameter.FOCUS_MM: "mm"}
+"""The unit of each setpoint."""
+
+
 class SetParameter(msgspec.Struct, frozen=True, kw_only=True, tag="set_parameter"):
     """Set `parameter` to `value`, provided the device still holds `expected` (compare-and-set)."""
 
@@ -120,7 +126,11 @@ class ChangeEvent(Event, frozen=True, kw_only=True):
 
 
 class Proposed(ChangeEvent, frozen=True, kw_only=True, tag="proposed"):
-    """`controller` proposes `action`. `evidence`: event ids of the anomalies that speak for it."""
+    """`controller` proposes `action`, under the `mode` in force. Who decides must do so before `expires_at`.
+
+    `evidence`: event ids of the anomalies that speak for it. `rollback_of`: the change whose setpoint this
+    one takes back, if it does.
+    """
 
     action: Action
     diagnosis: Diagnosis
@@ -131,6 +141,8 @@ class Proposed(ChangeEvent, frozen=True, kw_only=True, tag="proposed"):
     model: str
     model_version: int
     input_digest: str
+    mode: Mode = Mode.AUTO
+    rollback_of: str | None = None
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,11 +160,49 @@ class Simulated(ChangeEvent, frozen=True, kw_only=True, tag="simulated"):
     do_this: Forecast | None
 
 
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A command, as it was released: all that `line` and the device may act on.
+
+    `command_id` is the change's id. `unit` is that of a setpoint, "" for a hold. `sequence` counts the
+    releases of the asset: a later one has a higher number. It is valid from `issued_at` until `expires_at`.
+    """
+
+    command_id: str
+    asset: str
+    action: Action
+    unit: str
+    recipe: str
+    sequence: int
+    issued_at: Instant
+    expires_at: Instant
+    model: str
+    model_version: int
+    input_digest: str
+    mode: Mode
+    approver: str
+    rollback_of: str | None = None
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+
+
+def signing_bytes(envelope: Envelope) -> bytes:
+    """What is signed: the same bytes for equal envelopes, also after a journey through a topic."""
+    return b"twinloop.envelope.v1\n" + _ENCODER.encode(envelope)
+
+
 class Approved(ChangeEvent, frozen=True, kw_only=True, tag="approved"):
-    """Released for the line. `approver` is a policy's name or a person."""
+    """Released for the line. `approver` is a policy's name (`policy:...`) or a person.
+
+    `signature` is the Ed25519 signature (RFC 8032, base64) over `signing_bytes(envelope)` by the key
+    `key_id`.
+    """
 
     approver: str
     reason: str
+    envelope: Envelope
+    signature: str
+    key_id: str
 
 
 class Rejected(ChangeEvent, frozen=True, kw_only=True, tag="rejected"):

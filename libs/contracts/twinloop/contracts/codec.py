@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from twinloop.contracts.audit import AuditEntry
 from twinloop.contracts.changes import AnyChange
+from twinloop.contracts.controls import AnyControl
 from twinloop.contracts.deadletters import DeadLetter
 from twinloop.contracts.errors import ContractError
 from twinloop.contracts.events import Alarm, Anomaly, Event, JointWelded, Verdict
@@ -17,6 +19,7 @@ from twinloop.contracts.times import utc
 from twinloop.contracts.topics import (
     ALARMS,
     ANOMALIES,
+    AUDIT,
     CHANGES,
     DEAD_LETTERS,
     GENEALOGY,
@@ -48,8 +51,9 @@ _TYPES: dict[Topic, Any] = {
     GENEALOGY: JointWelded,
     ANOMALIES: Anomaly,
     SCORES: Verdict,
-    CHANGES: AnyChange,
+    CHANGES: AnyChange | AnyControl,
     ALARMS: Alarm,
+    AUDIT: AuditEntry,
     MODELS: ModelRoute,
     DEAD_LETTERS: DeadLetter,
 }
@@ -74,7 +78,7 @@ def _headers(
     return tuple(headers)
 
 
-def message(topic: Topic, event: Event | ModelRoute | DeadLetter, *, source: str) -> Message:
+def message(topic: Topic, event: Event | ModelRoute | DeadLetter | AuditEntry, *, source: str) -> Message:
     """`event` as a record of `topic`; `source` is the service that writes it."""
     key = str(getattr(event, topic.key))
     return Message(

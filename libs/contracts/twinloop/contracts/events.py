@@ -81,6 +81,16 @@ class AlarmCode(StrEnum):
     FOCUS_MAINTENANCE = "focus_maintenance"
     NO_EFFECT = "no_effect"
     CHANGE_FAILED = "change_failed"
+    PERSON_NEEDED = "person_needed"
+    MODE_SHED = "mode_shed"
+    INPUT_INVALID = "input_invalid"
+    ROLLED_BACK = "rolled_back"
+    FORGED_COMMAND = "forged_command"
+    WATCHDOG = "watchdog"
+    OVERRIDDEN = "overridden"
+    KILL_SWITCH = "kill_switch"
+    AUDIT_AWAY = "audit_away"
+    TWIN_DRIFT = "twin_drift"
 
 
 class Alarm(Event, frozen=True, kw_only=True, tag="alarm"):

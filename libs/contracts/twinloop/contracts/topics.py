@@ -84,7 +84,8 @@ CHANGES = Topic(
     Format.JSON,
     EVENT_PARTITIONS,
     retention_h=None,
-    meaning="One ordered log per asset of every change and each state that it went through.",
+    meaning="One ordered log per asset: every change, each state that it went through, and the modes, "
+    "stops and overrides that govern it.",
 )
 ALARMS = Topic(
     "alarms",
@@ -93,6 +94,14 @@ ALARMS = Topic(
     EVENT_PARTITIONS,
     retention_h=24 * 30,
     meaning="What a person must look at: a gap, a worn window, a change without effect.",
+)
+AUDIT = Topic(
+    "audit",
+    "chain",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=None,
+    meaning="Copies of the audit stores' entries, each chain in order: who did what, when and why.",
 )
 MODELS = Topic(
     "models",
@@ -120,6 +129,7 @@ ALL: tuple[Topic, ...] = (
     SCORES,
     CHANGES,
     ALARMS,
+    AUDIT,
     MODELS,
     DEAD_LETTERS,
 )
