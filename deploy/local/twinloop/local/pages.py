@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twinloop.local.plan import Endpoints
 
-_TOPICS = ("changes", "anomalies", "genealogy", "alarms", "models", "dead-letters")
+_TOPICS = ("changes", "audit", "anomalies", "genealogy", "alarms", "models", "dead-letters")
 
 
 def where_to_look(endpoints: Endpoints, *, running: bool) -> str:

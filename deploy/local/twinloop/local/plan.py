@@ -19,6 +19,9 @@ from twinloop.local.ports import Ports, checked_address
 from twinloop.local.services import Service, ServicePart, TopicsPart
 from twinloop.local.state import MARK, StateFolder
 
+OPERATOR = "olga"
+"""Whose token the command line uses unless told otherwise."""
+
 PARTS = ("kafka", "triton", "mqtt")
 
 
@@ -35,6 +38,8 @@ class Endpoints:
     topic_prefix: str = ""
     model_repository: Path = Path()
     parquet: Path = Path()
+    token_file: Path = Path()
+    """The token with which the command line speaks for a person, by default an operator."""
     health: Mapping[str, str] = field(default_factory=dict)
     """Base URL of each service: its `/health/ready`, `/metrics` and own pages are below it."""
 
@@ -52,6 +57,7 @@ class Endpoints:
             topic_prefix=values.get("TWINLOOP_TOPIC_PREFIX", ""),
             model_repository=Path(values.get("TWINLOOP_MODEL_REPOSITORY", "")),
             parquet=Path(values.get("TWINLOOP_HISTORIAN_FOLDER", "")),
+            token_file=Path(values.get("TWINLOOP_TOKEN_FILE", "")),
             health={
                 key.removeprefix("TWINLOOP_").removesuffix(suffix).lower().replace("_", "-"): url
                 for key, url in values.items()
@@ -70,6 +76,7 @@ class Endpoints:
             "TWINLOOP_TOPIC_PREFIX": self.topic_prefix,
             "TWINLOOP_MODEL_REPOSITORY": str(self.model_repository),
             "TWINLOOP_HISTORIAN_FOLDER": str(self.parquet),
+            "TWINLOOP_TOKEN_FILE": str(self.token_file),
         }
         health = {f"TWINLOOP_{_upper(name)}_URL": url for name, url in self.health.items()}
         return {key: value for key, value in (values | health).items() if value}
@@ -135,7 +142,12 @@ def make_plan(
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
     planned["topics"] = TopicsPart(shared)
-    stands_for = {"state": str(state.root), "config": str(places.config), "secret": secrets.token_hex(32)}
+    stands_for = {
+        "state": str(state.root),
+        "config": str(places.config),
+        "certs": str(state.certs),
+        "secret": secrets.token_hex(32),
+    }
     health = {}
     for service in services:
         own = {key: value.format(**stands_for) for key, value in service.settings.items()}
@@ -176,6 +188,7 @@ def _endpoints(
         topic_prefix=environ.get("TWINLOOP_TOPIC_PREFIX", ""),
         model_repository=models,
         parquet=state.root / "parquet",
+        token_file=state.certs / "tokens" / f"{OPERATOR}.token",
     )
 
 

@@ -20,8 +20,9 @@ class Service:
     """One process `python -m <module>`.
 
     `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the
-    values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config, and
-    `{secret}` for a random secret of this run. What the environment sets goes before them.
+    values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config,
+    `{certs}` for the folder of keys and certificates, and `{secret}` for a random secret of this run. What
+    the environment sets goes before them.
     """
 
     name: str
@@ -46,16 +47,43 @@ SERVICES: tuple[Service, ...] = (
         settings={
             "TWINLOOP_CONTROLLER_DATA": "{state}/controller",
             "TWINLOOP_CONTROLLER_ASSETS": "{config}/controller.toml",
+            "TWINLOOP_CONTROLLER_AUDIT": "{state}/audit",
         },
     ),
-    Service("twin", settings={"TWINLOOP_TWIN_ASSETS": "{config}/twin.toml"}),
+    Service(
+        "twin",
+        settings={
+            "TWINLOOP_TWIN_ASSETS": "{config}/twin.toml",
+            "TWINLOOP_TWIN_MODELS": "{state}/processes",
+            "TWINLOOP_TWIN_SIGNING_KEY": "{certs}/signing/twin.key.pem",
+            "TWINLOOP_TWIN_AUDIT": "{state}/audit",
+            "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
+        },
+    ),
     # The plant comes up when somebody listens: births of a station that nobody heard are asked for again.
     Service(
         "simulator",
         needs=("mqtt", "ingest"),
-        settings={"TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml"},
+        settings={
+            "TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml",
+            "TWINLOOP_SIMULATOR_OPCUA_CERTIFICATE": "{certs}/opcua/plc.cert.der",
+            "TWINLOOP_SIMULATOR_OPCUA_KEY": "{certs}/opcua/plc.key.pem",
+            "TWINLOOP_SIMULATOR_OPCUA_TRUSTED": "{certs}/opcua/trusted-by-plc",
+        },
     ),
-    Service("line", needs=("topics", "simulator"), settings={"TWINLOOP_LINE_ASSETS": "{config}/line.toml"}),
+    Service(
+        "line",
+        needs=("topics", "simulator"),
+        settings={
+            "TWINLOOP_LINE_ASSETS": "{config}/line.toml",
+            "TWINLOOP_LINE_OPCUA_CERTIFICATE": "{certs}/opcua/line.cert.der",
+            "TWINLOOP_LINE_OPCUA_KEY": "{certs}/opcua/line.key.pem",
+            "TWINLOOP_LINE_OPCUA_TRUSTED": "{certs}/opcua/trusted-by-line",
+            "TWINLOOP_LINE_APPROVERS": "{certs}/signing/trusted",
+            "TWINLOOP_LINE_AUDIT": "{state}/audit",
+            "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
+        },
+    ),
 )
 
 

@@ -24,7 +24,7 @@ MARK = "TWINLOOP_STACK"
 SUPERVISOR = "supervisor"
 """Name under which the process that runs the stack is recorded."""
 
-_DATA = ("kafka", "models", "parquet", "controller", "mqtt", "logs", "tmp")
+_DATA = ("kafka", "models", "processes", "parquet", "controller", "mqtt", "audit", "certs", "logs", "tmp")
 _FILES = ("endpoints.env", "processes.json", "supervisor.log")
 _STOP_S = 15.0
 
@@ -58,6 +58,11 @@ class StateFolder:
     def scratch(self) -> Path:
         """Temporary files of the children: emptied when the stack stops."""
         return self.root / "tmp"
+
+    @property
+    def certs(self) -> Path:
+        """Keys, certificates and people of this stack."""
+        return self.root / "certs"
 
     @property
     def endpoints_file(self) -> Path:

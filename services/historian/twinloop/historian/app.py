@@ -1,4 +1,4 @@
-"""Wiring: seven topics, read committed, into one folder."""
+"""Wiring: eight topics, read committed, into one folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 from twinloop.contracts.topics import (
     ALARMS,
     ANOMALIES,
+    AUDIT,
     CHANGES,
     DEAD_LETTERS,
     GENEALOGY,
@@ -26,7 +27,7 @@ from twinloop.runtime.service import Context
 
 log = logging.logger(__name__)
 
-KEPT = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, CHANGES, ALARMS, DEAD_LETTERS)
+KEPT = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, CHANGES, ALARMS, AUDIT, DEAD_LETTERS)
 GROUP = "historian"
 
 _POLL_MS = 100

@@ -17,8 +17,10 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from twinloop.contracts.modes import Mode
 from twinloop.local.console import Printer
 from twinloop.local.demo import display
+from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, Saved, commission, play, served
 from twinloop.local.demo.read_back import Reader
@@ -77,6 +79,9 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
         )
         console.print(summary.strip(), highlight=False, soft_wrap=True)
         await served(where.health["detector"])
+        async with People(where.health["twin"], stack.state.certs / "tokens") as people:
+            await people.promote(asset(CLOSED), Mode.AUTO, f"commissioned for {scenario.name}")
+        console.print(f"{CLOSED} is in AUTO: an engineer led it there, one mode after the other")
         console.print(f"\n[bold]{scenario.name}[/]: {scenario.story}")
         screen = Screen(console, scenario)
         with screen.showing():
@@ -123,7 +128,7 @@ def main() -> int:
     async def work() -> int:
         try:
             return await demo(SCENARIOS[options.scenario], options.state, keep=options.keep, console=console)
-        except (PlayError, httpx.HTTPError) as error:
+        except (PlayError, ModeNotEntered, httpx.HTTPError) as error:
             console.print(
                 f"VERDICT: loop NOT closed: {error}", style="bold red", markup=False, soft_wrap=True
             )

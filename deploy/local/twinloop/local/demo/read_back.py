@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from twinloop.contracts.codec import decode
+from twinloop.contracts.controls import AnyControl
 from twinloop.contracts.topics import ALARMS, ANOMALIES, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES, Topic
 from twinloop.local.demo.record import Record
 
@@ -61,7 +62,8 @@ class Reader:
             joints=tuple(self._events[GENEALOGY]),
             verdicts=tuple(self._events[SCORES]),
             anomalies=tuple(self._events[ANOMALIES]),
-            changes=tuple(self._events[CHANGES]),
+            changes=tuple(one for one in self._events[CHANGES] if not isinstance(one, AnyControl)),
+            controls=tuple(one for one in self._events[CHANGES] if isinstance(one, AnyControl)),
             alarms=tuple(self._events[ALARMS]),
             dead_letters=tuple(self._events[DEAD_LETTERS]),
         )

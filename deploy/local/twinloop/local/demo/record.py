@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from twinloop.contracts.changes import AnyChange
+from twinloop.contracts.controls import AnyControl
 from twinloop.contracts.deadletters import DeadLetter
 from twinloop.contracts.events import Alarm, Anomaly, JointWelded, Verdict
 
@@ -16,5 +17,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
     changes: tuple[AnyChange, ...] = ()
+    controls: tuple[AnyControl, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()

@@ -1,0 +1,79 @@
+"""The people of the demo: they ask for modes through the twin's public API, as anyone would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from twinloop.contracts.modes import Mode
+
+ENGINEER: Final = "enzo"
+_LOOK_EVERY_S: Final = 0.05
+
+
+class ModeNotEntered(Exception):
+    """Raised when an asset does not reach the mode that was asked for.
+
+    Operator action: the message says what is in force and why; the logs of controller and line say more.
+    """
+
+
+class People:
+    """Clients of the twin's API at `url`, each with the token of its person in the folder `tokens`."""
+
+    def __init__(self, url: str, tokens: Path) -> None:
+        self._url = url
+        self._tokens = tokens
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    async def __aenter__(self) -> People:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def post(self, who: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Ask for something in the name of `who`. Raises `httpx.HTTPStatusError` with the answer's text."""
+        answer = await self._client(who).post(path, json=dict(body))
+        if answer.is_error:
+            raise httpx.HTTPStatusError(
+                f"{path}: {answer.status_code} {answer.text}", request=answer.request, response=answer
+            )
+        return answer.json()
+
+    async def get(self, who: str, path: str) -> Any:
+        """What `who` sees. Raises `httpx.HTTPStatusError`."""
+        answer = await self._client(who).get(path)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def promote(self, asset: str, to: Mode, reason: str, timeout_s: float = 30.0) -> None:
+        """Lead `asset` up to `to`, one step after the other. Raises `ModeNotEntered`."""
+        for step in (one for one in Mode if Mode.SHADOW.rank < one.rank <= to.rank):
+            await self.post(ENGINEER, f"/assets/{asset}/mode", {"mode": str(step), "reason": reason})
+            await self._entered(asset, step, timeout_s)
+
+    async def _entered(self, asset: str, mode: Mode, timeout_s: float) -> None:
+        modes: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    modes = (await self.get(ENGINEER, f"/assets/{asset}"))["modes"]
+                    if modes["actual"] == mode:
+                        return
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except TimeoutError:
+            raise ModeNotEntered(f"{asset} did not enter {mode}: {modes}") from None
+
+    def _client(self, who: str) -> httpx.AsyncClient:
+        if who not in self._clients:
+            token = (self._tokens / f"{who}.token").read_text().strip()
+            self._clients[who] = httpx.AsyncClient(
+                base_url=self._url, timeout=10.0, headers={"Authorization": f"Bearer {token}"}
+            )
+        return self._clients[who]
