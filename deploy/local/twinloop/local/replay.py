@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from twinloop.local.console import Printer
-from twinloop.local.demo.play import served
+from twinloop.local.demo.commissioning import served
 from twinloop.local.errors import CannotStart
 from twinloop.local.interrupts import run_command
 from twinloop.local.jobs import run_job

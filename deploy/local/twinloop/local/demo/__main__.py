@@ -20,14 +20,14 @@ from rich.live import Live
 from twinloop.contracts.modes import Mode
 from twinloop.local.console import Printer
 from twinloop.local.demo import display
+from twinloop.local.demo.commissioning import commission
 from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import PlayError, Saved, commission, play, served
+from twinloop.local.demo.play import PlayError, Saved, play
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report
 from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
 from twinloop.local.interrupts import run_command
-from twinloop.local.jobs import run_job
 from twinloop.local.pages import where_to_look
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
@@ -66,19 +66,7 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
     """Commission, train and play `scenario` on a running stack, and print the report."""
     where = stack.endpoints
     async with Panel(where.health["simulator"]) as panel, Reader(where.kafka, where.topic_prefix) as reader:
-        console.print("commissioning: healthy welds at weld1, kept as Parquet by the historian")
-        welds = await commission(panel)
-        summary = await run_job(
-            "twinloop.trainer",
-            "fit",
-            *("--parquet", str(where.parquet), "--signal-set", "weld.v1", "--asset", asset(CLOSED)),
-            *("--min-windows", str(welds), "--model", "weld", "--repository", str(where.model_repository)),
-            environment=where.environment(),
-            timeout_s=120,
-            log=stack.state.log("trainer"),
-        )
-        console.print(summary.strip(), highlight=False, soft_wrap=True)
-        await served(where.health["detector"])
+        await commission(stack, panel, lambda text: console.print(text, highlight=False, soft_wrap=True))
         async with People(where.health["twin"], stack.state.certs / "tokens") as people:
             await people.promote(asset(CLOSED), Mode.AUTO, f"commissioned for {scenario.name}")
         console.print(f"{CLOSED} is in AUTO: an engineer led it there, one mode after the other")

@@ -1,17 +1,16 @@
-"""Plays a scenario on a running stack: commission, train, weld, wait until all is settled, judge."""
+"""Plays a scenario on a running, commissioned stack: weld, wait until all is settled, judge."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-import httpx
 import msgspec
 
 from twinloop.local.demo.panel import CampaignProgress, Panel
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report, Since, count
-from twinloop.local.demo.scenarios import Scenario, commissioning
+from twinloop.local.demo.scenarios import Scenario
 from twinloop.local.demo.verdict import judge, settled
 
 LOOK_EVERY_S = 0.5
@@ -26,7 +25,7 @@ class PlayError(Exception):
     """
 
 
-async def _finished(panel: Panel, timeout_s: float) -> CampaignProgress:
+async def finished(panel: Panel, timeout_s: float) -> CampaignProgress:
     """The progress of the present campaign once it is finished."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -34,37 +33,6 @@ async def _finished(panel: Panel, timeout_s: float) -> CampaignProgress:
             if progress.finished:
                 return progress
             await asyncio.sleep(LOOK_EVERY_S / 2)
-
-
-async def commission(panel: Panel) -> int:
-    """Weld the healthy parts that a model is trained on; returns how many."""
-    campaign = commissioning()
-    await panel.start(campaign)
-    welds = int(campaign["welds"])
-    try:
-        await _finished(panel, timeout_s=30 + 3 * welds / float(campaign["rate_hz"]))
-    except TimeoutError:
-        raise PlayError("the commissioning welds did not end: look at the simulator's log") from None
-    return welds
-
-
-async def served(detector_url: str, routes: int = 1) -> None:
-    """Wait until the detector follows so many announced routes and their models answer."""
-    async with httpx.AsyncClient(base_url=detector_url, timeout=5) as client:
-        try:
-            async with asyncio.timeout(30):
-                while _routes((await client.get("/metrics")).text) < routes:
-                    await asyncio.sleep(0.1)
-                while (await client.get("/health/ready")).status_code != 200:
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise PlayError("the detector does not serve the new model: look at its log") from None
-
-
-def _routes(metrics: str) -> float:
-    """How many routes the detector's metrics say that it knows."""
-    lines = [line for line in metrics.splitlines() if line.startswith("twinloop_detector_routes ")]
-    return float(lines[0].split()[1]) if lines else 0.0
 
 
 async def _since(panel: Panel, scenario: Scenario) -> Since:
