@@ -15,6 +15,7 @@ from twinloop.contracts.changes import (
     Applied,
     Approved,
     Diagnosis,
+    Envelope,
     Failed,
     Hold,
     Issued,
@@ -26,6 +27,7 @@ from twinloop.contracts.changes import (
 )
 from twinloop.contracts.deadletters import DeadLetter, Reason
 from twinloop.contracts.events import Alarm, AlarmCode, Anomaly, JointWelded, Verdict
+from twinloop.contracts.modes import Mode
 from twinloop.local.demo.record import Record
 from twinloop.local.demo.report import latency
 from twinloop.local.demo.scenarios import CLOSED, OPEN, SCENARIOS, Scenario, asset
@@ -91,6 +93,24 @@ def anomaly(sequence: int) -> Anomaly:
     )
 
 
+def released(action: SetParameter | Hold, change_id: str) -> Envelope:
+    return Envelope(
+        command_id=change_id,
+        asset=asset(CLOSED),
+        action=action,
+        unit="",
+        recipe="r",
+        sequence=1,
+        issued_at=START,
+        expires_at=START,
+        model="weld",
+        model_version=1,
+        input_digest="",
+        mode=Mode.AUTO,
+        approver="policy:auto",
+    )
+
+
 def change(sequence: int, action: SetParameter | Hold, *, end: str = "verified") -> list[AnyChange]:
     """A change proposed after part `sequence`, ended as told."""
 
@@ -112,7 +132,14 @@ def change(sequence: int, action: SetParameter | Hold, *, end: str = "verified")
             input_digest="",
         ),
         Simulated(**head("simulated"), do_nothing=None, do_this=None),  # type: ignore[arg-type]
-        Approved(**head("approved"), approver="policy", reason=""),  # type: ignore[arg-type]
+        Approved(
+            **head("approved"),  # type: ignore[arg-type]
+            approver="policy:auto",
+            reason="",
+            envelope=released(action, f"c{sequence}"),
+            signature="",
+            key_id="",
+        ),
     ]
     if end in {"failed", "applied", "verified"}:
         events.append(Issued(**head("issued"), command_sequence=1, part_counter=sequence))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a line goes through before it is watched: healthy welds, a model fitted on them, a serving detector."""
+"""What a line goes through before it is watched: healthy welds, a model fitted on them, its service."""
 
 from __future__ import annotations
 

@@ -1,0 +1,279 @@
+"""Kills with a change half way: each service, at each state, on the whole loop. `python -m fault.matrix`.
+
+The asset is SUPERVISED, so that a change stays simulated until a person approves it; the other states are held
+by stopping, for a moment, the process that writes the next one, and `issued` by a PLC that answers late. The
+victim is killed with SIGKILL while the change stands there, started again, and the change followed to its end.
+
+What must hold, from the topics and the plant: every proposed change ends; its states follow its life cycle;
+nobody but the state's writer wrote it; no command acted twice; a change that is called applied was in force
+on the next part; the audit stores verify.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from fault.scene import Unmet, until
+from twinloop.audit.verify import verify
+from twinloop.contracts.changes import (
+    AnyChange,
+    Applied,
+    IllegalTransition,
+    Proposed,
+    SetParameter,
+    State,
+    advance,
+    history,
+    state_of,
+)
+from twinloop.contracts.modes import Mode
+from twinloop.local.demo.commissioning import commission
+from twinloop.local.demo.operator import OPERATOR, People
+from twinloop.local.demo.panel import Panel
+from twinloop.local.demo.read_back import Reader
+from twinloop.local.demo.record import Record
+from twinloop.local.demo.scenarios import CLOSED, asset
+from twinloop.local.services import SERVICES
+from twinloop.local.stack import Stack
+
+ASSET = asset(CLOSED)
+STATES = (State.PROPOSED, State.SIMULATED, State.APPROVED, State.ISSUED, State.APPLIED)
+VICTIMS = ("controller", "twin", "line", "detector", "ingest", "historian")
+NEXT_WRITER = {State.PROPOSED: "twin", State.APPROVED: "line"}
+"""Who is stopped for a moment so that a change stays where it is."""
+RATE_HZ = 10.0
+ANSWERS_AFTER_S = 1.0
+END_S = 90.0
+SESSION_S = "6"
+
+
+@dataclass
+class Walk:
+    """One stack, walked through the matrix."""
+
+    stack: Stack
+    panel: Panel
+    people: People
+    reader: Reader
+    kills: int = 0
+    record: Record = field(default_factory=Record)
+
+    async def cell(self, victim: str, state: State) -> str:
+        """Kill `victim` while a change stands at `state`; how that change ended. Raises `Unmet`."""
+        await self._begin(state)
+        known = {one.change_id for one in self.record.changes}
+        writer = NEXT_WRITER.get(state)
+        if writer == "twin":
+            await self.stack.kill("twin", signal.SIGSTOP)
+        proposed = await self._new(known)
+        if state is not State.PROPOSED:
+            await self._stands(proposed, State.SIMULATED)
+        if state not in {State.PROPOSED, State.SIMULATED}:
+            if writer == "line":
+                await self.stack.kill("line", signal.SIGSTOP)
+            await self._approve(proposed)
+            await self._stands(proposed, state)
+        await self.stack.kill(victim)
+        self.kills += 1
+        if writer is not None and writer != victim:
+            await self.stack.kill(writer, signal.SIGCONT)
+        await self.stack.start(victim)
+        if state in {State.PROPOSED, State.SIMULATED}:
+            await self._decided(proposed)
+        return await self._ended(proposed)
+
+    async def _begin(self, state: State) -> None:
+        """A dirty window from the first weld, at an asset that was just promoted."""
+        await self.people.post(
+            OPERATOR, f"/assets/{ASSET}/mode", {"mode": str(Mode.SHADOW), "reason": "the next kill"}
+        )
+        await self.panel.start(
+            {
+                "name": f"kill-{self.kills}",
+                "welds": 100_000,
+                "rate_hz": RATE_HZ,
+                "seed": self.kills,
+                "stations": [CLOSED],
+                "faults": {CLOSED: [{"kind": "window_step", "start": 0, "transmission": 0.85}]},
+                "plc": {CLOSED: {"answer_delay_s": ANSWERS_AFTER_S}} if state is State.ISSUED else {},
+            }
+        )
+        self.record = await self.reader.read()
+        await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
+
+    async def _look(self) -> dict[str, list[AnyChange]]:
+        self.record = await self.reader.read()
+        return history(self.record.changes)
+
+    async def _new(self, known: set[str]) -> Proposed:
+        found: list[Proposed] = []
+
+        async def there() -> bool:
+            for change_id, events in (await self._look()).items():
+                if change_id not in known and isinstance(events[0], Proposed):
+                    found.append(events[0])
+            return bool(found)
+
+        await until(there, END_S, "no change was proposed")
+        return found[0]
+
+    async def _stands(self, proposed: Proposed, state: State) -> None:
+        async def there() -> bool:
+            events = (await self._look())[proposed.change_id]
+            return any(state_of(one) is state for one in events)
+
+        await until(there, END_S, f"change {proposed.change_id} did not reach {state}")
+
+    async def _approve(self, proposed: Proposed) -> None:
+        await self.people.post(
+            OPERATOR, f"/changes/{proposed.change_id}/approve", {"reason": "the forecast is convincing"}
+        )
+
+    async def _decided(self, proposed: Proposed) -> None:
+        """Approve, as soon as the twin can be asked; a change that ended meanwhile needs no decision."""
+
+        async def decided() -> bool:
+            events = (await self._look())[proposed.change_id]
+            if state_of(events[-1]) not in {State.PROPOSED, State.SIMULATED}:
+                return True
+            with contextlib.suppress(httpx.HTTPError):
+                await self._approve(proposed)
+            return False
+
+        await until(decided, END_S, f"change {proposed.change_id} could not be approved")
+
+    async def _ended(self, proposed: Proposed) -> str:
+        last: list[AnyChange] = []
+
+        async def there() -> bool:
+            last[:] = (await self._look())[proposed.change_id]
+            return state_of(last[-1]).final
+
+        await until(there, END_S, lambda: f"change {proposed.change_id} stands at {state_of(last[-1])}")
+        return str(state_of(last[-1]))
+
+    async def reconcile(self) -> str:
+        """Raises `Unmet` unless everything holds for all changes of the walk."""
+        changes = await self._look()
+        problems = [one for events in changes.values() for one in _wrong(events, self.record)]
+        acted = await self._acted()
+        applied = sum(any(isinstance(one, Applied) for one in events) for events in changes.values())
+        issued = sum(any(state_of(one) is State.ISSUED for one in events) for events in changes.values())
+        if not applied <= acted <= issued:
+            problems.append(f"the PLC acted {acted} times on {issued} issued commands, {applied} applied")
+        for file in sorted((self.stack.state.root / "audit").glob("*.jsonl")):
+            problems += [f"{file.name}: {one}" for one in verify(file)]
+        if problems:
+            raise Unmet("\n  ".join(problems))
+        return f"{len(changes)} changes, {issued} issued, {acted} acted, {applied} applied; audit intact"
+
+    async def _acted(self) -> int:
+        """How often the PLC accepted a setpoint."""
+        async with httpx.AsyncClient(base_url=self.stack.endpoints.health["simulator"]) as client:
+            text = (await client.get("/metrics")).text
+        return sum(
+            int(float(line.rsplit(" ", 1)[1]))
+            for line in text.splitlines()
+            if line.startswith("twinloop_simulator_commands_total{")
+            and 'method="SetParameter"' in line
+            and 'code="Good"' in line
+        )
+
+
+def _wrong(events: Sequence[AnyChange], record: Record) -> list[str]:
+    """What speaks against a change's history, `events` in order, repeats dropped."""
+    name, problems = events[0].change_id[:8], []
+    state: State | None = None
+    for one in events:
+        try:
+            state = advance(state, one)
+        except IllegalTransition as error:
+            problems.append(str(error))
+    if state is None or not state.final:
+        problems.append(f"change {name} stands at {state}: it is lost")
+    proposed = events[0]
+    for one in events:
+        if isinstance(one, Applied) and isinstance(proposed, Proposed):
+            problems += _not_in_force(proposed, one, record)
+    return problems
+
+
+def _not_in_force(proposed: Proposed, applied: Applied, record: Record) -> list[str]:
+    action = proposed.action
+    after = sorted(
+        (one for one in record.joints if one.asset == applied.asset and one.sequence > applied.part_counter),
+        key=lambda one: one.sequence,
+    )
+    if not after or not isinstance(action, SetParameter):
+        return []
+    if abs(after[0].power_w - action.value) > 0.5:
+        return [f"change {applied.change_id[:8]} is called applied, but a part has {after[0].power_w} W"]
+    return []
+
+
+@contextlib.asynccontextmanager
+async def walk(folder: Path, say: Callable[[str], None]) -> AsyncIterator[Walk]:
+    """A commissioned stack."""
+    services = [
+        one.with_settings(**{f"TWINLOOP_{one.name.upper()}_SESSION_TIMEOUT_S": SESSION_S}) for one in SERVICES
+    ]
+    async with Stack(folder, services=services, env={"TWINLOOP_LOG_FORMAT": "json"}) as stack:
+        where = stack.endpoints
+        async with (
+            Panel(where.health["simulator"]) as panel,
+            People(where.health["twin"], stack.state.certs / "tokens") as people,
+            Reader(where.kafka, where.topic_prefix) as reader,
+        ):
+            await commission(stack, panel, say)
+            yield Walk(stack, panel, people, reader)
+
+
+async def main(folder: Path, victims: Sequence[str], states: Sequence[State], times: int) -> int:
+    """Walk, reconcile, tell; the exit status."""
+
+    def say(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    begun = time.monotonic()
+    async with walk(folder, say) as one:
+        for victim in victims:
+            for state in states:
+                ends = [await one.cell(victim, state) for _ in range(times)]
+                told = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+                say(f"{victim:<11}{state:<10} {times} kills: {told}")
+        try:
+            say(f"held: {one.kills} kills, {await one.reconcile()} ({time.monotonic() - begun:.0f} s)")
+        except Unmet as problem:
+            say(f"FAILED after {one.kills} kills:\n  {problem}")
+            return 1
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m fault.matrix", description=__doc__)
+    parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=VICTIMS)
+    parser.add_argument("--states", nargs="*", type=State, choices=STATES, default=STATES)
+    parser.add_argument("--times", type=int, default=10, help="kills of each victim at each state")
+    parser.add_argument("--folder", type=Path, help="keep state and logs here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = _arguments()
+    with tempfile.TemporaryDirectory(prefix="twinloop-matrix-") as scratch:
+        work: Awaitable[int] = main(
+            given.folder or Path(scratch) / "stack", given.victims, given.states, given.times
+        )
+        sys.exit(asyncio.run(work))  # type: ignore[arg-type]
