@@ -1,8 +1,9 @@
 """Kills with a change half way: each service, at each state, on the whole loop. `python -m fault.matrix`.
 
-The asset is SUPERVISED, so that a change stays simulated until a person approves it; the other states are held
-by stopping, for a moment, the process that writes the next one, and `issued` by a PLC that answers late. The
-victim is killed with SIGKILL while the change stands there, started again, and the change followed to its end.
+The asset is SUPERVISED, so that a change stays simulated until a person approves it; the other states are
+held by stopping, for a moment, the process that writes the next one, and `issued` by a PLC that answers late.
+The victim is killed with SIGKILL while the change stands there, started again, and the change followed to its
+end.
 
 What must hold, from the topics and the plant: every proposed change ends; its states follow its life cycle;
 nobody but the state's writer wrote it; no command acted twice; a change that is called applied was in force
