@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help bench fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
+.PHONY: help bench fault mutants docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: install-dev  ## Run every test, against real parts
 
 fault: install-dev  ## Kill real parts under load and reconcile with an oracle: ROWS="kill zombie" for some, SEED=<n> to repeat
 	@PYTHONPATH=tests $(RUN) -m fault $(ROWS) $(if $(SEED),--seed $(SEED))
+
+mutants: install-dev  ## Break the guards one operator at a time; the tests must notice: TARGETS="line-guard" for some
+	@PYTHONPATH=tests $(RUN) -m mutation $(TARGETS)
 
 bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD=1 to write docs/benchmarks.md
 	@$(PYTHON) deploy/local/bootstrap.py bench
