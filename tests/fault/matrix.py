@@ -107,7 +107,7 @@ class Walk:
                 "seed": self.kills,
                 "stations": [CLOSED],
                 "faults": {CLOSED: [{"kind": "window_step", "start": 0, "transmission": 0.85}]},
-                "plc": {CLOSED: {"answer_delay_s": ANSWERS_AFTER_S}} if state is State.ISSUED else {},
+                "plc": {CLOSED: {"answer_after_s": ANSWERS_AFTER_S}} if state is State.ISSUED else {},
             }
         )
         self.record = await self.reader.read()
