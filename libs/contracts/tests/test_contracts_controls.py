@@ -25,8 +25,9 @@ from twinloop.contracts.controls import (
     Overridden,
     OverrideCleared,
     govern,
+    refusal_to_enter,
 )
-from twinloop.contracts.modes import Mode
+from twinloop.contracts.modes import Mode, lower
 
 AT = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)
 
@@ -196,3 +197,79 @@ def test_an_envelope_signs_the_same_after_a_journey(value: float, expected: floa
     )
     back = msgspec.json.decode(msgspec.json.encode(envelope), type=Envelope)
     assert signing_bytes(back) == signing_bytes(envelope)
+
+
+@pytest.mark.parametrize("other", ["A", "z"])
+def test_only_the_request_that_waits_is_answered(other: str) -> None:
+    state = govern(Governance(), request(Mode.SUPERVISED))
+    with pytest.raises(IllegalControl, match="does not wait"):
+        govern(state, event(ModeRefused, request=other, reason="no part was made yet"))
+    with pytest.raises(IllegalControl, match="does not wait"):
+        govern(state, event(ModeEntered, mode=Mode.SUPERVISED, request=other, power_w=1000.0, focus_mm=0.0))
+
+
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.SHADOW, Mode.AUTO])
+def test_what_was_not_requested_is_not_entered(mode: Mode) -> None:
+    state = govern(Governance(), request(Mode.SUPERVISED))
+    with pytest.raises(IllegalControl, match="was not requested"):
+        govern(state, event(ModeEntered, mode=mode, request=state.pending, power_w=1000.0, focus_mm=0.0))
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("actual", list(Mode))
+def test_one_step_up_is_the_only_way_in(mode: Mode, actual: Mode) -> None:
+    refused = refusal_to_enter(Governance(requested=mode, actual=actual))
+    assert (refused is None) == (mode.rank - actual.rank == 1)
+
+
+def test_asking_for_the_mode_in_force_waits_for_nothing() -> None:
+    state = govern(promoted(), request(Mode.AUTO, 5))
+    assert (state.actual, state.pending) == (Mode.AUTO, None)
+
+
+@pytest.mark.parametrize("actual", [Mode.OFF, Mode.SHADOW])
+def test_what_is_low_enough_is_not_shed_again(actual: Mode) -> None:
+    before = Governance(requested=Mode.SUPERVISED, actual=actual, since="earlier", why="said so", pending="p")
+    after = govern(before, event(ModeShed, mode=Mode.SHADOW, by="line", reason="restarted"))
+    assert (after.actual, after.since, after.why, after.pending) == (actual, "earlier", "said so", None)
+
+
+def test_what_is_in_force_says_since_when_and_why() -> None:
+    state = promoted()
+    assert (state.since, state.why) == ("ModeEntered-1", "entered auto, as requested")
+    shed = govern(state, event(ModeShed, 4, mode=Mode.SUPERVISED, by="twin", reason="it drifts"))
+    assert (shed.actual, shed.since, shed.why) == (Mode.SUPERVISED, "ModeShed-4", "twin: it drifts")
+
+
+def test_the_model_that_the_mode_was_entered_with_is_kept() -> None:
+    state = govern(Governance(), request(Mode.SUPERVISED))
+    state = govern(
+        state,
+        event(
+            ModeEntered,
+            mode=Mode.SUPERVISED,
+            request=state.pending,
+            power_w=1000.0,
+            focus_mm=0.0,
+            model="weld",
+            model_version=3,
+        ),
+    )
+    assert (state.model, state.model_version) == ("weld", 3)
+
+
+def test_nothing_is_in_force_before_anything_was_said() -> None:
+    state = Governance()
+    assert (state.requested, state.actual, state.model_version) == (Mode.SHADOW, Mode.SHADOW, 0)
+    assert not state.killed
+    assert not state.manual
+
+
+@pytest.mark.parametrize(
+    ("mode", "acts"),
+    [(Mode.OFF, False), (Mode.SHADOW, False), (Mode.SUPERVISED, True), (Mode.AUTO, True)],
+)
+def test_only_supervised_and_auto_act(mode: Mode, acts: bool) -> None:
+    assert mode.acts is acts
+    assert lower(mode, Mode.OFF) is Mode.OFF
+    assert lower(Mode.AUTO, mode) is mode
