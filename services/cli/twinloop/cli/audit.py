@@ -116,7 +116,7 @@ def _look(file: Path, copies: Copies | None) -> Store:
 
 async def _copies(kafka: str, prefix: str) -> Copies:
     """All that the topic has now. Raises `Away`."""
-    logging.configure("cli", None, "ERROR")  # one sentence says it; to standard error, whatever else is said
+    logging.configure("cli", None, "CRITICAL")  # one sentence says it all
     copies, giving_up = Copies(), asyncio.Event()
     late = asyncio.get_running_loop().call_later(_START_S, giving_up.set)
     try:
