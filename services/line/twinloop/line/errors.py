@@ -23,3 +23,10 @@ class PlcRefused(LineError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class NotKilled(LineError):
+    """Raised when a kill switch is to be cleared that is not set.
+
+    Operator action: look at `GET /stations`; each station may have one of its own.
+    """

@@ -111,7 +111,8 @@ def look(watched: Watched, device: Device | None, wish: Wish) -> tuple[Watched, 
         return replace(watched, holds=False), finding, release
     if not (wish.acts and wish.owned) or wish.killed:
         ours = watched.holds or wish.owned or wish.killed
-        return replace(watched, holds=False), None, Do.RELEASE if device.remote and ours else Do.NOTHING
+        release = Do.RELEASE if device.remote and ours else Do.NOTHING
+        return replace(watched, holds=False, unheard=0), None, release
     if device.remote and watched.holds:
         return watched, None, Do.BEAT
     if device.maintenance_lock or device.local_reason == BY_OPERATOR:
