@@ -22,7 +22,8 @@ from twinloop.simulator.campaign import Campaign
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.opcua import NAMESPACE_URI, PlcServer, serve
 from twinloop.simulator.plant import Plant, StationSpec
-from twinloop.simulator.plc import PlcFaults, Range
+from twinloop.simulator.plc_faults import PlcFaults
+from twinloop.simulator.plc_state import Range
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RECIPE = "cu-al-tab-7"
@@ -44,6 +45,18 @@ class Plc:
     clock: ManualClock
     registry: CollectorRegistry
     index: int
+    uptime_s: list[float]
+
+    async def later(self, seconds: float) -> None:
+        """Let the PLCs' time go on."""
+        self.uptime_s[0] += seconds
+        await self.server.tick()
+
+    async def take(self, station: str = "weld1") -> Any:
+        return await self.call("TakeControl", uuid.uuid4().hex, station=station)
+
+    async def beat(self, counter: int, station: str = "weld1") -> Any:
+        return await self.call("Heartbeat", ua.Variant(counter, ua.VariantType.UInt64), station=station)
 
     def path(self, *names: str) -> list[str]:
         return [f"{self.index}:{name}" for name in ("Stations", *names)]
@@ -123,19 +136,25 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def only_server() -> AsyncIterator[Plc]:
     plant, clock, registry = Plant({"weld1": SPEC, "weld2": SPEC}, 1), ManualClock(NOW), CollectorRegistry()
-    endpoint = free_endpoint()
-    async with serve(endpoint, plant, clock, Metrics(registry)) as server, connected(endpoint) as client:
+    endpoint, uptime_s = free_endpoint(), [0.0]
+    async with (
+        serve(endpoint, plant, clock, Metrics(registry), uptime=lambda: uptime_s[0]) as server,
+        connected(endpoint) as client,
+    ):
         index = await client.get_namespace_index(NAMESPACE_URI)
-        yield Plc(plant, server, client, clock, registry, index)
+        yield Plc(plant, server, client, clock, registry, index, uptime_s)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def plc(only_server: Plc) -> Plc:
+    """With control of weld1."""
     await only_server.reset()
+    await only_server.take()
     return only_server
 
 
-async def test_what_a_client_reads_at_first(plc: Plc) -> None:
+async def test_what_a_client_reads_at_first(only_server: Plc) -> None:
+    plc = only_server
     expected = {
         "LaserPower": 1000.0,
         "FocusOffset": 0.0,
@@ -144,6 +163,11 @@ async def test_what_a_client_reads_at_first(plc: Plc) -> None:
         "Recipe": RECIPE,
         "LastCommandSequence": 0,
         "LastCommandId": "",
+        "ControlSource": "Local",
+        "LocalReason": "startup",
+        "Beat": 0,
+        "MaintenanceLock": False,
+        "HighAlarm": False,
     }
     for station in ("weld1", "weld2"):
         assert {name: await plc.read(name, station) for name in expected} == expected

@@ -8,9 +8,21 @@ import numpy as np
 import pytest
 
 from twinloop.simulator.campaign import Campaign
+from twinloop.simulator.commands import (
+    FOCUS,
+    POWER,
+    Code,
+    Command,
+    Hold,
+    Outcome,
+    Resume,
+    SetParameter,
+    TakeControl,
+)
 from twinloop.simulator.faults import NotANumber, SensorDropOut, WindowStep, WrongRecipe
 from twinloop.simulator.plant import MadePart, Plant, StationSpec
-from twinloop.simulator.plc import FOCUS, POWER, Code, Hold, PlcFaults, Range, Resume, SetParameter
+from twinloop.simulator.plc_faults import PlcFaults
+from twinloop.simulator.plc_state import Range
 from twinloop.simulator.process import SIGNALS
 from twinloop.simulator.telemetry import METRICS, at_birth, of_part
 
@@ -19,7 +31,15 @@ SPEC = StationSpec("cu-al-tab-7", Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.
 
 
 def plant() -> Plant:
-    return Plant({"weld1": SPEC, "weld2": SPEC}, first_part=101)
+    """Two stations whose control was taken."""
+    made = Plant({"weld1": SPEC, "weld2": SPEC}, first_part=101)
+    for station in made.stations:
+        tell(made, station, TakeControl("take"))
+    return made
+
+
+def tell(one: Plant, station: str, command: Command) -> Outcome:
+    return one.command(station, command, NOW, 0.0)
 
 
 def campaign(welds: int = 5, **more: object) -> Campaign:
@@ -72,7 +92,7 @@ def test_faults_and_setpoints_do_not_shift_the_noise() -> None:
     """Two stations stay comparable to the last bit of what the fault does not touch."""
     one = plant()
     one.start(campaign(faults={"weld1": (WindowStep(start=0, transmission=0.8),)}))
-    one.command("weld2", power(1030, 1000, 1), NOW)
+    tell(one, "weld2", power(1030, 1000, 1))
     for left, right in all_of(one):
         assert np.array_equal(left.signals[:, 4:], right.signals[:, 4:])
         assert not np.array_equal(left.signals[:, 3], right.signals[:, 3])
@@ -82,7 +102,7 @@ def test_the_same_seed_gives_the_same_campaign_again() -> None:
     one = plant()
     one.start(campaign())
     first = all_of(one)
-    one.command("weld1", power(1030, 1000, 1), NOW)
+    tell(one, "weld1", power(1030, 1000, 1))
     one.start(campaign())
     second = all_of(one)
     for before, after in zip(first, second, strict=True):
@@ -94,7 +114,7 @@ def test_a_command_takes_effect_with_the_next_part() -> None:
     one = plant()
     one.start(campaign())
     assert one.weld_next()[0].power_w == 1000
-    assert one.command("weld1", power(1020, 1000, 1), NOW).code is Code.GOOD
+    assert tell(one, "weld1", power(1020, 1000, 1)).code is Code.GOOD
     left, right = one.weld_next()
     assert (left.power_w, right.power_w) == (1020, 1000)
 
@@ -103,22 +123,22 @@ def test_a_held_station_makes_no_further_part_and_its_campaign_is_over() -> None
     one = plant()
     one.start(campaign())
     one.weld_next()
-    one.command("weld1", hold(1), NOW)
+    tell(one, "weld1", hold(1))
     rounds = all_of(one)
     assert [[part.station for part in parts] for parts in rounds] == [["weld2"]] * 4
     assert one.run is not None
     left, right = one.run.stations["weld1"], one.run.stations["weld2"]
     assert (left.welds_done, left.held, left.finished, left.last_sequence) == (1, True, True, 101)
     assert (right.welds_done, right.held, right.finished, right.first_sequence) == (5, False, True, 101)
-    one.command("weld1", Resume("r"), NOW)
+    tell(one, "weld1", Resume("r"))
     assert one.weld_next() == []
 
 
 def test_all_held_ends_the_campaign() -> None:
     one = plant()
     one.start(campaign())
-    one.command("weld1", hold(1), NOW)
-    one.command("weld2", hold(1), NOW)
+    tell(one, "weld1", hold(1))
+    tell(one, "weld2", hold(1))
     assert one.weld_next() == []
     assert one.run is not None
     assert one.run.finished
@@ -128,8 +148,8 @@ def test_a_new_campaign_resets_what_the_panel_resets_and_nothing_else() -> None:
     one = plant()
     one.start(campaign(plc={"weld1": PlcFaults(refuse_writes=True)}))
     one.weld_next()
-    assert one.command("weld1", power(1020, 1000, 4), NOW).code is Code.BAD_USER_ACCESS_DENIED
-    one.command("weld1", hold(5), NOW)
+    assert tell(one, "weld1", power(1020, 1000, 4)).code is Code.BAD_USER_ACCESS_DENIED
+    tell(one, "weld1", hold(5))
     one.start(campaign())
     plc = one.plc("weld1")
     assert (plc.setpoints, plc.mode.value) == ({POWER: 1000, FOCUS: 0}, "Execute")
@@ -140,7 +160,7 @@ def test_a_new_campaign_resets_what_the_panel_resets_and_nothing_else() -> None:
 def test_a_campaign_leaves_other_stations_alone() -> None:
     one = plant()
     one.start(campaign(stations=("weld2",)))
-    one.command("weld1", power(1020, 1000, 1), NOW)
+    tell(one, "weld1", power(1020, 1000, 1))
     one.start(campaign(stations=("weld2",)))
     assert [[part.station for part in parts] for parts in all_of(one)] == [["weld2"]] * 5
     assert one.plc("weld1").setpoints[POWER] == 1020
@@ -153,7 +173,7 @@ def test_the_wrong_recipe_is_in_force_at_the_plc_too() -> None:
     for parts in iter(one.weld_next, []):
         recipes.append((parts[0].recipe, one.plc("weld1").recipe))
         if recipes[-1][0] == "other":
-            assert one.command("weld1", power(1020, 1000, 1), NOW).code is Code.BAD_INVALID_STATE
+            assert tell(one, "weld1", power(1020, 1000, 1)).code is Code.BAD_INVALID_STATE
     assert recipes == [(name, name) for name in ("cu-al-tab-7", "other", *["cu-al-tab-7"] * 3)]
 
 

@@ -9,11 +9,11 @@ from twinloop.runtime.logging import logger
 from twinloop.runtime.service import Context
 from twinloop.simulator import opcua, telemetry
 from twinloop.simulator.campaign import Campaign, Run
+from twinloop.simulator.commands import FOCUS, POWER
 from twinloop.simulator.edge import EdgeNode
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.panel import panel
 from twinloop.simulator.plant import Plant
-from twinloop.simulator.plc import FOCUS, POWER
 from twinloop.simulator.settings import PlantTable, SimulatorSettings
 from twinloop.sparkplug import NodeId, Value
 

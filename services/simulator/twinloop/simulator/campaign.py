@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from twinloop.simulator.faults import Fault
-from twinloop.simulator.plc import PlcFaults
+from twinloop.simulator.plc_faults import PlcFaults
 
 MAX_RATE_HZ = 100.0
 

@@ -1,89 +1,130 @@
 """The OPC UA side of the plant: the PLC of each station, as variables that are read and methods that decide.
 
     Objects/Stations/<station>/ LaserPower FocusOffset PartCounter PackMLState Recipe LastCommandSequence
-                                LastCommandId  SetParameter() Hold() Resume()
+                                LastCommandId ControlSource LocalReason Beat MaintenanceLock HighAlarm
+                                SetParameter() Hold() Resume() TakeControl() ReleaseControl() Heartbeat()
 
 All in the namespace `urn:twinloop:reference-plant`. The variables are read-only for every client: a writable
 one would take any value. A refusal is a status code that is returned; raising would turn it into
-BadUnexpectedError. Whoever logs in is a plain user: asyncua makes an administrator, who may write anything,
-of a client that calls itself "admin".
+BadUnexpectedError.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asyncua import ua
 from asyncua.common.node import Node
-from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
-from asyncua.server.user_managers import UserManager
 from asyncua.ua.status_codes import StatusCodes
 
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.logging import logger
+from twinloop.simulator.commands import (
+    FOCUS,
+    POWER,
+    Code,
+    Command,
+    Heartbeat,
+    Hold,
+    Outcome,
+    ReleaseControl,
+    Resume,
+    SetParameter,
+    TakeControl,
+)
 from twinloop.simulator.metrics import Metrics
+from twinloop.simulator.opcua_server import PlantServer, Security, Unanswered
 from twinloop.simulator.plant import Plant
-from twinloop.simulator.plc import FOCUS, POWER, Code, Command, Hold, Resume, SetParameter
+from twinloop.simulator.plc_faults import fate
+
+log = logger(__name__)
 
 NAMESPACE_URI = "urn:twinloop:reference-plant"
+TICK_S = 0.05
+"""How often the PLCs look at their clocks: a watchdog falls at most this much late."""
 
-_STRING, _DOUBLE, _UINT64, _DATE_TIME = (
+_STRING, _DOUBLE, _UINT64, _DATE_TIME, _BOOLEAN = (
     ua.VariantType.String,
     ua.VariantType.Double,
     ua.VariantType.UInt64,
     ua.VariantType.DateTime,
+    ua.VariantType.Boolean,
 )
 Arguments = tuple[tuple[str, ua.VariantType], ...]
-_SET_PARAMETER: Arguments = (
-    ("CommandId", _STRING),
-    ("Parameter", _STRING),
-    ("Value", _DOUBLE),
-    ("Expected", _DOUBLE),
-    ("Sequence", _UINT64),
-    ("Recipe", _STRING),
-    ("IssuedAt", _DATE_TIME),
-    ("ExpiresAt", _DATE_TIME),
-)
-_HOLD: Arguments = (
-    ("CommandId", _STRING),
-    ("Reason", _STRING),
-    ("Sequence", _UINT64),
-    ("IssuedAt", _DATE_TIME),
-    ("ExpiresAt", _DATE_TIME),
-)
-_RESUME: Arguments = (("CommandId", _STRING),)
-
-_COMMANDS: dict[str, type[Command]] = {"SetParameter": SetParameter, "Hold": Hold, "Resume": Resume}
-
-Method = Callable[..., Awaitable[list[ua.Variant] | ua.StatusCode]]
+_ID = ("CommandId", _STRING)
+_WHEN: Arguments = (("IssuedAt", _DATE_TIME), ("ExpiresAt", _DATE_TIME))
 
 
-class _PlainUsers(UserManager):
-    """Everyone who logs in may read and call, and nobody may write."""
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """How a command is called: its arguments, and what of the outcome is the answer."""
 
-    def get_user(
-        self,
-        iserver: InternalServer,
-        username: str | None = None,
-        password: str | None = None,
-        certificate: object = None,
-    ) -> User | None:
-        return User(role=UserRole.User)
+    command: Callable[..., Command]
+    arguments: Arguments
+    answer: tuple[str, ua.VariantType]
+    value: Callable[[Outcome], float | str | int]
+
+
+_METHODS: dict[str, _Method] = {
+    "SetParameter": _Method(
+        SetParameter,
+        (
+            _ID,
+            ("Parameter", _STRING),
+            ("Value", _DOUBLE),
+            ("Expected", _DOUBLE),
+            ("Sequence", _UINT64),
+            ("Recipe", _STRING),
+            *_WHEN,
+        ),
+        ("Actual", _DOUBLE),
+        lambda outcome: outcome.actual,
+    ),
+    "Hold": _Method(
+        Hold,
+        (_ID, ("Reason", _STRING), ("Sequence", _UINT64), *_WHEN),
+        ("State", _STRING),
+        lambda outcome: outcome.mode,
+    ),
+    "Resume": _Method(Resume, (_ID,), ("State", _STRING), lambda outcome: outcome.mode),
+    "TakeControl": _Method(TakeControl, (_ID,), ("ControlSource", _STRING), lambda outcome: outcome.source),
+    "ReleaseControl": _Method(
+        ReleaseControl,
+        (_ID, ("Reason", _STRING)),
+        ("ControlSource", _STRING),
+        lambda outcome: outcome.source,
+    ),
+    "Heartbeat": _Method(Heartbeat, (("Counter", _UINT64),), ("Beat", _UINT64), lambda outcome: outcome.beat),
+}
+
+Call = Callable[..., Awaitable[list[ua.Variant] | ua.StatusCode]]
 
 
 class PlcServer:
     """The server's address space, kept like `plant`. Use `serve`."""
 
-    def __init__(self, server: Server, plant: Plant, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, server: Server, plant: Plant, clock: Clock, metrics: Metrics, uptime: Callable[[], float]
+    ) -> None:
         self._server = server
         self._plant = plant
         self._clock = clock
+        self._uptime = uptime
         self._metrics = metrics
         self._nodes: dict[str, dict[str, Node]] = {}
         self._shown: dict[tuple[str, str], object] = {}
+        self._refreshing = asyncio.Lock()
+        self._problem: str | None = None
+
+    def problem(self) -> str | None:
+        """Health check: why the PLCs' time stands still."""
+        return self._problem
 
     async def build(self) -> None:
         """Create the nodes of every station."""
@@ -99,58 +140,90 @@ class PlcServer:
                 )
                 for variable, value in self._values(name).items()
             }
-            for method, arguments, answer in (
-                ("SetParameter", _SET_PARAMETER, ("Actual", _DOUBLE)),
-                ("Hold", _HOLD, ("State", _STRING)),
-                ("Resume", _RESUME, ("State", _STRING)),
-            ):
+            for method, how in _METHODS.items():
                 await station.add_method(
                     _node_id(f"{name}/{method}", index),
                     ua.QualifiedName(method, index),
-                    self._method(name, method, arguments),
-                    [_argument(*one) for one in arguments],
-                    [_argument(*answer)],
+                    self._method(name, method, how),
+                    [_argument(*one) for one in how.arguments],
+                    [_argument(*how.answer)],
                 )
+
+    async def keep(self) -> None:
+        """Let the PLCs' time go on, until cancelled."""
+        try:
+            while True:
+                await self.tick()
+                await asyncio.sleep(TICK_S)
+        except Exception as error:
+            self._problem = f"the PLCs' time stands still: {error!r}"
+            log.exception("the plcs' time stands still")
+            raise
+
+    async def tick(self) -> None:
+        """Let the PLCs look at their clocks, and show what came of it."""
+        self._plant.tick(self._uptime())
+        for station in self._plant.stations:
+            await self.refresh(station)
 
     async def refresh(self, station: str) -> None:
         """Show what the station's PLC and part counter are now."""
-        now = ua.DateTime.fromtimestamp(self._clock.now().timestamp(), UTC)
-        for variable, value in self._values(station).items():
-            if self._shown.get((station, variable)) != value.Value:
-                self._shown[station, variable] = value.Value
-                await self._server.write_attribute_value(
-                    self._nodes[station][variable].nodeid,
-                    ua.DataValue(value, SourceTimestamp=now),
-                )
+        # One at a time: a slower one would write what it read before a faster one wrote the newer.
+        async with self._refreshing:
+            now = ua.DateTime.fromtimestamp(self._clock.now().timestamp(), UTC)
+            for variable, value in self._values(station).items():
+                if self._shown.get((station, variable)) != value.Value:
+                    self._shown[station, variable] = value.Value
+                    await self._server.write_attribute_value(
+                        self._nodes[station][variable].nodeid,
+                        ua.DataValue(value, SourceTimestamp=now),
+                    )
 
     def _values(self, station: str) -> dict[str, ua.Variant]:
         plc = self._plant.plc(station)
         return {
-            "LaserPower": ua.Variant(plc.setpoints[POWER], _DOUBLE),
-            "FocusOffset": ua.Variant(plc.setpoints[FOCUS], _DOUBLE),
+            "LaserPower": ua.Variant(plc.shown[POWER], _DOUBLE),
+            "FocusOffset": ua.Variant(plc.shown[FOCUS], _DOUBLE),
             "PartCounter": ua.Variant(self._plant.counter(station), _UINT64),
             "PackMLState": ua.Variant(plc.mode.value, _STRING),
             "Recipe": ua.Variant(plc.recipe, _STRING),
             "LastCommandSequence": ua.Variant(plc.last_sequence, _UINT64),
             "LastCommandId": ua.Variant(plc.last_command_id, _STRING),
+            "ControlSource": ua.Variant(plc.control.value, _STRING),
+            "LocalReason": ua.Variant(plc.local_reason.value, _STRING),
+            "Beat": ua.Variant(plc.beat, _UINT64),
+            "MaintenanceLock": ua.Variant(plc.maintenance_lock, _BOOLEAN),
+            "HighAlarm": ua.Variant(plc.high_alarm, _BOOLEAN),
         }
 
-    def _method(self, station: str, method: str, wanted: Arguments) -> Method:
+    def _method(self, station: str, method: str, how: _Method) -> Call:
         async def call(_parent: ua.NodeId, *given: ua.Variant) -> list[ua.Variant] | ua.StatusCode:
-            command = _command(method, wanted, given)
+            command = _command(how, given)
             if command is None:
                 self._metrics.commands.labels(station, method, Code.BAD_INVALID_ARGUMENT).inc()
                 return ua.StatusCode(ua.UInt32(StatusCodes.BadInvalidArgument))
-            outcome = self._plant.command(station, command, self._clock.now())
+            becomes = fate(self._plant.plc(station).faults, command)
+            if not becomes.acts:
+                self._metrics.commands.labels(station, method, "Unanswered").inc()
+                raise Unanswered
+            await _later(becomes.acts_after_s)
+            outcome = self._plant.command(station, command, self._clock.now(), self._uptime())
             await self.refresh(station)
+            if not becomes.answers:
+                self._metrics.commands.labels(station, method, "Unanswered").inc()
+                raise Unanswered
+            await _later(becomes.answers_after_s)
             self._metrics.commands.labels(station, method, outcome.code).inc()
             if outcome.code is not Code.GOOD:
                 return ua.StatusCode(ua.UInt32(getattr(StatusCodes, outcome.code)))
-            if isinstance(command, SetParameter):
-                return [ua.Variant(outcome.actual, _DOUBLE)]
-            return [ua.Variant(outcome.mode, _STRING)]
+            return [ua.Variant(how.value(outcome), how.answer[1])]
 
         return call
+
+
+async def _later(delay_s: float) -> None:
+    if delay_s > 0:
+        await asyncio.sleep(delay_s)
 
 
 def _node_id(text: str, index: int) -> ua.NodeId:
@@ -163,17 +236,16 @@ def _argument(name: str, kind: ua.VariantType) -> ua.Argument:
     )
 
 
-def _command(method: str, wanted: Arguments, given: Sequence[ua.Variant]) -> Command | None:
+def _command(how: _Method, given: Sequence[ua.Variant]) -> Command | None:
     """The command in a call's arguments, or `None` when their number or types are others than declared."""
-    if len(given) != len(wanted):
+    if len(given) != len(how.arguments):
         return None
     values = []
-    for variant, (_, kind) in zip(given, wanted, strict=True):
+    for variant, (_, kind) in zip(given, how.arguments, strict=True):
         if variant.VariantType != kind or variant.is_array or variant.Value is None:
             return None
         values.append(_aware(variant.Value) if isinstance(variant.Value, datetime) else variant.Value)
-    make: Callable[..., Command] = _COMMANDS[method]
-    return make(*values)
+    return how.command(*values)
 
 
 def _aware(at: datetime) -> datetime:
@@ -182,18 +254,30 @@ def _aware(at: datetime) -> datetime:
 
 
 @contextlib.asynccontextmanager
-async def serve(endpoint: str, plant: Plant, clock: Clock, metrics: Metrics) -> AsyncIterator[PlcServer]:
-    """Serve the PLCs of `plant` at `endpoint`, `opc.tcp://host:port/path`. Raises `OSError` when taken."""
-    server = Server(user_manager=_PlainUsers())
-    await server.init()
-    server.set_endpoint(endpoint)
-    server.set_server_name("Twinloop reference plant")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    server.set_identity_tokens([ua.AnonymousIdentityToken])
-    plcs = PlcServer(server, plant, clock, metrics)
+async def serve(
+    endpoint: str,
+    plant: Plant,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    security: Security | None = None,
+    uptime: Callable[[], float] | None = None,
+) -> AsyncIterator[PlcServer]:
+    """Serve the PLCs of `plant` at `endpoint`, `opc.tcp://host:port/path`, and let their time go on.
+
+    `security` `None` lets everybody in. `uptime`: seconds since the PLCs' start, by default the machine's.
+    Raises `OSError` when the port is taken or a certificate cannot be read, `ValueError` when it is none.
+    """
+    started_s = time.monotonic()
+    server = PlantServer()
+    await server.open(endpoint, security)
+    plcs = PlcServer(server, plant, clock, metrics, uptime or (lambda: time.monotonic() - started_s))
     await plcs.build()
     await server.start()
+    keeping = asyncio.create_task(plcs.keep(), name="plcs")
     try:
         yield plcs
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await server.stop()

@@ -6,7 +6,7 @@ noise, the faults, the setpoints and the state, as an operator at the panel woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,30 +15,22 @@ from numpy.typing import NDArray
 
 from twinloop.simulator import faults as inject
 from twinloop.simulator.campaign import Campaign, Run, begin, next_welds, welded
+from twinloop.simulator.commands import FOCUS, POWER, Command, Outcome
 from twinloop.simulator.faults import Fault
-from twinloop.simulator.plc import (
-    FOCUS,
-    POWER,
-    Command,
-    Mode,
-    Outcome,
-    PlcFaults,
-    PlcState,
-    Range,
-    decide,
-    new_plc,
-    reset,
-)
+from twinloop.simulator.plc import decide, new_plc, reset
+from twinloop.simulator.plc_faults import HEALTHY
+from twinloop.simulator.plc_state import WATCHDOG_S, Mode, PlcState, Range, tick
 from twinloop.simulator.process import Setpoints, draw_noise, weld
 
 
 @dataclass(frozen=True, slots=True)
 class StationSpec:
-    """A station of the plant: the recipe it runs, and the PLC's own limits."""
+    """A station of the plant: the recipe it runs, the PLC's own limits, and its watchdog's patience."""
 
     recipe: str
     power_w: Range
     focus_mm: Range
+    watchdog_s: float = WATCHDOG_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +61,7 @@ class Plant:
     def __init__(self, stations: Mapping[str, StationSpec], first_part: int) -> None:
         self._specs = dict(stations)
         self._plcs = {
-            name: new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe)
+            name: new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe, spec.watchdog_s)
             for name, spec in stations.items()
         }
         self._counters = dict.fromkeys(stations, first_part - 1)
@@ -94,10 +86,20 @@ class Plant:
         """The part counter of `station`: the sequence of the last part it made."""
         return self._counters[station]
 
-    def command(self, station: str, command: Command, now: datetime) -> Outcome:
+    def command(self, station: str, command: Command, now: datetime, uptime_s: float) -> Outcome:
         """Let the PLC of `station` decide `command`; what it changes takes effect with the next part."""
-        self._plcs[station], outcome = decide(self._plcs[station], command, now)
+        self._plcs[station], outcome = decide(self._plcs[station], command, now, uptime_s)
         return outcome
+
+    def operate(self, station: str, act: Callable[[PlcState], PlcState]) -> PlcState:
+        """Let the operator of `station` act (see `by_hand`); what the PLC knows afterwards."""
+        self._plcs[station] = act(self._plcs[station])
+        return self._plcs[station]
+
+    def tick(self, uptime_s: float) -> None:
+        """Time goes on for every PLC: it is `uptime_s` after their start."""
+        for name, plc in self._plcs.items():
+            self._plcs[name] = tick(plc, uptime_s)
 
     def start(self, campaign: Campaign) -> Run:
         """Reset the stations of `campaign` and begin it, in place of the one under way.
@@ -105,7 +107,7 @@ class Plant:
         Raises `KeyError` for a station that is not of this plant.
         """
         for name in campaign.stations:
-            plc = reset(self._plcs[name], campaign.plc.get(name, PlcFaults()))
+            plc = reset(self._plcs[name], campaign.plc.get(name, HEALTHY).at(0))
             self._plcs[name] = replace(plc, recipe=self._specs[name].recipe)
         self._noise = np.random.default_rng(campaign.seed)
         self._run = begin(campaign)
@@ -116,6 +118,8 @@ class Plant:
         if self._run is None or self._run.finished:
             return []
         run, stations = next_welds(self._run, self._held())
+        for name, faults in run.campaign.plc.items():
+            self._plcs[name] = replace(self._plcs[name], faults=faults.at(run.number))
         noise = draw_noise(self._noise)
         made = [self._weld(name, run.campaign.faults.get(name, ()), run.number, noise) for name in stations]
         self._run = welded(run, {part.station: part.sequence for part in made})

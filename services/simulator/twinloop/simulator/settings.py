@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from twinloop.runtime.settings import ServiceSettings, check_address
 from twinloop.simulator.plant import StationSpec
-from twinloop.simulator.plc import Range
+from twinloop.simulator.plc_state import WATCHDOG_S, Range
 
 
 class SimulatorSettings(ServiceSettings):
@@ -74,16 +74,20 @@ class RangeTable(_Table):
 
 
 class StationTable(_Table):
-    """A station: the recipe it runs and the limits of its PLC."""
+    """A station: the recipe it runs, the limits of its PLC and its watchdog's patience."""
 
     recipe: str = Field(min_length=1)
     power_w: RangeTable
     focus_mm: RangeTable
+    watchdog_s: float = Field(default=WATCHDOG_S, gt=0)
 
     def spec(self) -> StationSpec:
         """The same as plain values."""
         return StationSpec(
-            self.recipe, Range(**self.power_w.model_dump()), Range(**self.focus_mm.model_dump())
+            self.recipe,
+            Range(**self.power_w.model_dump()),
+            Range(**self.focus_mm.model_dump()),
+            self.watchdog_s,
         )
 
 
