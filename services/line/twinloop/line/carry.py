@@ -86,7 +86,9 @@ class Carrier:
             await self.teller.record_issue(change, envelope, device)
         except AuditAway as error:
             await self._refuse(change, ledger, Refusal("audit", str(error)))
-            self.notices.say_shed(ledger, envelope.asset, f"nothing can be written down: {error}", AlarmCode.AUDIT_AWAY)
+            self.notices.say_shed(
+                ledger, envelope.asset, f"nothing can be written down: {error}", AlarmCode.AUDIT_AWAY
+            )
             return
         sequence = device.last_sequence + 1
         issued = await self.teller.tell(

@@ -30,3 +30,10 @@ class NotKilled(LineError):
 
     Operator action: look at `GET /stations`; each station may have one of its own.
     """
+
+
+class CertificateUnusable(LineError):
+    """Raised when our certificate, its key or the folder of trusted ones is missing or is none.
+
+    Operator action: make them with `make certs`, or name the right files.
+    """

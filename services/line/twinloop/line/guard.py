@@ -63,7 +63,11 @@ def mode(case: Case) -> str | None:
 def cooldown(case: Case) -> str | None:
     """Enough parts and enough seconds since the last command. A hold waits only for the last hold."""
     last = case.standing.touched
-    if last is None or case.taken_back is not None or (isinstance(case.envelope.action, Hold) and not last.hold):
+    if (
+        last is None
+        or case.taken_back is not None
+        or (isinstance(case.envelope.action, Hold) and not last.hold)
+    ):
         return None
     parts = case.device.part_counter - last.part_counter
     seconds = (case.now - last.at).total_seconds()

@@ -113,7 +113,9 @@ class KillSwitch:
         self._tell(KillSwitchSet, stopped, by, reason, stop.at)
         return stopped
 
-    async def clear(self, by: str, reason: str, asset: str | None, *, logged: Callable[[str], bool]) -> list[str]:
+    async def clear(
+        self, by: str, reason: str, asset: str | None, *, logged: Callable[[str], bool]
+    ) -> list[str]:
         """No longer in force when this returns, and saved. Returns the assets that nothing stops any more.
 
         `logged` says whether the log has an asset's switch set. Raises `NotKilled` when there is nothing to
@@ -153,7 +155,12 @@ class KillSwitch:
         for asset in self._assets:
             stop = self._everything or self._stops.get(asset)
             untold = any(one.asset == asset for one in self._untold)
-            if stop is not None and not untold and ledger.knows(asset) and not ledger.governance(asset).killed:
+            if (
+                stop is not None
+                and not untold
+                and ledger.knows(asset)
+                and not ledger.governance(asset).killed
+            ):
                 self._tell(KillSwitchSet, [asset], stop.by, stop.reason, self._clock.now())
 
     async def publish(self, publisher: Publisher, ledger_of: Callable[[str], Ledger | None]) -> None:
@@ -177,9 +184,7 @@ class KillSwitch:
             self._news.clear()
             await self._news.wait()
 
-    def _tell(
-        self, kind: type[Told], assets: Iterable[str], by: str, reason: str, at: datetime
-    ) -> None:
+    def _tell(self, kind: type[Told], assets: Iterable[str], by: str, reason: str, at: datetime) -> None:
         for asset in assets:
             one = event_id(str(kind.__struct_config__.tag), asset, at.isoformat(), by, reason)
             head: dict[str, Any] = {"asset": asset, "at": at, "observed_at": at, "trace_id": trace_id(one)}

@@ -157,5 +157,3 @@ class Ledger:
             self._ended.add(proposed.change_id)
         else:
             self._open[proposed.change_id] = change
-
-

@@ -140,9 +140,7 @@ class Record:
         action = proposed.action
         self._touched = Touched(issued.at, event.part_counter, isinstance(action, Hold))
         if isinstance(action, SetParameter) and isinstance(event.actual, float | int):
-            self._applied[action.parameter] = Last(
-                proposed.change_id, action.expected, float(event.actual)
-            )
+            self._applied[action.parameter] = Last(proposed.change_id, action.expected, float(event.actual))
 
     def handled(self, sequence: int) -> None:
         """A release was answered, whatever the answer."""

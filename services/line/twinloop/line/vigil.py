@@ -89,6 +89,10 @@ class Vigil:
         """What was read at the last beat; `None` when it could not be."""
         return self._stations[asset].device
 
+    def holds(self, asset: str) -> bool:
+        """Whether this process has control of the station."""
+        return self._stations[asset].watched.holds
+
     def effective(self, asset: str) -> Mode:
         """The mode in force, under this service's own ceiling."""
         ledger = self._ledger_of(asset)

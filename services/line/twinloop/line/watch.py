@@ -168,9 +168,7 @@ def _moved(watched: Watched, device: Device) -> Overriding | None:
     """A setpoint that is not where it was left."""
     if watched.known is None:
         return None
-    for parameter, before in zip(
-        (Parameter.LASER_POWER_W, Parameter.FOCUS_MM), watched.known, strict=True
-    ):
+    for parameter, before in zip((Parameter.LASER_POWER_W, Parameter.FOCUS_MM), watched.known, strict=True):
         value = device.value(parameter)
         if not math.isclose(value, before, rel_tol=_SAME, abs_tol=_SAME):
             reason = "it was set at the machine: no command of ours did"
