@@ -267,7 +267,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(path: Path) -> None:
             for _ in range(dice.randrange(1, 4)):
                 number, digest = writer.stdout.readline().split()
                 acknowledged[int(number)] = digest
-            for _ in range(dice.randrange(60_000)):
+            for _ in range(dice.randrange(1_000_000)):
                 pass  # somewhere within the next append
             os.kill(writer.pid, signal.SIGKILL)
             for line in writer.stdout.read().splitlines():
