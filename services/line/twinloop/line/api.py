@@ -43,8 +43,8 @@ class Order(BaseModel):
 
 
 class StationView(BaseModel):
-    """One station. `device` is what its PLC held at the last beat, `None` when it did not answer; `mode` is the
-    one in force here, `actual` what the log says."""
+    """One station. `device` is what its PLC held at the last beat, `None` when it did not answer; `mode` is
+    the one in force here, `actual` what the log says."""
 
     asset: str
     station: str
@@ -98,7 +98,7 @@ def api(
 
     @app.post("/kill", response_model=Stopped)
     async def stop(order: Order, person: Annotated[Person, guarded(Role.OPERATOR)]) -> Any:
-        """Stop: nothing is commanded any more, and control goes back to the devices. Needs nothing to work."""
+        """Stop: nothing is commanded any more, and control goes back to the devices."""
         if order.asset is not None and order.asset not in limits.assets:
             return problem(404, f"this line has no asset {order.asset!r}")
         stopped = kill.set(person.who, order.reason, order.asset)
@@ -123,11 +123,12 @@ def api(
             return ledger is not None and ledger.governance(asset).killed
 
         try:
+            kill.check_set(order.asset, logged)
             for asset in of:
                 await audit.append(
                     asset=asset, who=person.who, what="cleared the kill switch", reason=order.reason
                 )
-            freed = await kill.clear(person.who, order.reason, order.asset, logged=logged)
+            freed = await kill.clear(person.who, order.reason, order.asset)
         except NotKilled as error:
             return problem(409, str(error))
         except (AuditAway, OSError) as error:

@@ -1,4 +1,4 @@
-"""Whether a release is what it claims to be: signed, about this proposal, next in its order, of the present. Pure.
+"""Whether a release is what it claims to be: signed, of this proposal, next in order, of the present. Pure.
 
 In this order: the signature; that the envelope says the same as the proposal and the release around it; the
 sequence number; the time. Nothing else of a release is looked at before that.
@@ -38,7 +38,7 @@ def objection(
     """What speaks against `approved`, or `None`.
 
     `handled` is the highest sequence number of the asset that was handled before. One that is not higher is
-    a replay; unless it was released in its order and overtaken on its way, by a hold, which waits for nothing.
+    a replay; unless it was released in its order and overtaken by a hold, which waits for nothing.
     """
     envelope = approved.envelope
     try:

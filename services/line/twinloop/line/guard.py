@@ -41,8 +41,8 @@ def envelope(case: Case) -> str | None:
 def mode(case: Case) -> str | None:
     """The mode must allow it now, and no stop may have come since it was proposed.
 
-    A policy's release needs AUTO, a person's SUPERVISED. What a machine has shed does not stop the rollback of
-    what was done before: that goes by the mode it was proposed in. A person who demoted stops it, too.
+    A policy's release needs AUTO, a person's SUPERVISED. What a machine has shed does not stop the rollback
+    of what was done before: that goes by the mode it was proposed in. A person who demoted stops it, too.
     """
     mode, governance = case.effective, case.standing.governance
     if case.taken_back is not None and governance.requested.acts:

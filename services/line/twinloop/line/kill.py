@@ -1,4 +1,4 @@
-"""The kill switch, for all stations or for one: in memory at once, on the disk, and in the log when Kafka lets it.
+"""The kill switch, for all stations or for one: at once in memory, on the disk, and then in the log.
 
     set:    in force here -> control released at the devices, and saved -> KillSwitchSet published
     clear:  written down and saved -> no longer in force here -> KillSwitchCleared published
@@ -109,22 +109,23 @@ class KillSwitch:
             self._everything = stop
         else:
             self._stops[asset] = stop
-        stopped = self._assets if asset is None else [asset]
+        stopped = self._of(asset)
         self._tell(KillSwitchSet, stopped, by, reason, stop.at)
         return stopped
 
-    async def clear(
-        self, by: str, reason: str, asset: str | None, *, logged: Callable[[str], bool]
-    ) -> list[str]:
+    def check_set(self, asset: str | None, logged: Callable[[str], bool]) -> None:
+        """Raises `NotKilled` when there is nothing to clear, here or, as `logged` says of an asset, in the
+        log."""
+        is_set = self._everything if asset is None else self._stops.get(asset)
+        if is_set is None and not any(map(logged, self._of(asset))):
+            raise NotKilled("no such kill switch is set")
+
+    async def clear(self, by: str, reason: str, asset: str | None) -> list[str]:
         """No longer in force when this returns, and saved. Returns the assets that nothing stops any more.
 
-        `logged` says whether the log has an asset's switch set. Raises `NotKilled` when there is nothing to
-        clear, and `OSError` when it cannot be saved: then nothing has changed.
+        Raises `OSError` when it cannot be saved: then nothing has changed.
         """
-        of = self._assets if asset is None else [asset]
-        is_set = self._everything if asset is None else self._stops.get(asset)
-        if is_set is None and not any(logged(one) for one in of):
-            raise NotKilled("no such kill switch is set")
+        of = self._of(asset)
         before = (self._everything, dict(self._stops), list(self._untold))
         if asset is None:
             self._everything = None
@@ -183,6 +184,9 @@ class KillSwitch:
                     log.error("the kill switch cannot be saved", problem=str(error))
             self._news.clear()
             await self._news.wait()
+
+    def _of(self, asset: str | None) -> list[str]:
+        return self._assets if asset is None else [asset]
 
     def _tell(self, kind: type[Told], assets: Iterable[str], by: str, reason: str, at: datetime) -> None:
         for asset in assets:

@@ -51,6 +51,9 @@ class Notices:
         self._metrics = metrics
         self._to_record: asyncio.Queue[_Notice] = asyncio.Queue()
         self._to_publish: asyncio.Queue[_Notice] = asyncio.Queue()
+        self._waiting = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def say_shed(
         self, ledger: Ledger, asset: str, reason: str, code: AlarmCode = AlarmCode.MODE_SHED
@@ -86,46 +89,61 @@ class Notices:
     async def record(self) -> None:
         """Write down what was said; for ever."""
         while True:
-            notice = await self._to_record.get()
-            if notice.entry is not None:
-                try:
-                    await self._audit.append(**notice.entry)
-                except AuditAway as error:
-                    self._metrics.unaudited.inc()
-                    log.error("said, and not audited", entry=notice.entry["what"], problem=str(error))
-            self._to_publish.put_nowait(notice)
+            await self.record_next()
 
     async def publish(self, publisher: Publisher) -> None:
         """Publish what was said, again until Kafka has it; for ever."""
         while True:
-            notice = await self._to_publish.get()
-            while True:
-                try:
-                    await publisher.publish(notice.messages)
-                    break
-                except KafkaError as error:
-                    log.warning("a notice waits for kafka", problem=repr(error))
-                    await asyncio.sleep(_AGAIN_S)
-            self._to_publish.task_done()
+            await self.publish_next(publisher)
+
+    async def record_next(self) -> None:
+        """Wait for something to be said, and write it down."""
+        notice = await self._to_record.get()
+        if notice.entry is not None:
+            try:
+                await self._audit.append(**notice.entry)
+            except AuditAway as error:
+                self._metrics.unaudited.inc()
+                log.error("said, and not audited", entry=notice.entry["what"], problem=str(error))
+        self._to_publish.put_nowait(notice)
+
+    async def publish_next(self, publisher: Publisher) -> None:
+        """Wait for something to be written down, and publish it."""
+        notice = await self._to_publish.get()
+        while True:
+            try:
+                await publisher.publish(notice.messages)
+                break
+            except KafkaError as error:
+                log.warning("a notice waits for kafka", problem=repr(error))
+                await asyncio.sleep(_AGAIN_S)
+        self._waiting -= 1
+        if self._waiting == 0:
+            self._idle.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was said is published."""
+        return self._waiting == 0
 
     async def said(self, timeout_s: float) -> None:
         """Wait for what was said to be published; no longer than that."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self._to_record.empty():
-                    await asyncio.sleep(0.01)
-                await self._to_publish.join()
+                await self._idle.wait()
 
     def _say(self, ledger: Ledger, event: AnyControl, code: AlarmCode, text: str) -> None:
         before = ledger.governance(event.asset)
         ledger.say(event)
         after = ledger.governance(event.asset)
-        log.warning("control", event=event.__struct_config__.tag, asset=event.asset, why=after.why)
+        log.warning("control", what=event.__struct_config__.tag, asset=event.asset, why=after.why)
         alarm = self._alarm(event.asset, code, text, event.event_id, event.trace_id)
         messages = (message(CHANGES, event, source=SOURCE), message(ALARMS, alarm, source=SOURCE))
         self._queue(messages, _entry(event, before, after, text))
 
     def _queue(self, messages: Sequence[Message], entry: dict[str, Any] | None) -> None:
+        self._waiting += 1
+        self._idle.clear()
         self._to_record.put_nowait(_Notice(tuple(messages), entry))
 
     def _head(self, kind: str, asset: str, *parts: object) -> dict[str, Any]:

@@ -21,12 +21,10 @@ class Admission:
         self._entered: set[str] = set()
         """Event ids of the modes that this process saw being entered."""
 
-    def admit(
-        self, complete: Iterable[Ledger], shed: Callable[[Ledger, str, Governance], None]
-    ) -> list[Ledger]:
-        """Look at those that are complete now; returns the new ones. `shed` is called for each asset of them
-        that acts or might, and must have shed it when it returns."""
-        admitted, new = [], []
+    def admit(self, complete: Iterable[Ledger], shed: Callable[[Ledger, str, Governance], None]) -> None:
+        """Look at those that are complete now. `shed` is called for each asset of a new one that acts or
+        might, and must have shed it when it returns."""
+        admitted = []
         for ledger in complete:
             known = any(ledger is one for one in self._admitted)
             for asset in self._assets.intersection(ledger.assets()):
@@ -38,10 +36,7 @@ class Admission:
                 elif state.since not in self._entered:
                     shed(ledger, asset, state)
             admitted.append(ledger)
-            if not known:
-                new.append(ledger)
         self._admitted = admitted
-        return new
 
     def of(self, asset: str) -> Ledger | None:
         """The ledger that speaks of `asset`, if this member has it and it was looked through."""

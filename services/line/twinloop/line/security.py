@@ -1,7 +1,7 @@
 """Basic256Sha256, signed and encrypted: who we are to the PLC's server, and whom we believe to be it.
 
-Certificates are self-signed or of a CA; the folder of trusted ones decides. asyncua's client asks its validator
-about the very certificate that the secure channel was opened with, and before it sends anything but that.
+Certificates are self-signed or of a CA; the folder of trusted ones decides. asyncua's client asks its
+validator about the very certificate that the secure channel was opened with, before it sends anything else.
 """
 
 from __future__ import annotations

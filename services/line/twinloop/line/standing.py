@@ -57,7 +57,7 @@ class Standing:
     """All that the log says of a station. `sequence` is the highest release that was handled; `model` the
     one that the mode in force was entered with, or the first that acted since."""
 
-    governance: Governance = Governance()
+    governance: Governance = field(default_factory=Governance)
     touched: Touched | None = None
     sequence: int = 0
     moves: tuple[Move, ...] = ()

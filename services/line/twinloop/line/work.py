@@ -101,8 +101,9 @@ class Work:
         while not self.context.stopping.is_set():
             now = self.context.clock.now()
             unreadable = await changes.read(_POLL_MS)
-            for new in self.admission.admit(changes.states(), self._restarted):
-                self.kill.remind(new)
+            self.admission.admit(changes.states(), self._restarted)
+            for ledger in changes.states():
+                self.kill.remind(ledger)
             self.metrics.dead_letters.inc(len(unreadable))
             await out.publish(one.letter(service=SOURCE, at=now) for one in unreadable)
             async with asyncio.TaskGroup() as stations_at_work:
