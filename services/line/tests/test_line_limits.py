@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ ASSET = "acme.berlin.packs.line1.weld1"
 POWER = {
     "hard": {"low": 800.0, "high": 1400.0},
     "operator": {"low": 850.0, "high": 1350.0},
+    "baseline": 1000.0,
     "step": 30.0,
+    "hourly_travel": 800.0,
+    "authority": 350.0,
     "deadband": 5.0,
     "tolerance": 0.5,
 }
@@ -26,6 +30,8 @@ FILE: dict[str, Any] = {
     "assets": {
         ASSET: {
             "station": "weld1",
+            "highest_mode": "auto",
+            "beat_s": 0.5,
             "cooldown": {"parts": 10, "seconds": 0.3},
             "read_back_s": 1.0,
             "laser_power_w": POWER,
@@ -43,7 +49,9 @@ def test_the_file_of_the_local_stack_has_the_limits_of_the_reference_line() -> N
     assert (power.operator.low, power.operator.high, power.step, power.deadband) == (850, 1350, 30, 5)
     assert (focus.operator.low, focus.operator.high, focus.step, focus.deadband) == (-1.5, 1.5, 0.25, 0.05)
     assert (focus.hard.low, focus.hard.high) == (-2, 2)
-    assert own.cooldown.parts == 10
+    assert (power.baseline, power.authority, power.hourly_travel) == (1000, 350, 800)
+    assert (focus.baseline, focus.authority, focus.hourly_travel) == (0, 1.5, 6)
+    assert (own.cooldown.parts, own.beat_s, own.highest_mode) == (10, 0.5, "auto")
     assert sorted(one.station for one in limits.assets.values()) == ["weld1", "weld2"]
 
 
@@ -53,6 +61,12 @@ def test_the_file_of_the_local_stack_has_the_limits_of_the_reference_line() -> N
         (("laser_power_w", "operator", "high"), 1500.0, "within the hard range"),
         (("laser_power_w", "hard", "low"), 1400.0, "low must be below high"),
         (("laser_power_w", "deadband"), 30.0, "smaller than the step"),
+        (("laser_power_w", "hourly_travel"), 29.0, "at least one step"),
+        (("laser_power_w", "baseline"), 1360.0, "within the operator's range"),
+        (("laser_power_w", "validity"), {"low": 840.0, "high": 1000.0}, "within the operator's range"),
+        (("laser_power_w", "authority"), 0.0, "greater than 0"),
+        (("highest_mode",), "manual", "off"),
+        (("beat_s",), 0.0, "greater than 0"),
         (("laser_power_w", "tolerance"), 0.0, "greater than 0"),
         (("laser_power_w", "step"), float("inf"), "finite"),
         (("cooldown", "parts"), -1, "greater than or equal to 0"),
@@ -77,6 +91,69 @@ def test_no_figure_has_a_default(name: str) -> None:
     del data["assets"][ASSET][name]
     with pytest.raises(ValidationError, match="Field required"):
         LineLimits.model_validate(data)
+
+
+@pytest.mark.parametrize("name", list(POWER))
+def test_no_figure_of_a_parameter_has_a_default(name: str) -> None:
+    data = deepcopy(FILE)
+    del data["assets"][ASSET]["laser_power_w"][name]
+    with pytest.raises(ValidationError, match="Field required"):
+        LineLimits.model_validate(data)
+
+
+GOOD = {
+    "TWINLOOP_KAFKA": "localhost:9092",
+    "TWINLOOP_OPCUA": "opc.tcp://localhost:4840/twinloop/",
+    "TWINLOOP_LINE_ASSETS": "line.toml",
+    "TWINLOOP_LINE_APPROVERS": "trusted",
+    "TWINLOOP_LINE_AUDIT": "audit",
+    "TWINLOOP_ACCESS_PEOPLE": "people.toml",
+}
+FILES = {
+    "TWINLOOP_LINE_OPCUA_CERTIFICATE": "line.cert.der",
+    "TWINLOOP_LINE_OPCUA_KEY": "line.key.pem",
+    "TWINLOOP_LINE_OPCUA_TRUSTED": "trusted",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (GOOD, "OPCUA_SECURITY=none"),
+        ({**GOOD, **FILES, "TWINLOOP_LINE_OPCUA_KEY": "line.key"}, "must end in .pem"),
+        ({**GOOD, "TWINLOOP_LINE_OPCUA_SECURITY": "sign"}, "sign_and_encrypt"),
+        ({**GOOD, **FILES, "TWINLOOP_ACCESS_PEOPLE": None}, "TWINLOOP_ACCESS_PEOPLE"),
+        ({**GOOD, **FILES, "TWINLOOP_LINE_APPROVERS": None}, "TWINLOOP_LINE_APPROVERS"),
+        ({**GOOD, **FILES, "TWINLOOP_LINE_AUDIT": None}, "TWINLOOP_LINE_AUDIT"),
+    ],
+)
+def test_nothing_is_insecure_by_default(
+    settings: dict[str, str | None],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given(monkeypatch, settings)
+    with pytest.raises(SystemExit):
+        load(LineSettings)
+    assert says in capsys.readouterr().err
+
+
+def given(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str | None]) -> None:
+    for name in {*GOOD, *FILES, "TWINLOOP_LINE_OPCUA_SECURITY", "TWINLOOP_ACCESS_JWKS"}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+
+def test_security_is_switched_off_only_by_saying_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, {**GOOD, **FILES})
+    secured = load(LineSettings).security
+    assert secured is not None
+    assert secured.key == Path("line.key.pem")
+    given(monkeypatch, {**GOOD, "TWINLOOP_LINE_OPCUA_SECURITY": "none"})
+    assert load(LineSettings).security is None
 
 
 def test_every_bad_setting_is_named_at_once(

@@ -10,13 +10,21 @@ from twinloop.line.limits import LineLimits
 from twinloop.line.settings import LineSettings
 from twinloop.runtime.service import run
 from twinloop.runtime.settings import load, load_toml
+from twinloop.trust.bearer import Access
+from twinloop.trust.errors import TrustError
+from twinloop.trust.keys import Trusted
 
 
 def main() -> int:
     """Run until told to stop; the process's exit status."""
     settings = load(LineSettings)
     limits = load_toml(settings.assets, LineLimits)
-    return run("line", settings, partial(app.main, limits=limits))
+    try:
+        access, trusted = Access.of(settings), Trusted.load(settings.approvers)
+    except TrustError as error:
+        sys.stderr.write(f"This service cannot start: {error}\n")
+        return 2
+    return run("line", settings, partial(app.main, limits=limits, access=access, trusted=trusted))
 
 
 if __name__ == "__main__":

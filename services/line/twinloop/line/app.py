@@ -1,82 +1,83 @@
 """Wires `line`: the log of changes, the PLC, and what carries the one to the other.
 
-changes -> Ledger -> Carrier -> OPC UA -> changes: issued, applied, failed, expired
+    changes -> Ledger -> Carrier -> OPC UA -> changes: issued, applied, failed, expired
+
+Heartbeat, kill switch, audit and API are there before Kafka is, and stay when it goes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from functools import partial
 
-from twinloop.contracts.topics import CHANGES
-from twinloop.line.carry import SOURCE, Carrier
-from twinloop.line.ledger import Change, Ledger
+from twinloop.audit.log import audit_log
+from twinloop.audit.metrics import AuditMetrics
+from twinloop.line.api import api
+from twinloop.line.kill import KillSwitch
 from twinloop.line.limits import LineLimits
 from twinloop.line.metrics import Metrics
+from twinloop.line.notices import Notices
 from twinloop.line.opcua import plc
+from twinloop.line.ports import SOURCE
+from twinloop.line.restart import Admission
 from twinloop.line.settings import LineSettings
-from twinloop.runtime.journal import Journal, journal
-from twinloop.runtime.kafka import publisher
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.line.vigil import Vigil
+from twinloop.line.work import Work
 from twinloop.runtime.service import Context
+from twinloop.trust.bearer import Access
+from twinloop.trust.keys import Trusted
 
-GROUP = "line"
-_POLL_MS = 50
+KILL_FILE = "kill.json"
 
 
-async def main(settings: LineSettings, context: Context, *, limits: LineLimits) -> None:
-    """Read the log of changes, do what is due, until told to stop."""
-    metrics = Metrics(context.registry)
-    stack, stopping = context.stack, context.stopping
-    out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
-    stations = [one.station for one in limits.assets.values()]
-    device = await stack.enter_async_context(
-        plc(settings.opcua, stations, stopping, timeout_s=settings.call_timeout_s, metrics=metrics)
+async def main(
+    settings: LineSettings, context: Context, *, limits: LineLimits, access: Access, trusted: Trusted
+) -> None:
+    """Watch over the stations, and do what the log says, until told to stop."""
+    metrics, clock, stack = Metrics(context.registry), context.clock, context.stack
+    audit = await stack.enter_async_context(
+        audit_log(settings.audit, SOURCE, clock, metrics=AuditMetrics(context.registry, context.name))
     )
-    context.health.add("plc", device.problem)
-    changes = await stack.enter_async_context(
-        journal(
-            settings,
-            CHANGES,
-            stopping,
-            group=GROUP,
-            new=Ledger,
-            fold=Ledger.fold,
-            session_timeout_s=settings.session_timeout_s,
-            metrics=ConsumerMetrics(context.registry, context.name),
+    device = await stack.enter_async_context(
+        plc(
+            settings.opcua,
+            [one.station for one in limits.assets.values()],
+            context.stopping,
+            timeout_s=settings.call_timeout_s,
+            metrics=metrics,
+            security=settings.security,
         )
     )
-    context.health.add("changes", changes.problem)
-    carrier = Carrier(device, out, context.clock, metrics)
-    while not stopping.is_set():
-        now = context.clock.now()
-        unreadable = await changes.read(_POLL_MS)
-        metrics.dead_letters.inc(len(unreadable))
-        await out.publish(one.letter(service=SOURCE, at=now) for one in unreadable)
-        async with asyncio.TaskGroup() as stations_at_work:
-            for ledger, due in _due(changes, limits, metrics):
-                stations_at_work.create_task(_work(due, ledger, changes, carrier, limits))
-        await changes.commit()
+    kill = KillSwitch.open(settings.audit / KILL_FILE, limits.assets, clock)
+    admission = Admission(limits.assets)
+    notices = Notices(audit, clock, metrics)
+    vigil = Vigil(
+        device,
+        limits.assets,
+        admission.of,
+        stops=kill,
+        audit=audit,
+        notices=notices,
+        clock=clock,
+        metrics=metrics,
+    )
+    context.health.add("plc", device.problem)
+    context.health.add("audit", audit.problem)
+    context.health.add("kill switch", kill.problem)
+    context.health.add("changes", lambda: "no connection to Kafka yet")
+    context.api = api(access, limits, kill, vigil, audit, admission.of)
+    for asset, own in limits.assets.items():
+        metrics.killed.labels(own.station).set_function(partial(_is_killed, kill, asset))
+    work = Work(settings, context, limits, trusted, metrics, device, audit, kill, admission, notices, vigil)
+    recording = asyncio.create_task(notices.record(), name="audit notices")
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(vigil.run(context.stopping), name="heartbeats")
+            tasks.create_task(work.run(), name="changes")
+    finally:
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
 
 
-def _due(changes: Journal[Ledger], limits: LineLimits, metrics: Metrics) -> list[tuple[Ledger, list[Change]]]:
-    """What waits for us, by asset: the changes of one station go one after the other."""
-    work: dict[str, tuple[Ledger, list[Change]]] = {}
-    foreign = 0
-    for ledger in changes.states():
-        for change in ledger.due():
-            asset = change.proposed.asset
-            if asset in limits.assets:
-                work.setdefault(asset, (ledger, []))[1].append(change)
-            else:
-                foreign += 1
-    metrics.foreign.set(foreign)
-    return list(work.values())
-
-
-async def _work(
-    due: Sequence[Change], ledger: Ledger, changes: Journal[Ledger], carrier: Carrier, limits: LineLimits
-) -> None:
-    for change in due:
-        if changes.holds(ledger):
-            await carrier.carry(change, ledger, limits.assets[change.proposed.asset])
+def _is_killed(kill: KillSwitch, asset: str) -> float:
+    return float(kill.in_force(asset) is not None)

@@ -23,3 +23,17 @@ class PlcRefused(LineError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class NotKilled(LineError):
+    """Raised when a kill switch is to be cleared that is not set.
+
+    Operator action: look at `GET /stations`; each station may have one of its own.
+    """
+
+
+class CertificateUnusable(LineError):
+    """Raised when our certificate, its key or the folder of trusted ones is missing or is none.
+
+    Operator action: make them with `make certs`, or name the right files.
+    """

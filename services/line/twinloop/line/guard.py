@@ -1,36 +1,24 @@
 """What must hold right before the device is commanded, in the order of the safety rules. Pure.
 
-Decided from this service's own limits, from what the device holds now and from the ledger; the message is
-believed in nothing but what it wants. Each guard returns why it refuses, or `None`; a rule to come is one
-more function in `GUARDS`, at its place. The device checks a third time.
+Decided from the verified envelope, from this service's own limits, from what the device holds now and from
+the log; a message is believed in nothing but what it wants. Each guard returns why it refuses, or `None`; a
+rule to come is one more function in `GUARDS`, at its place. The device checks a third time.
+
+A hold stops the station: limits, steps and permissives say nothing about it, it needs no Remote control, and
+it waits for no cooldown but that of the last hold.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
-from twinloop.contracts.changes import Hold, Proposed
-from twinloop.line.ledger import Touched
-from twinloop.line.limits import StationLimits
-from twinloop.line.plc import EXECUTE, Device
-
-_EXPECTED: Final = 1e-6
-"""How far, relatively, the device may be from what the proposal expects it to hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A released change, and all that speaks for or against it."""
-
-    proposed: Proposed
-    device: Device
-    touched: Touched | None
-    limits: StationLimits
-    now: datetime
+from twinloop.contracts.changes import Hold, SetParameter
+from twinloop.contracts.modes import Mode, lower
+from twinloop.line import setpoints
+from twinloop.line.case import Case
+from twinloop.line.plc import BY_OPERATOR, EXECUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,61 +30,44 @@ class Refusal:
 
 
 Guard = Callable[[Case], str | None]
+Rule = Callable[[SetParameter, Case], str | None]
 
 
-def hard_limits(case: Case) -> str | None:
-    """Nothing outside the hard range, and nothing that is no number."""
-    action = case.proposed.action
-    if isinstance(action, Hold):
-        return None
-    hard = case.limits.of(action.parameter).hard
-    return None if hard.holds(action.value) else f"{action.value:g} is outside {hard.low:g} to {hard.high:g}"
+def envelope(case: Case) -> str | None:
+    """Signed by who may release, the same as the proposal, new, in order and of the present."""
+    return None if case.objection is None else case.objection.reason
 
 
-def operator_limits(case: Case) -> str | None:
-    """Nothing outside the operator's range."""
-    action = case.proposed.action
-    if isinstance(action, Hold):
-        return None
-    own = case.limits.of(action.parameter).operator
-    return None if own.holds(action.value) else f"{action.value:g} is outside {own.low:g} to {own.high:g}"
+def mode(case: Case) -> str | None:
+    """The mode must allow it now, and no stop may have come since it was proposed.
 
-
-def compare_and_set(case: Case) -> str | None:
-    """The device must hold what the proposal started from: an operator's change in between wins."""
-    action = case.proposed.action
-    if isinstance(action, Hold):
-        return None
-    actual = case.device.value(action.parameter)
-    if not math.isclose(actual, action.expected, rel_tol=_EXPECTED, abs_tol=_EXPECTED):
-        return f"the device holds {actual:g}, not {action.expected:g}"
+    A policy's release needs AUTO, a person's SUPERVISED. What a machine has shed does not stop the rollback
+    of what was done before: that goes by the mode it was proposed in. A person who demoted stops it, too.
+    """
+    mode, governance = case.effective, case.standing.governance
+    if case.taken_back is not None and governance.requested.acts:
+        mode = lower(case.envelope.mode, case.limits.highest_mode)
+    elif case.stopped is not None:
+        return f"it was stopped: {case.stopped}"
+    if not mode.acts:
+        return f"the mode is {mode}: {governance.why}"
+    kind = case.envelope.approver.partition(":")[0]
+    if kind == "policy":
+        if mode is not Mode.AUTO or case.envelope.mode is not Mode.AUTO:
+            return f"the mode is {lower(mode, case.envelope.mode)}: a person must release it"
+    elif kind != "person":
+        return f"{case.envelope.approver!r} is neither a person nor a policy"
     return None
-
-
-def step(case: Case) -> str | None:
-    """At most one step at a time, from what the device holds."""
-    action = case.proposed.action
-    if isinstance(action, Hold):
-        return None
-    limit = case.limits.of(action.parameter).step
-    moved = abs(action.value - case.device.value(action.parameter))
-    return f"a step of {moved:g} exceeds {limit:g}" if moved > limit * (1 + 1e-9) else None
-
-
-def deadband(case: Case) -> str | None:
-    """Too little to be worth a command."""
-    action = case.proposed.action
-    if isinstance(action, Hold):
-        return None
-    limit = case.limits.of(action.parameter).deadband
-    moved = abs(action.value - case.device.value(action.parameter))
-    return f"a step of {moved:g} is within the deadband of {limit:g}" if moved < limit else None
 
 
 def cooldown(case: Case) -> str | None:
     """Enough parts and enough seconds since the last command. A hold waits only for the last hold."""
-    last = case.touched
-    if last is None or (isinstance(case.proposed.action, Hold) and not last.hold):
+    last = case.standing.touched
+    if (
+        last is None
+        or case.taken_back is not None
+        or (isinstance(case.envelope.action, Hold) and not last.hold)
+    ):
         return None
     parts = case.device.part_counter - last.part_counter
     seconds = (case.now - last.at).total_seconds()
@@ -107,30 +78,93 @@ def cooldown(case: Case) -> str | None:
 
 
 def permissive(case: Case) -> str | None:
-    """The station must be producing, by the recipe that the change is meant for. A hold may always be."""
-    if isinstance(case.proposed.action, Hold):
+    """The station must be producing, by the recipe that the change is meant for, and be ours to command."""
+    device = case.device
+    if isinstance(case.envelope.action, Hold):
         return None
-    if case.device.mode != EXECUTE:
-        return f"the station is in {case.device.mode}"
-    if case.device.recipe != case.proposed.recipe:
-        return f"the station makes {case.device.recipe!r}, the change is for {case.proposed.recipe!r}"
+    if device.mode != EXECUTE:
+        return f"the station is in {device.mode}"
+    if device.recipe != case.envelope.recipe:
+        return f"the station makes {device.recipe!r}, the change is for {case.envelope.recipe!r}"
+    if device.maintenance_lock:
+        return "the maintenance lock is on"
+    if device.high_alarm:
+        return "a high alarm is active"
+    if not device.remote:
+        return f"the control source is {device.control_source} ({device.local_reason or 'no reason given'})"
     return None
 
 
+def watchdog(case: Case) -> str | None:
+    """Both sides must have heard each other. Stopping needs no answer before it."""
+    return None if isinstance(case.envelope.action, Hold) else case.link
+
+
+def override(case: Case) -> str | None:
+    """An operator's hand wins, until a person gives the asset back."""
+    if case.standing.governance.manual:
+        return f"an operator has the asset in hand: {case.standing.governance.why}"
+    return "an operator has the key" if case.device.local_reason == BY_OPERATOR else None
+
+
+def kill_switch(case: Case) -> str | None:
+    """Nothing is commanded while it is set: here, at once, or in the log."""
+    if case.killed is not None:
+        return case.killed
+    return "the kill switch is set" if case.standing.governance.killed else None
+
+
+def model_swap(case: Case) -> str | None:
+    """Another model version than the one that the mode was entered with does not inherit the mode."""
+    known, speaks = case.standing.model, (case.envelope.model, case.envelope.model_version)
+    if known is None or known == speaks or case.taken_back is not None:
+        return None
+    return f"{speaks[0]} {speaks[1]} speaks, the mode was entered with {known[0]} {known[1]}"
+
+
+def audit(case: Case) -> str | None:
+    """What cannot be written down is not done."""
+    return case.audit
+
+
+def _of_setpoint(rule: Rule) -> Guard:
+    """`rule` as a guard: a hold has no setpoint."""
+
+    def guard(case: Case) -> str | None:
+        action = case.envelope.action
+        return rule(action, case) if isinstance(action, SetParameter) else None
+
+    return guard
+
+
 GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
-    ("hard_limits", hard_limits),
-    ("operator_limits", operator_limits),
-    ("compare_and_set", compare_and_set),
-    ("step", step),
-    ("deadband", deadband),
+    ("envelope", envelope),
+    ("mode", mode),
+    ("hard_limits", _of_setpoint(setpoints.hard_limits)),
+    ("operator_limits", _of_setpoint(setpoints.operator_limits)),
+    ("model_validity", _of_setpoint(setpoints.model_validity)),
+    ("step", _of_setpoint(setpoints.step)),
+    ("hourly_travel", _of_setpoint(setpoints.hourly_travel)),
+    ("authority", _of_setpoint(setpoints.authority)),
+    ("deadband", _of_setpoint(setpoints.deadband)),
     ("cooldown", cooldown),
     ("permissive", permissive),
+    ("compare_and_set", _of_setpoint(setpoints.compare_and_set)),
+    ("watchdog", watchdog),
+    ("override", override),
+    ("kill_switch", kill_switch),
+    ("model_swap", model_swap),
+    ("audit", audit),
 )
+"""The envelope comes first: before it is verified, nobody knows whose command the others would judge."""
+
+LAST_WORD: Final = ("mode", "watchdog", "override", "kill_switch")
+"""Asked once more between `issued` and the call: what may have come while Kafka took its time."""
 
 
-def refusal(case: Case) -> Refusal | None:
-    """The first guard that objects, or `None` when all are content."""
+def refusal(case: Case, only: tuple[str, ...] | None = None) -> Refusal | None:
+    """The first guard that objects (of those named in `only`), or `None` when all are content."""
     for name, guard in GUARDS:
-        if (reason := guard(case)) is not None:
+        if (only is None or name in only) and (reason := guard(case)) is not None:
             return Refusal(name, reason)
     return None

@@ -1,4 +1,4 @@
-"""What the log of changes says: where each change stands, and when the device was last touched. Pure.
+"""What the log of changes says: where each change stands, who may act, what was done to each station. Pure.
 
 A fold over `changes` from its beginning. Repeats and events that do not follow change nothing, so it is the
 same however often the log is read.
@@ -6,40 +6,42 @@ same however often the log is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import Final
 
 from twinloop.contracts.changes import (
     AnyChange,
-    Applied,
-    Hold,
+    Approved,
+    Failed,
     IllegalTransition,
     Issued,
     Proposed,
     State,
     advance,
 )
+from twinloop.contracts.controls import AnyControl, ControlEvent, Governance
+from twinloop.line.standing import Record, Standing
+
+ENVELOPE: Final = "envelope"
+"""The guard whose refusal says that a release was none: its sequence number does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that is not ended. `told_by` is the event that brought it where it stands."""
+    """A change that is not ended. `told_by` is the event that brought it where it stands.
+
+    `out_of_order`: releases of the asset with a higher sequence number came before its own. `stopped` says
+    what has shed the mode since it was proposed: a later promotion does not bring it back.
+    """
 
     proposed: Proposed
     state: State
     told_by: str
+    approved: Approved | None = None
     issued: Issued | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """The last command to a station: when it was issued, and how many parts had been made when it was
-    applied, or, if it was not, issued."""
-
-    at: datetime
-    part_counter: int
-    hold: bool
+    out_of_order: bool = False
+    stopped: str | None = None
 
 
 class Ledger:
@@ -48,10 +50,14 @@ class Ledger:
     def __init__(self) -> None:
         self._open: dict[str, Change] = {}
         self._ended: set[str] = set()
-        self._touched: dict[str, Touched] = {}
+        self._records: dict[str, Record] = {}
+        self.illegal = 0
+        """Control events that did not follow from what was in force."""
 
-    def fold(self, event: AnyChange) -> bool:
-        """Take an event; whether it said anything new."""
+    def fold(self, event: AnyChange | AnyControl) -> bool:
+        """Take an event of the log; whether it said anything new."""
+        if isinstance(event, ControlEvent):
+            return self._control(event, ahead=False)
         if event.change_id in self._ended:
             return False
         change = self._open.get(event.change_id)
@@ -63,22 +69,17 @@ class Ledger:
             self._open[event.change_id] = Change(event, state, event.event_id)
             return True
         assert change is not None  # only a proposal follows on nothing
-        change = replace(change, state=state, told_by=event.event_id)
-        if isinstance(event, Issued):
-            change = replace(change, issued=event)
-            self._touch(change, event.at, event.part_counter)
-        elif isinstance(event, Applied) and change.issued is not None:
-            self._touch(change, change.issued.at, event.part_counter)
-        # What follows on `applied` is the controller's: nothing is left to do here.
-        if state.final or state is State.APPLIED:
-            del self._open[event.change_id]
-            self._ended.add(event.change_id)
-        else:
-            self._open[event.change_id] = change
+        self._enter(replace(change, state=state, told_by=event.event_id), event)
         return True
 
+    def say(self, event: AnyControl) -> None:
+        """Take an event of our own that is on its way into the log: it is in force at once, and stays so
+        until the log has it, whatever else is read before."""
+        self._control(event, ahead=True)
+
     def due(self) -> Sequence[Change]:
-        """Changes that wait for this service: those issued without a known outcome, then those released."""
+        """Changes that wait for this service: those issued without a known outcome, then those released, in
+        the order of their releases."""
         return [
             one
             for state in (State.ISSUED, State.APPROVED)
@@ -86,14 +87,73 @@ class Ledger:
             if one.state is state
         ]
 
+    def change(self, change_id: str) -> Change | None:
+        """Where a change stands that has not ended."""
+        return self._open.get(change_id)
+
     def unknown(self, asset: str) -> bool:
         """Whether there is a command to `asset` of which nobody knows what became."""
         return any(one.state is State.ISSUED and one.proposed.asset == asset for one in self._open.values())
 
-    def touched(self, asset: str) -> Touched | None:
-        """The last command to `asset`."""
-        return self._touched.get(asset)
+    def takes_back(self, asset: str) -> bool:
+        """Whether a rollback of what was applied to `asset` is on its way."""
+        applied = {one.change_id for one in self.standing(asset).applied.values()}
+        return any(
+            one.proposed.asset == asset and one.proposed.rollback_of in applied for one in self._open.values()
+        )
 
-    def _touch(self, change: Change, at: datetime, part_counter: int) -> None:
-        hold = isinstance(change.proposed.action, Hold)
-        self._touched[change.proposed.asset] = Touched(at, part_counter, hold)
+    def assets(self) -> Iterable[str]:
+        """Those that the log speaks of."""
+        return list(self._records)
+
+    def knows(self, asset: str) -> bool:
+        """Whether the log speaks of `asset`."""
+        return asset in self._records
+
+    def governance(self, asset: str) -> Governance:
+        """Who may act on `asset`."""
+        return self._records[asset].governance if asset in self._records else Governance()
+
+    def standing(self, asset: str) -> Standing:
+        """What was done to `asset`, and who may act on it."""
+        return self._records[asset].standing if asset in self._records else Standing()
+
+    def _record(self, asset: str) -> Record:
+        return self._records.setdefault(asset, Record())
+
+    def _control(self, event: AnyControl, *, ahead: bool) -> bool:
+        record = self._record(event.asset)
+        before = record.governance
+        told = record.say(event) if ahead else record.govern(event)
+        if told is None:
+            self.illegal += 1
+            return False
+        after = record.governance
+        if after.since != before.since and after.actual.rank < before.actual.rank:
+            for change_id, one in self._open.items():
+                if one.proposed.asset == event.asset and one.state is not State.ISSUED:
+                    self._open[change_id] = replace(one, stopped=one.stopped or after.why)
+        return told
+
+    def _enter(self, change: Change, event: AnyChange) -> None:
+        """Bring a change where `event` leads it, and remember what that says of its station."""
+        proposed, record = change.proposed, self._record(change.proposed.asset)
+        if isinstance(event, Approved):
+            late = event.envelope.sequence <= record.released
+            record.released = max(record.released, event.envelope.sequence)
+            change = replace(change, approved=event, out_of_order=late)
+            del self._open[proposed.change_id]  # to the end: it is released after those before it
+        elif isinstance(event, Issued):
+            change = replace(change, issued=event)
+            record.issued(proposed, event)
+        elif change.state is State.APPLIED and change.issued is not None:
+            record.applied(proposed, change.issued, event)
+        refused = isinstance(event, Failed) and event.guard == ENVELOPE
+        if change.approved is not None and change.state is not State.APPROVED and not refused:
+            record.handled(change.approved.envelope.sequence)
+        # What follows on `applied` is the controller's: nothing is left to do here.
+        if change.state.final or change.state is State.APPLIED:
+            self._open.pop(proposed.change_id, None)
+            self._ended.add(proposed.change_id)
+        else:
+            self._open[proposed.change_id] = change

@@ -18,8 +18,43 @@ class Metrics:
         self.failures = Counter(
             "twinloop_line_failures_total",
             "Changes that failed, by who refused: a guard of ours, plc, read_back or outcome. The last two "
-            "need a person: compare the device with what is wanted.",
+            "need a person: compare the device with what is wanted. envelope: look at the alarms.",
             ["guard"],
+            registry=registry,
+        )
+        self.alarms = Counter(
+            "twinloop_line_alarms_total", "Alarms raised, by code.", ["code"], registry=registry
+        )
+        self.sheds = Counter(
+            "twinloop_line_mode_sheds_total",
+            "Modes shed to shadow, by the code of the alarm: watchdog, audit_away, mode_shed (a restart).",
+            ["code"],
+            registry=registry,
+        )
+        self.illegal = Gauge(
+            "twinloop_line_illegal_controls",
+            "Control events in the log that did not follow from what was in force. Growing: somebody writes "
+            "them who should not.",
+            registry=registry,
+        )
+        self.unaudited = Counter(
+            "twinloop_line_unaudited_total",
+            "What was said and could not be written down: refusals and outcomes while the store was away.",
+            registry=registry,
+        )
+        self.killed = Gauge(
+            "twinloop_line_killed",
+            "1 while the kill switch is in force here.",
+            ["station"],
+            registry=registry,
+        )
+        self.control = Gauge(
+            "twinloop_line_control", "1 while this service has control.", ["station"], registry=registry
+        )
+        self.missed_beats = Counter(
+            "twinloop_line_missed_beats_total",
+            "Requests of the heartbeat that the device did not take: beat, take or release.",
+            ["station", "kind"],
             registry=registry,
         )
         self.foreign = Gauge(
@@ -41,7 +76,7 @@ class Metrics:
         )
         self.plc_seconds = Histogram(
             "twinloop_line_plc_seconds",
-            "One OPC UA request, by kind: read or command.",
+            "One OPC UA request, by kind: read, command, control or heartbeat.",
             ["kind"],
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
             registry=registry,

@@ -16,6 +16,7 @@ from twinloop.contracts.changes import SetParameter
 from twinloop.line.errors import PlcRefused, PlcUnavailable
 from twinloop.line.metrics import Metrics
 from twinloop.line.plc import Command, Device
+from twinloop.line.security import Security, secure
 from twinloop.runtime import logging
 
 log = logging.logger(__name__)
@@ -29,7 +30,15 @@ _VARIABLES: Final = (
     "Recipe",
     "LastCommandSequence",
     "LastCommandId",
+    "ControlSource",
+    "LocalReason",
+    "Beat",
+    "MaintenanceLock",
+    "HighAlarm",
 )
+_MAY_BE_EMPTY: Final = ("LastCommandId", "LocalReason")
+"""A device that was never commanded has no last command, and one that is Remote no reason to be Local."""
+_METHODS: Final = ("SetParameter", "Hold", "TakeControl", "ReleaseControl", "Heartbeat")
 _WATCH_S: Final = 0.5
 _AGAIN_S: Final = 0.5
 _BROKEN: Final = (
@@ -52,19 +61,27 @@ T = TypeVar("T")
 
 
 class Station:
-    """The nodes of one station, found once a session."""
+    """The nodes of one station, found once a session: a call must not look for its method first."""
 
-    def __init__(self, home: Node, variables: list[Node], index: int) -> None:
+    def __init__(self, home: Node, variables: list[Node], methods: dict[str, ua.NodeId]) -> None:
         self.home = home
         self.variables = variables
-        self.index = index
+        self.methods = methods
 
 
 class OpcUaPlc:
     """Use `plc`. Calls fail at once while there is no session."""
 
-    def __init__(self, endpoint: str, stations: Iterable[str], timeout_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        stations: Iterable[str],
+        timeout_s: float,
+        metrics: Metrics,
+        security: Security | None = None,
+    ) -> None:
         self._endpoint = endpoint
+        self._security = security
         self._names = sorted(set(stations))
         self._timeout_s = timeout_s
         self._metrics = metrics
@@ -88,10 +105,8 @@ class OpcUaPlc:
 
     async def command(self, station: str, command: Command) -> None:
         """See `Plc`."""
-        _, place = self._session(station)
         action = command.action
         times = (_time(command.issued_at), _time(command.expires_at))
-        sequence = ua.Variant(command.sequence, ua.VariantType.UInt64)
         if isinstance(action, SetParameter):
             method = "SetParameter"
             arguments = [
@@ -99,21 +114,39 @@ class OpcUaPlc:
                 _text(action.parameter),
                 ua.Variant(action.value, ua.VariantType.Double),
                 ua.Variant(action.expected, ua.VariantType.Double),
-                sequence,
+                _count(command.sequence),
                 _text(command.recipe),
                 *times,
             ]
         else:
             method = "Hold"
-            arguments = [_text(command.command_id), _text(action.reason), sequence, *times]
-        with self._metrics.plc_seconds.labels("command").time():
-            await self._within(place.home.call_method(f"{place.index}:{method}", *arguments))
+            arguments = [_text(command.command_id), _text(action.reason), _count(command.sequence), *times]
+        await self._call(station, method, arguments, "command")
+
+    async def take_control(self, station: str, command_id: str) -> None:
+        """See `Plc`."""
+        await self._call(station, "TakeControl", [_text(command_id)], "control")
+
+    async def release_control(self, station: str, command_id: str, reason: str) -> None:
+        """See `Plc`."""
+        await self._call(station, "ReleaseControl", [_text(command_id), _text(reason)], "control")
+
+    async def heartbeat(self, station: str, counter: int) -> int:
+        """See `Plc`."""
+        return int(await self._call(station, "Heartbeat", [_count(counter)], "heartbeat"))
+
+    async def _call(self, station: str, method: str, arguments: Sequence[ua.Variant], kind: str) -> Any:
+        _, place = self._session(station)
+        with self._metrics.plc_seconds.labels(kind).time():
+            return await self._within(place.home.call_method(place.methods[method], *arguments))
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Keep a session until told to stop."""
         while not stopping.is_set():
             client = Client(self._endpoint, timeout=self._timeout_s)
             try:
+                if self._security is not None:
+                    await secure(client, self._security)
                 async with client:
                     self._stations = await self._find(client)
                     self._client, self._problem = client, None
@@ -149,7 +182,8 @@ class OpcUaPlc:
         for name in self._names:
             home = await client.nodes.objects.get_child([f"{index}:Stations", f"{index}:{name}"])
             variables = [await home.get_child(f"{index}:{variable}") for variable in _VARIABLES]
-            found[name] = Station(home, variables, index)
+            methods = {method: (await home.get_child(f"{index}:{method}")).nodeid for method in _METHODS}
+            found[name] = Station(home, variables, methods)
         return found
 
     def _session(self, station: str) -> tuple[Client, Station]:
@@ -158,9 +192,10 @@ class OpcUaPlc:
         return self._client, self._stations[station]
 
     async def _within(self, request: Awaitable[T]) -> T:
-        """The answer to a request. asyncua's errors as ours."""
+        """The answer to a request. asyncua's errors as ours. It is sent before anything else runs."""
         try:
-            return await asyncio.wait_for(request, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await request
         except _BROKEN as error:
             raise PlcUnavailable(repr(error)) from error
         except UaStatusCodeError as error:
@@ -171,10 +206,16 @@ class OpcUaPlc:
 
 @contextlib.asynccontextmanager
 async def plc(
-    endpoint: str, stations: Iterable[str], stopping: asyncio.Event, *, timeout_s: float, metrics: Metrics
+    endpoint: str,
+    stations: Iterable[str],
+    stopping: asyncio.Event,
+    *,
+    timeout_s: float,
+    metrics: Metrics,
+    security: Security | None = None,
 ) -> AsyncIterator[OpcUaPlc]:
-    """An `OpcUaPlc` whose session is kept for the time of the context."""
-    made = OpcUaPlc(endpoint, stations, timeout_s, metrics)
+    """An `OpcUaPlc` whose session is kept for the time of the context; not secured without `security`."""
+    made = OpcUaPlc(endpoint, stations, timeout_s, metrics, security)
     keeping = asyncio.create_task(made.keep(stopping), name="plc session")
     try:
         yield made
@@ -191,7 +232,7 @@ def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
         if status is not None and not status.is_good():
             raise PlcUnavailable(f"{name} of {station} is {status.name}")
         value = None if answer.Value is None else answer.Value.Value
-        if value is None and name != "LastCommandId":  # a device that was never commanded has none
+        if value is None and name not in _MAY_BE_EMPTY:
             raise PlcUnavailable(f"{name} of {station} has no value")
         values[name] = value
     return Device(
@@ -202,6 +243,11 @@ def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
         recipe=str(values["Recipe"]),
         last_sequence=int(values["LastCommandSequence"]),
         last_command_id=str(values["LastCommandId"] or ""),
+        control_source=str(values["ControlSource"]),
+        local_reason=str(values["LocalReason"] or ""),
+        beat=int(values["Beat"]),
+        maintenance_lock=bool(values["MaintenanceLock"]),
+        high_alarm=bool(values["HighAlarm"]),
     )
 
 
@@ -213,6 +259,10 @@ def _is_cancelled() -> bool:
 
 def _text(value: str) -> ua.Variant:
     return ua.Variant(str(value), ua.VariantType.String)
+
+
+def _count(value: int) -> ua.Variant:
+    return ua.Variant(value, ua.VariantType.UInt64)
 
 
 def _time(at: Any) -> ua.Variant:
