@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
+from twinloop.audit.metrics import AuditMetrics
 from twinloop.controller.metrics import Metrics as Controller
 from twinloop.detector.metrics import Metrics as Detector
 from twinloop.historian.metrics import Metrics as Historian
@@ -27,6 +28,10 @@ def _reads(service: str) -> Declare:
     return lambda registry: ConsumerMetrics(registry, service)
 
 
+def _audits(service: str) -> Declare:
+    return lambda registry: AuditMetrics(registry, service)
+
+
 SERVICES: dict[str, tuple[Declare, ...]] = {
     "ingest": (Ingest,),
     "detector": (
@@ -34,9 +39,9 @@ SERVICES: dict[str, tuple[Declare, ...]] = {
         lambda registry: StreamMetrics(registry, "detector"),
         _reads("detector"),
     ),
-    "controller": (Controller, _reads("controller")),
-    "twin": (Twin, _reads("twin")),
-    "line": (Line, _reads("line")),
+    "controller": (Controller, _reads("controller"), _audits("controller")),
+    "twin": (Twin, _reads("twin"), _audits("twin")),
+    "line": (Line, _reads("line"), _audits("line")),
     "historian": (Historian, _reads("historian")),
     "simulator": (Simulator,),
 }

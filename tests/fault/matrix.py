@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx
 
 from fault.scene import Unmet, until
-from twinloop.audit.verify import verify
+from twinloop.audit.store import verify_file
 from twinloop.contracts.changes import (
     AnyChange,
     Applied,
@@ -174,7 +174,7 @@ class Walk:
         if not applied <= acted <= issued:
             problems.append(f"the PLC acted {acted} times on {issued} issued commands, {applied} applied")
         for file in sorted((self.stack.state.root / "audit").glob("*.jsonl")):
-            problems += [f"{file.name}: {one}" for one in verify(file)]
+            problems += [f"{file.name}: {one}" for one in verify_file(file)]
         if problems:
             raise Unmet("\n  ".join(problems))
         return f"{len(changes)} changes, {issued} issued, {acted} acted, {applied} applied; audit intact"
