@@ -1,4 +1,4 @@
-"""Who may change a setpoint: control is taken, kept by heartbeats, released, lost; the operator goes first."""
+"""Who may change a setpoint: control is taken, fed by heartbeats, released or lost; the operator is first."""
 
 from __future__ import annotations
 
