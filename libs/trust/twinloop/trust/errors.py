@@ -19,3 +19,19 @@ class Forged(TrustError):
 
     Operator action: find out who writes to the topic `changes`; only the twin's key releases commands.
     """
+
+
+class PeopleUnusable(TrustError):
+    """Raised when it cannot be told who people are: a file or the issuer's keys cannot be read.
+
+    Operator action: mend the file that is named (`make certs` writes one), or see why the issuer's keys are
+    not there.
+    """
+
+
+class NotAuthenticated(TrustError):
+    """Raised when a request does not say believably who makes it. Operator action: send another token."""
+
+
+class NotAllowed(TrustError):
+    """Raised when a person's role does not reach. Operator action: let somebody do it whose role does."""
