@@ -1,7 +1,7 @@
 """What is written down of a decision, before it is published. Pure.
 
-Every proposal, would-be proposal, refusal, mode change and verdict has an entry. What others wrote is in their
-own stores; alarms follow from what is here.
+Every proposal, would-be proposal, refusal, mode change and verdict has an entry. What others wrote is in
+their own stores; alarms follow from what is here.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def acts(station: Station, outcomes: Iterable[Outcome], now: datetime) -> list[Act]:
-    """What is written down of `outcomes`; `station` is the one before them."""
+    """What is written down of `outcomes`; `station` is the one after the event."""
     return list(_acts(station, outcomes, now))
 
 

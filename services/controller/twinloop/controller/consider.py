@@ -12,7 +12,7 @@ from twinloop.contracts.changes import Hold, Parameter, Proposed, SetParameter
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
-from twinloop.controller import guard, lifecycle, modes, verdicts
+from twinloop.controller import flight, guard, modes, tell, verdicts
 from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.propose import Saturated, Wish, evidence, propose
 from twinloop.controller.state import (
@@ -86,12 +86,12 @@ def _guarded(
 
 def _begun(station: Station, proposed: Proposed, interrupted: tuple[Outcome, ...], given: Given) -> Step:
     # What spoke for this change does not speak for another one.
-    after = lifecycle.begin(replace(station, findings=()), proposed, given.policy)
+    after = flight.begin(replace(station, findings=()), proposed, given.policy)
     outcomes: tuple[Outcome, ...] = (*interrupted, proposed)
     if isinstance(proposed.action, Hold) and after.in_flight is not None:
         text = f"{proposed.reason}: the station is to be held; check the clamping and the sheets"
         cause = proposed.event_id
-        gap = verdicts.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, given.now)
+        gap = tell.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, given.now)
         outcomes = (*outcomes, gap)
     return after, outcomes
 
@@ -103,7 +103,7 @@ def _in_the_way(station: Station, wish: Wish, trigger: Trigger, refused: Refused
     if change is None or change.gap_told:
         return station, (refused,)
     text = f"{wish.reason}, and change {change.change_id} is in the way of a hold: stop the station"
-    gap = verdicts.alarm(station.asset, change, AlarmCode.GAP, text, trigger.event_id, given.now)
+    gap = tell.alarm(station.asset, change, AlarmCode.GAP, text, trigger.event_id, given.now)
     return replace(station, in_flight=replace(change, gap_told=True)), (refused, gap)
 
 

@@ -168,7 +168,7 @@ def shed(
 
 
 def take_over(station: Station, let_in: Collection[str], cause: Cause, now: datetime) -> Step:
-    """Shed what this process did not let in. `let_in`: the entries that it wrote; `cause` serves where no entry
+    """Shed what this process did not let in. `let_in`: the entries that it wrote; `cause` serves where none
     is known."""
     if not above_shadow(station) or station.entered in let_in:
         return station, ()

@@ -2,8 +2,8 @@
 
 The last known good value is proposed as a new change through the same guards, which ask neither for cooldown
 nor for a deadband. When that cannot be proposed the verdict is `inconclusive`. Either way a person is called
-and the asset ends in SHADOW: something is not as the controller took it to be. A rollback is measured like any
-change, and never taken back itself.
+and the asset ends in SHADOW: something is not as the controller took it to be. A rollback is measured like
+any change, and never taken back itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from twinloop.contracts.ids import event_id
 from twinloop.controller import flight, guard, modes, tell, verify
 from twinloop.controller.state import Cause, Given, InFlight, Station, Step
 
-_WAITING_HELPS: Final = frozenset({"input_validity", "audit"})
-"""Guards that may be content with the next part."""
+_WAITING_HELPS: Final = frozenset({"input_validity", "fault_gate", "audit"})
+"""Guards that may be content with the next parts."""
 
 
 def take_back(station: Station, change: InFlight, verdict: verify.Worse, cause: Cause, given: Given) -> Step:

@@ -155,11 +155,12 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
     `waiting` are findings whose part is not known from the genealogy yet; `trigger` is the last anomaly that
-    was folded. Input is judged by `depths` and `bad`. `intercept_mm` and `trend_mm` are the a and D of the run-to-run controller, last fed by part
-    `fed_sequence`.
+    was folded. Input is judged by `depths` and `bad`. `intercept_mm` and `trend_mm` are the a and D of the
+    run-to-run controller, last fed by part `fed_sequence`.
 
     `governance` is a fold over the control events, of which `controls` are the last ones' ids. `entered` is
-    the last entry into a mode, `voice` the model and version that the mode belongs to. `shedding` is a shed that we told of and have not read back.
+    the last entry into a mode, `voice` the model and version that the mode belongs to. `shedding` is a shed
+    that we told of and have not read back.
 
     `given_up` is the last change that nobody finished in time; `closed` are the last ones that ended.
     `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised.

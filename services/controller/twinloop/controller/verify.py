@@ -1,22 +1,23 @@
 """Whether a change did what it should, measured on the parts made after it. Pure.
 
-**Did it make things worse?** A one-sided tabular CUSUM over the parts after the change: with the mean of the m
-parts before the proposal as the target and z = (resistance - target - allowance) / sigma,
+**Did it make things worse?** A one-sided tabular CUSUM over the parts after the change: with the mean of the
+m parts before the proposal as the target and z = (resistance - target - allowance) / sigma,
 
-    C <- max(0, C + z - k);  worse as soon as C > h
+    C <- max(0, C + min(z - k, h / 2));  worse as soon as C > h
 
-Source: D. C. Montgomery, "Introduction to Statistical Quality Control", chapter 9. sigma is that of one
-measurement, and the allowance is what the drift under correction adds meanwhile. With the usual k = 0.5,
-which is made for a shift of one sigma, and h = 5: over n = 10 parts, with the target estimated from m = 10, a
-change that did nothing is called worse less than once in 10 000 times, one during which the drift takes all of
-the allowance about once in 200, and one that adds 5 micro-ohm is caught more than 9 times in 10. These were
-computed by simulation, which a test repeats.
+Source: D. C. Montgomery, "Introduction to Statistical Quality Control", chapter 9. That one part counts h / 2
+at most is ours, so that it takes three: a part that proves to have had a gap is left out by then. sigma is that
+of one measurement; the allowance is what the drift under correction adds meanwhile. With the usual k = 0.5,
+which is made for a shift of one sigma, h = 6 and sigma = 2 micro-ohm: over n = 10 parts, with the target
+estimated from m = 10, a change that did nothing is called worse 6 times in 100 000, one during which the drift
+takes all of an allowance of 1.5 about once in 80, and one that adds 5 micro-ohm is caught 94 times in 100, after
+5 or 6 parts on average. Computed by simulation of a million changes; a test repeats it with fewer.
 
 A broken joint needs no statistics: two parts above the hard limit, which the parts before were within, are
 enough. One alone may be a bad sheet.
 
-**Is it good?** After n parts, when their mean is within the limit, and exceeds the mean before by no more than
-two standard errors, sigma * sqrt(1/m + 1/n), and the allowance. Anything else is `inconclusive`.
+**Is it good?** After n parts, when their mean is within the limit, and exceeds the mean before by no more
+than two standard errors, sigma * sqrt(1/m + 1/n), and the allowance. Anything else is `inconclusive`.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def worse(
     total = 0.0
     for count, one in enumerate(after, 1):
         z = (one - before_uohm - policy.drift_allowance_uohm) / policy.sensor_sigma_uohm
-        total = max(0.0, total + z - policy.cusum_k)
+        total = max(0.0, total + min(z - policy.cusum_k, policy.cusum_h / 2))
         if total > policy.cusum_h:
             mean = fmean(after[:count])
             return Worse(
-                f"{mean:.1f} µΩ on {count} parts after {before_uohm:.1f} µΩ before: CUSUM {total:.1f} exceeds "
-                f"{policy.cusum_h:g}"
+                f"{mean:.1f} µΩ on {count} parts after {before_uohm:.1f} µΩ before: CUSUM {total:.1f} "
+                f"exceeds {policy.cusum_h:g}"
             )
     return None
 
