@@ -5,13 +5,14 @@ m parts before the proposal as the target and z = (resistance - target - allowan
 
     C <- max(0, C + min(z - k, h / 2));  worse as soon as C > h
 
-Source: D. C. Montgomery, "Introduction to Statistical Quality Control", chapter 9. That one part counts h / 2
-at most is ours, so that it takes three: a part that proves to have had a gap is left out by then. sigma is that
-of one measurement; the allowance is what the drift under correction adds meanwhile. With the usual k = 0.5,
-which is made for a shift of one sigma, h = 6 and sigma = 2 micro-ohm: over n = 10 parts, with the target
-estimated from m = 10, a change that did nothing is called worse 6 times in 100 000, one during which the drift
-takes all of an allowance of 1.5 about once in 80, and one that adds 5 micro-ohm is caught 94 times in 100, after
-5 or 6 parts on average. Computed by simulation of a million changes; a test repeats it with fewer.
+Source: D. C. Montgomery, "Introduction to Statistical Quality Control", chapter 9. That one part counts h /
+2 at most is ours, so that it takes three: a part that proves to have had a gap is left out by then. sigma
+is that of one measurement; the allowance is what the drift under correction adds meanwhile. With the usual
+k = 0.5, which is made for a shift of one sigma, h = 6 and sigma = 2 micro-ohm: over n = 10 parts, with the
+target estimated from m = 10, a change that did nothing is called worse 6 times in 100 000, one during which
+the drift takes all of an allowance of 1.5 about once in 80, and one that adds 5 micro-ohm is caught 94
+times in 100, after 5 or 6 parts on average. Computed by simulation of a million changes; a test repeats it
+with fewer.
 
 A broken joint needs no statistics: two parts above the hard limit, which the parts before were within, are
 enough. One alone may be a bad sheet.
