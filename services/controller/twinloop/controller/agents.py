@@ -85,7 +85,7 @@ class Agent:
     _in_a_row: int = 0
     _let_in: set[str] = field(default_factory=set)
     """Our entries into modes: what is above SHADOW by another's is shed."""
-    _told: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, frozenset[str]] = field(default_factory=dict)
     """By asset, what the last tick told of: it is not told again until it is read back."""
     _accounts: Accounts = field(init=False)
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -133,8 +133,7 @@ class Agent:
     async def _tell(self, station: Station) -> None:
         away = self.auditor.problem()
         outcomes = self._by_time(station, away)
-        told = " ".join(one.event_id for one in outcomes if isinstance(one, Event))
-        if not told or self._told.get(station.asset) == told:
+        if _ids(outcomes) <= self._told.get(station.asset, frozenset()):
             return
         try:
             await self._write_down(station, outcomes)
@@ -142,7 +141,7 @@ class Agent:
             outcomes = self._by_time(station, str(error))
             self.metrics.unaudited.inc(len(acts(station, outcomes, self.clock.now())))
         await self._publish(list(_messages(outcomes)))
-        self._told[station.asset] = " ".join(one.event_id for one in outcomes if isinstance(one, Event))
+        self._told[station.asset] = _ids(outcomes)
         self._accounts.count(None, None, outcomes)
 
     async def _decided(self, before: Station, event: StationEvent) -> Step:
@@ -163,6 +162,8 @@ class Agent:
     def _decide(self, station: Station, event: StationEvent, away: str | None) -> Step:
         now = self.clock.now()
         station, shed = modes.take_over(station, self._let_in, Cause.of(event), now)
+        if _ids(shed) <= self._told.get(event.asset, frozenset()):
+            shed = ()  # a tick has published it, and could not remember it
         station, outcomes = decide(station, event, self.policy.of(event.asset), now, away)
         return station, (*shed, *outcomes)
 
@@ -236,6 +237,10 @@ def _event(record: Record) -> Any:
     if record.key != event.asset.encode():
         raise MisplacedRecord(f"the record's key is {record.key!r} and its event's asset {event.asset!r}")
     return event
+
+
+def _ids(outcomes: Iterable[Outcome]) -> frozenset[str]:
+    return frozenset(one.event_id for one in outcomes if isinstance(one, Event))
 
 
 def _messages(outcomes: Iterable[Outcome]) -> Iterator[Message]:
