@@ -63,7 +63,9 @@ def _advance(station: Station, change: InFlight, event: AnyChange, given: Given)
     except IllegalTransition:
         return station, (Ignored("illegal"),)
     if station.given_up is not None and station.given_up.change_id == change.change_id:
+        # It moves after all: it is waited for anew.
         station = replace(station, given_up=None)
+        change = replace(change, expires_at=max(change.expires_at, given.now))
     if isinstance(event, Applied):
         return _applied(station, change, event, given)
     if not change.state.final:
