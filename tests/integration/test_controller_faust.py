@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,20 +19,35 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from twinloop.audit.store import verify_file
+from twinloop.contracts.audit import AuditEntry
 from twinloop.contracts.changes import (
     AnyChange,
     Applied,
     Approved,
+    Envelope,
     Issued,
     Proposed,
+    RolledBack,
     SetParameter,
     Simulated,
     Verified,
 )
 from twinloop.contracts.codec import decode, message
+from twinloop.contracts.controls import ModeEntered, ModeRequested, ModeShed
 from twinloop.contracts.deadletters import Reason
-from twinloop.contracts.events import Anomaly, Event, JointWelded
-from twinloop.contracts.topics import ANOMALIES, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES, Topic
+from twinloop.contracts.events import Alarm, AlarmCode, Anomaly, Event, JointWelded
+from twinloop.contracts.modes import Mode
+from twinloop.contracts.topics import (
+    ALARMS,
+    ANOMALIES,
+    AUDIT,
+    CHANGES,
+    DEAD_LETTERS,
+    GENEALOGY,
+    SCORES,
+    Topic,
+)
 from twinloop.runtime.provision import provision
 
 ASSET = "acme.berlin.packs.line1.weld1"
@@ -61,6 +76,11 @@ class Running:
         lines = [line for line in text.splitlines() if line.startswith(sample + " ")]
         return float(lines[0].rsplit(" ", 1)[1]) if lines else 0.0
 
+    async def missing(self) -> dict[str, str]:
+        """What is not ready, by check."""
+        told: dict[str, str] = (await self._http.get("/health/ready")).json()["missing"]
+        return told
+
     async def kill(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), 20)
@@ -84,6 +104,7 @@ async def controller(kafka: str, prefix: str, data: Path, **env: str) -> AsyncIt
                 "TWINLOOP_HEALTH_PORT": str(port),
                 "TWINLOOP_CONTROLLER_ASSETS": str(CONFIG),
                 "TWINLOOP_CONTROLLER_DATA": str(data / "table"),
+                "TWINLOOP_CONTROLLER_AUDIT": str(data / "audit"),
                 **env,
             },
             stdout=log,
@@ -140,8 +161,22 @@ class Bus:
             await reader.stop()
 
     async def changes(self, kind: type[T]) -> list[T]:
-        events = [decode(CHANGES, one.value) for one in await self.records(CHANGES)]
+        return await self.events(CHANGES, kind)
+
+    async def events(self, topic: Topic, kind: type[T]) -> list[T]:
+        events = [decode(topic, one.value) for one in await self.records(topic)]
         return [one for one in events if isinstance(one, kind)]
+
+    async def promote(self, *modes: Mode) -> None:
+        """A person does, and the controller lets the asset in."""
+        for mode in modes:
+            before = len(await self.changes(ModeEntered))
+            await self.publish(CHANGES, requested(mode, before))
+
+            async def entered(before: int = before) -> bool:
+                return len(await self.changes(ModeEntered)) == before + 1
+
+            await until(entered, f"{mode} entered")
 
 
 @asynccontextmanager
@@ -155,7 +190,21 @@ async def bus(kafka: str, prefix: str) -> AsyncIterator[Bus]:
         await producer.stop()
 
 
-def joint(number: int, power_w: float = 1000.0) -> JointWelded:
+def requested(mode: Mode, number: int) -> ModeRequested:
+    now = datetime.now(UTC)
+    return ModeRequested(
+        event_id=f"request-{number}",
+        asset=ASSET,
+        at=now,
+        observed_at=now,
+        trace_id="3" * 32,
+        mode=mode,
+        by="person:eva",
+        reason="after a look at the shadow",
+    )
+
+
+def joint(number: int, power_w: float = 1000.0, uohm: float = 42.0) -> JointWelded:
     now = datetime.now(UTC)
     return JointWelded(
         event_id=f"joint-{number}",
@@ -166,7 +215,7 @@ def joint(number: int, power_w: float = 1000.0) -> JointWelded:
         part_id=f"part-{number}",
         sequence=number,
         recipe="tab-a",
-        resistance_uohm=42.0 + number % 3,
+        resistance_uohm=uohm + number % 3,
         power_w=power_w,
         focus_mm=0.0,
     )
@@ -187,7 +236,7 @@ def dirty(number: int) -> Anomaly:
         row=299,
         score=20.0,
         threshold=4.0,
-        features={"oct_depth_mm.mean": 0.42, "back_reflection.mean": 0.81},
+        features={"oct_depth_mm.mean": 0.42 + 0.0001 * (number % 3), "back_reflection.mean": 0.81},
         deviations={
             "oct_depth_mm.mean": -9.5,
             "back_reflection.mean": -18.0,
@@ -210,11 +259,30 @@ def applied(proposed: Proposed, part_counter: int) -> list[AnyChange]:
         "trace_id": proposed.trace_id,
         "change_id": proposed.change_id,
     }
+    released = Envelope(
+        command_id=proposed.change_id,
+        asset=ASSET,
+        action=proposed.action,
+        unit="W",
+        recipe=proposed.recipe,
+        sequence=1,
+        issued_at=common["at"],
+        expires_at=common["at"] + timedelta(seconds=5),
+        model=proposed.model,
+        model_version=proposed.model_version,
+        input_digest=proposed.input_digest,
+        mode=proposed.mode,
+        approver="policy",
+        rollback_of=proposed.rollback_of,
+    )
+    key = {"envelope": released, "signature": "", "key_id": ""}  # verified by others
+    ids = {state: f"{state}-{proposed.change_id}" for state in ("simulated", "approved", "issued", "applied")}
+    actual = proposed.action.value
     return [
-        Simulated(event_id="simulated", do_nothing=None, do_this=None, **common),
-        Approved(event_id="approved", approver="policy", reason="", **common),
-        Issued(event_id="issued", command_sequence=1, **common),
-        Applied(event_id="applied", actual=proposed.action.value, part_counter=part_counter, **common),
+        Simulated(event_id=ids["simulated"], do_nothing=None, do_this=None, **common),
+        Approved(event_id=ids["approved"], approver="policy", reason="", **key, **common),
+        Issued(event_id=ids["issued"], command_sequence=1, **common),
+        Applied(event_id=ids["applied"], actual=actual, part_counter=part_counter, **common),
     ]
 
 
@@ -235,6 +303,7 @@ async def test_a_change_is_proposed_and_verified_across_a_crash_that_loses_the_d
         async with controller(kafka, topic_prefix, tmp_path / "first") as first:
             for number in range(1, 21):
                 await on.publish(GENEALOGY, joint(number))
+            await on.promote(Mode.SUPERVISED, Mode.AUTO)
             await drift(on, 21, 4)
             (proposed,) = await until(proposals, "a proposal")
             await on.publish(CHANGES, *applied(proposed, 26))
@@ -246,7 +315,7 @@ async def test_a_change_is_proposed_and_verified_across_a_crash_that_loses_the_d
         assert proposed.evidence == ("anomaly-21", "anomaly-22", "anomaly-23", "anomaly-24")
         assert proposed.trace_id == "2" * 32
         assert (proposed.model, proposed.model_version, proposed.recipe) == ("weld", 3, "tab-a")
-        assert 4.5 < (proposed.expires_at - proposed.at).total_seconds() <= 5
+        assert (proposed.mode, proposed.expires_at - proposed.at) == (Mode.AUTO, timedelta(seconds=30))
         assert (proposed.at - proposed.observed_at).total_seconds() < 1
 
         async with controller(kafka, topic_prefix, tmp_path / "second") as second:
@@ -263,7 +332,98 @@ async def test_a_change_is_proposed_and_verified_across_a_crash_that_loses_the_d
             # Measured against parts that only the process before the crash has folded.
             assert verified.before_uohm == pytest.approx(sum(42 + n % 3 for n in range(15, 25)) / 10)
             assert {one.event_id for one in await proposals()} == {proposed.event_id}
+            # What the process before the crash had let in is shed.
+            assert {one.reason for one in await on.changes(ModeShed)} == {
+                "the controller has started or taken the asset over"
+            }
+            assert {one.code for one in await on.events(ALARMS, Alarm)} == {AlarmCode.MODE_SHED}
+            await drift(on, 38, 12)
+            await on.publish(GENEALOGY, joint(50))
+
+            async def would() -> bool:
+                return await second.metric("twinloop_controller_would_propose_total") >= 1
+
+            await until(would, "what would be proposed, in shadow")
+            assert len({one.event_id for one in await proposals()}) == 1
             assert await second.kill(signal.SIGTERM) == 0
+
+
+async def test_a_change_that_made_it_worse_is_taken_back_and_everything_is_audited(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    async with bus(kafka, topic_prefix) as on, controller(kafka, topic_prefix, tmp_path) as running:
+
+        async def proposals(count: int) -> list[Proposed]:
+            found = await on.changes(Proposed)
+            return found if len(found) == count else []
+
+        for number in range(1, 13):
+            await on.publish(GENEALOGY, joint(number))
+        await on.promote(Mode.SUPERVISED, Mode.AUTO)
+        await drift(on, 13, 4)
+        (proposed,) = await until(lambda: proposals(1), "a proposal")
+        assert isinstance(proposed.action, SetParameter)
+        await on.publish(CHANGES, *applied(proposed, 16))
+        for number in range(17, 21):
+            await on.publish(GENEALOGY, joint(number, proposed.action.value, uohm=60.0))
+        _, restoring = await until(lambda: proposals(2), "the value before it")
+        assert restoring.rollback_of == proposed.change_id
+        assert restoring.action == SetParameter(
+            parameter=proposed.action.parameter, value=1000.0, expected=proposed.action.value
+        )
+        (rolled_back,) = await on.changes(RolledBack)
+        assert rolled_back.restored_by == restoring.change_id
+        await on.publish(CHANGES, *applied(restoring, 20))
+
+        async def shed() -> list[ModeShed]:
+            return await on.changes(ModeShed)
+
+        await until(shed, "shadow")
+        assert AlarmCode.ROLLED_BACK in {one.code for one in await on.events(ALARMS, Alarm)}
+        file = tmp_path / "audit" / "controller.jsonl"
+
+        async def copies() -> list[AuditEntry]:
+            found = await on.events(AUDIT, AuditEntry)
+            return found if found and found[-1].what == "shed mode" else []
+
+        entries = await until(copies, "the audit's copies")
+        assert [one.what for one in entries if one.what != "refused"] == [
+            "entered mode",
+            "entered mode",
+            "proposed",
+            "rolled back",
+            "proposed",
+            "shed mode",
+        ]
+        assert await running.kill(signal.SIGTERM) == 0
+        assert verify_file(file) == []
+
+
+async def test_without_its_audit_store_the_controller_proposes_nothing(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    async with bus(kafka, topic_prefix) as on, controller(kafka, topic_prefix, tmp_path) as running:
+        for number in range(1, 13):
+            await on.publish(GENEALOGY, joint(number))
+        await on.promote(Mode.SUPERVISED, Mode.AUTO)
+        file = tmp_path / "audit" / "controller.jsonl"
+        file.rename(file.with_suffix(".away"))
+        await drift(on, 13, 5)
+
+        async def refused() -> bool:
+            return await running.metric('twinloop_controller_refusals_total{guard="audit"}') >= 1
+
+        await until(refused, "a refusal for want of an audit store")
+        assert "audit" in await running.missing()
+        assert not await on.changes(Proposed)
+        file.with_suffix(".away").rename(file)
+        await until(running.ready, "ready again")
+        await drift(on, 18, 2)
+
+        async def proposals() -> list[Proposed]:
+            return await on.changes(Proposed)
+
+        await until(proposals, "a proposal")
 
 
 async def test_aborted_records_are_not_read_and_markers_do_not_stop_the_commits(

@@ -1,8 +1,11 @@
-"""The shell around `station.decide`: decode, decide, publish, remember. At least once.
+"""The shell around `station.decide`: decode, decide, write down, publish, remember. At least once.
 
-The order matters. What follows from a record is published and acknowledged before the state that says so is
-remembered, and both before the record's offset can be committed: a crash in between folds the record again,
-from the state before it, into events with the same ids.
+The order matters. What follows from a record is in the audit store before it is published, and published and
+acknowledged before the state that says so is remembered, and all of it before the record's offset can be
+committed: a crash in between folds the record again, from the state before it, into events with the same ids.
+
+When the audit store is away the same record is decided on once more, knowing that: then nothing is proposed,
+entered or concluded. What takes something away (a refusal, a shed) is published all the same.
 """
 
 from __future__ import annotations
@@ -11,23 +14,26 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiokafka.errors import KafkaError
 
-from twinloop.contracts.changes import ChangeEvent, Proposed, state_of
+from twinloop.audit.errors import AuditAway
 from twinloop.contracts.codec import Message, Undecodable, decode, message
+from twinloop.contracts.controls import ModeEntered
 from twinloop.contracts.deadletters import DeadLetter, Reason
-from twinloop.contracts.events import Alarm, Anomaly, Event
-from twinloop.contracts.ids import event_id
+from twinloop.contracts.events import Alarm, Event
+from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.topics import ALARMS, CHANGES, DEAD_LETTERS, Topic
-from twinloop.controller import lifecycle
+from twinloop.controller import modes, verdicts
+from twinloop.controller.accounts import Accounts
+from twinloop.controller.audited import Auditor, acts
 from twinloop.controller.errors import MisplacedRecord, TooManyDeadLetters
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
-from twinloop.controller.state import Diagnosed, GaveUp, Ignored, Outcome, Refused, Station
-from twinloop.controller.station import decide
+from twinloop.controller.state import Cause, Given, Outcome, Station, Step
+from twinloop.controller.station import StationEvent, decide
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.kafka import Publisher
@@ -35,8 +41,8 @@ from twinloop.runtime.kafka import Publisher
 log = logging.logger(__name__)
 
 SERVICE = "controller"
-_RETRY_S = 0.2
-_RETRY_MAX_S = 5.0
+_RETRY_S: Final = 0.2
+_RETRY_MAX_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +77,23 @@ class Agent:
     policy: ControllerPolicy
     table: Table
     publisher: Publisher
+    auditor: Auditor
     clock: Clock
     metrics: Metrics
     stopping: asyncio.Event
     dead_letter_limit: int
     _in_a_row: int = 0
+    _let_in: set[str] = field(default_factory=set)
+    """Our entries into modes: what is above SHADOW by another's is shed."""
+    _told: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By asset, what the last tick told of: it is not told again until it is read back."""
+    _accounts: Accounts = field(init=False)
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     _encode: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder)
     _decode: msgspec.json.Decoder[Station] = field(default_factory=lambda: msgspec.json.Decoder(Station))
+
+    def __post_init__(self) -> None:
+        self._accounts = Accounts(self.metrics, self.clock)
 
     async def handle(self, record: Record) -> None:
         """Fold `record`. What cannot be folded goes to `dead-letters`.
@@ -88,32 +103,74 @@ class Agent:
         async with self._busy:
             try:
                 event = _event(record)
-                key = event.asset.encode()
-                station, outcomes = decide(
-                    self._station(event.asset), event, self.policy.of(event.asset), self.clock.now()
-                )
+                before = self._station(event.asset)
+                station, outcomes = await self._decided(before, event)
                 value, messages = self._encode.encode(station), list(_messages(outcomes))
             except Exception as error:  # noqa: BLE001  (a raising agent would acknowledge and lose the record)
                 await self._refuse(record, error)
                 return
             await self._publish(messages)
-            self.table[key] = value
+            self._let_in.update(one.event_id for one in outcomes if isinstance(one, ModeEntered))
+            self.table[event.asset.encode()] = value
             self._in_a_row = 0
-            self._count(record, event, outcomes)
+            self._accounts.count(record.topic, event, outcomes)
 
     async def tick(self) -> None:
-        """Publish the verdicts that time alone gives; they change a state only when they are read back."""
+        """Publish what time, or our start, leads to; it changes a state only when it is read back."""
         async with self._busy:
-            now = self.clock.now()
-            overdue = []
             for value in self.table.values():
                 with suppress(msgspec.MsgspecError):
                     station = self._decode.decode(value)
-                    verdict = lifecycle.overdue(station, self.policy.of(station.asset), now)
-                    overdue.extend([verdict] if verdict is not None else [])
-            await self._publish(list(_messages(overdue)))
-            for verdict in overdue:
-                self.metrics.changes.labels(state_of(verdict)).inc()
+                    await self._tell(station)
+
+    def _by_time(self, station: Station, away: str | None) -> tuple[Outcome, ...]:
+        given = Given(self.policy.of(station.asset), self.clock.now(), away)
+        mark = event_id("taken over", station.asset, station.entered)
+        _, shed = modes.take_over(station, self._let_in, Cause(mark, given.now, trace_id(mark)), given.now)
+        verdict = None if away is not None else verdicts.overdue(station, given)
+        return shed if verdict is None else (*shed, verdict)
+
+    async def _tell(self, station: Station) -> None:
+        away = self.auditor.problem()
+        outcomes = self._by_time(station, away)
+        if _ids(outcomes) <= self._told.get(station.asset, frozenset()):
+            return
+        try:
+            await self._write_down(station, outcomes)
+        except AuditAway as error:
+            outcomes = self._by_time(station, str(error))
+            self.metrics.unaudited.inc(len(acts(station, outcomes, self.clock.now())))
+        await self._publish(list(_messages(outcomes)))
+        self._told[station.asset] = _ids(outcomes)
+        self._accounts.count(None, None, outcomes)
+
+    async def _decided(self, before: Station, event: StationEvent) -> Step:
+        """What follows from `event`, written down; without the store, what may be done without it."""
+        away = self.auditor.problem()
+        if away is None:
+            station, outcomes = self._decide(before, event, None)
+            try:
+                await self._write_down(station, outcomes)
+            except AuditAway as error:
+                away = str(error)
+            else:
+                return station, outcomes
+        station, outcomes = self._decide(before, event, away)
+        self.metrics.unaudited.inc(len(acts(station, outcomes, self.clock.now())))
+        return station, outcomes
+
+    def _decide(self, station: Station, event: StationEvent, away: str | None) -> Step:
+        now = self.clock.now()
+        station, shed = modes.take_over(station, self._let_in, Cause.of(event), now)
+        if _ids(shed) <= self._told.get(event.asset, frozenset()):
+            shed = ()  # a tick has published it, and could not remember it
+        station, outcomes = decide(station, event, self.policy.of(event.asset), now, away)
+        return station, (*shed, *outcomes)
+
+    async def _write_down(self, station: Station, outcomes: tuple[Outcome, ...]) -> None:
+        """All of it with one write. Raises `AuditAway`."""
+        entries = acts(station, outcomes, self.clock.now())
+        await asyncio.gather(*(self.auditor.append(**msgspec.structs.asdict(one)) for one in entries))
 
     def _station(self, asset: str) -> Station:
         value = self.table.get(asset.encode())
@@ -125,7 +182,7 @@ class Agent:
             # Of another version. It is a fold: what is in flight ends by itself, the rest is learnt anew.
             log.error("a station's state cannot be read and begins anew", asset=asset, problem=str(error))
             self.metrics.states_lost.inc()
-            return Station(asset=asset)
+            return modes.unknown(asset)
 
     async def _publish(self, messages: list[Message]) -> None:
         """Until acknowledged: nothing is folded meanwhile. Ids stay the same, so a repeat is harmless."""
@@ -173,39 +230,6 @@ class Agent:
                 f"{self._in_a_row} records in a row, the last one {name}/{partition}/{offset}"
             )
 
-    def _count(self, record: Record, event: Any, outcomes: Iterable[Outcome]) -> None:
-        fate = "folded"
-        for one in outcomes:
-            if isinstance(one, Ignored):
-                fate = "ignored"
-                self.metrics.ignored.labels(one.why).inc()
-            elif isinstance(one, Diagnosed):
-                self.metrics.findings.labels(one.diagnosis).inc()
-            elif isinstance(one, Refused):
-                self.metrics.refusals.labels(one.guard).inc()
-            elif isinstance(one, GaveUp):
-                self.metrics.given_up.labels(one.state).inc()
-                log.warning("gave up waiting for a change", change=one.change_id, state=str(one.state))
-            else:
-                self._count_event(event, one)
-        self.metrics.records.labels(record.topic.name, fate).inc()
-
-    def _count_event(self, cause: Any, event: Event) -> None:
-        if isinstance(event, Alarm):
-            self.metrics.alarms.labels(event.code).inc()
-            log.warning(
-                "alarm", asset=event.asset, code=str(event.code), text=event.text, trace_id=event.trace_id
-            )
-        elif isinstance(event, ChangeEvent):
-            state = str(event.__struct_config__.tag)
-            self.metrics.changes.labels(state).inc()
-            log.info(
-                "change", asset=event.asset, change=event.change_id, state=state, trace_id=event.trace_id
-            )
-            if isinstance(event, Proposed) and isinstance(cause, Anomaly):
-                delay = self.clock.now() - cause.at
-                self.metrics.proposal_seconds.observe(max(0.0, delay.total_seconds()))
-
 
 def _event(record: Record) -> Any:
     """The event of a record. Raises `Undecodable` or `MisplacedRecord`."""
@@ -213,6 +237,10 @@ def _event(record: Record) -> Any:
     if record.key != event.asset.encode():
         raise MisplacedRecord(f"the record's key is {record.key!r} and its event's asset {event.asset!r}")
     return event
+
+
+def _ids(outcomes: Iterable[Outcome]) -> frozenset[str]:
+    return frozenset(one.event_id for one in outcomes if isinstance(one, Event))
 
 
 def _messages(outcomes: Iterable[Outcome]) -> Iterator[Message]:

@@ -1,4 +1,4 @@
-"""The composition root: Kafka, Faust, the agent, and the ticks, for as long as the service runs."""
+"""The composition root: audit store, Kafka, Faust, the agent, and the ticks, while the service runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from twinloop.audit.log import audit_log
+from twinloop.audit.metrics import AuditMetrics
 from twinloop.controller.agents import Agent
 from twinloop.controller.errors import StreamEnded, TooManyDeadLetters
 from twinloop.controller.metrics import Metrics
@@ -26,11 +28,17 @@ async def main(settings: ControllerSettings, context: Context, *, policy: Contro
     """Run until told to stop. Raises `StreamEnded` or `TooManyDeadLetters`."""
     missing = ["starting"]
     context.health.add("streams", lambda: "; ".join(missing) or None)
+    measured = AuditMetrics(context.registry, context.name)
+    audit = await context.stack.enter_async_context(
+        audit_log(settings.audit, settings.chain, context.clock, metrics=measured)
+    )
+    context.health.add("audit", audit.problem)
     if not await _topics_there(settings, context.stopping, missing):
         return
     publisher = await context.stack.enter_async_context(
         kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
     )
+    await context.stack.enter_async_context(audit.published(publisher))
     streams = Streams(
         kafka=settings.kafka,
         prefix=settings.topic_prefix,
@@ -43,6 +51,7 @@ async def main(settings: ControllerSettings, context: Context, *, policy: Contro
         policy=policy,
         table=streams.table,
         publisher=publisher,
+        auditor=audit,
         clock=context.clock,
         metrics=Metrics(context.registry),
         stopping=context.stopping,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,11 +11,21 @@ from msgspec.structs import replace
 from twinloop.contracts.changes import Hold, Parameter, Proposed, SetParameter
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
-from twinloop.controller import guard, lifecycle
-from twinloop.controller.lifecycle import Step
-from twinloop.controller.policy import AssetPolicy, Mode
+from twinloop.contracts.modes import Mode
+from twinloop.controller import flight, guard, modes, tell, verdicts
+from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.propose import Saturated, Wish, evidence, propose
-from twinloop.controller.state import Finding, Outcome, Refused, Station, Trigger
+from twinloop.controller.state import (
+    Cause,
+    Finding,
+    Given,
+    Outcome,
+    Refused,
+    Station,
+    Step,
+    Trigger,
+    WouldPropose,
+)
 
 _MAINTENANCE: Final = {
     Parameter.LASER_POWER_W: AlarmCode.WINDOW_MAINTENANCE,
@@ -23,58 +33,78 @@ _MAINTENANCE: Final = {
 }
 
 
-def consider(station: Station, finding: Finding, policy: AssetPolicy, now: datetime) -> Step:
-    """Propose what mends `finding`, if enough parts say the same and no guard objects."""
-    found = evidence(station.findings, finding, policy)
+def consider(station: Station, finding: Finding, given: Given) -> Step:
+    """Propose what mends `finding`, if enough parts say the same and no guard objects. In SHADOW it is only
+    told what would be proposed."""
+    found = evidence(station.findings, finding, given.policy)
     trigger = station.trigger
     if not found or trigger is None:
         return station, ()
-    wish = propose(station, finding.diagnosis, found, policy)
+    wish = propose(station, finding.diagnosis, found, given.policy)
     if wish is None:
         return station, ()
     if isinstance(wish, Refused):
         return station, (wish,)
     if isinstance(wish, Saturated):
-        return _saturated(station, wish, trigger, policy, now)
-    return _guarded(_relieved(station, wish, policy), finding, found, wish, trigger, policy, now)
+        return _saturated(station, wish, trigger, given)
+    return _guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
 
 
 def _guarded(
-    station: Station,
-    finding: Finding,
-    found: Sequence[Finding],
-    wish: Wish,
-    trigger: Trigger,
-    policy: AssetPolicy,
-    now: datetime,
+    station: Station, finding: Finding, found: Sequence[Finding], wish: Wish, trigger: Trigger, given: Given
 ) -> Step:
+    mode = modes.effective(station, given.policy)
     free = station
     interrupted: tuple[Outcome, ...] = ()
     if isinstance(wish.action, Hold):
         # A stop does not wait until the last setpoint is measured.
+        cause = Cause(trigger.event_id, trigger.observed_at, trigger.trace_id)
         reason = "a gap appeared before enough parts were measured"
-        free, interrupted = lifecycle.interrupt(station, reason, trigger.event_id, now)
+        free, interrupted = verdicts.interrupt(station, reason, cause, given)
     case = guard.Case(
         action=wish.action,
         diagnosis=finding.diagnosis,
         station=free,
+        mode=mode,
         seen_at=trigger.observed_at,
         sequence=finding.sequence,
-        policy=policy,
-        now=now,
+        model=trigger.model,
+        model_version=trigger.model_version,
+        given=given,
     )
-    if (refused := guard.refusal(case)) is not None:
-        return station, (refused,)
-    proposed = _proposed(free, finding, found, wish, trigger, policy, now)
+    refused = guard.refusal(case)
+    if refused is None:
+        proposed = _proposed(free, finding, found, wish, trigger, mode, given)
+        return _begun(free, proposed, interrupted, given)
+    if refused.guard == "mode" and mode is Mode.SHADOW:
+        proposed = _proposed(station, finding, found, wish, trigger, mode, given)
+        return replace(station, findings=()), (WouldPropose(proposed),)
+    if refused.guard == "in_flight" and isinstance(wish.action, Hold):
+        return _in_the_way(station, wish, trigger, refused, given)
+    return station, (refused,)
+
+
+def _begun(station: Station, proposed: Proposed, interrupted: tuple[Outcome, ...], given: Given) -> Step:
     # What spoke for this change does not speak for another one.
-    after = lifecycle.begin(replace(free, findings=()), proposed, policy)
+    after = flight.begin(replace(station, findings=()), proposed, given.policy)
     outcomes: tuple[Outcome, ...] = (*interrupted, proposed)
-    if isinstance(wish.action, Hold) and after.in_flight is not None:
-        text = f"{wish.reason}: the station is to be held; check the clamping and the sheets"
+    if isinstance(proposed.action, Hold) and after.in_flight is not None:
+        text = f"{proposed.reason}: the station is to be held; check the clamping and the sheets"
         cause = proposed.event_id
-        gap = lifecycle.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, now)
+        gap = tell.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, given.now)
         outcomes = (*outcomes, gap)
     return after, outcomes
+
+
+def _in_the_way(station: Station, wish: Wish, trigger: Trigger, refused: Refused, given: Given) -> Step:
+    """A change that waits for somebody keeps the station from being held: then a person must hear of the gap
+    at once, and once."""
+    change = station.in_flight
+    if change is None or change.gap_told:
+        return station, (refused,)
+    text = f"{wish.reason}, and change {change.change_id} is in the way of a hold: stop the station"
+    gap = tell.alarm(station.asset, change, AlarmCode.GAP, text, trigger.event_id, given.now)
+    return replace(station, in_flight=replace(change, gap_told=True)), (refused, gap)
 
 
 def _proposed(
@@ -83,8 +113,8 @@ def _proposed(
     found: Sequence[Finding],
     wish: Wish,
     trigger: Trigger,
-    policy: AssetPolicy,
-    now: datetime,
+    mode: Mode,
+    given: Given,
 ) -> Proposed:
     """The same evidence makes the same change id, however often it is folded. The time is in it because a
     part counter that begins anew may repeat event ids."""
@@ -95,7 +125,7 @@ def _proposed(
     return Proposed(
         event_id=event_id("proposed", change_id),
         asset=station.asset,
-        at=now,
+        at=given.now,
         observed_at=trigger.observed_at,
         trace_id=trigger.trace_id,
         caused_by=trigger.event_id,
@@ -105,25 +135,24 @@ def _proposed(
         recipe=station.recipe,
         reason=wish.reason,
         evidence=tuple(one.event_id for one in found),
-        expires_at=now + timedelta(seconds=policy.expiry.proposal_s),
+        expires_at=given.now + timedelta(seconds=given.policy.expiry.decision_s(mode)),
         model=trigger.model,
         model_version=trigger.model_version,
         input_digest=trigger.input_digest,
+        mode=mode,
     )
 
 
-def _saturated(
-    station: Station, wish: Saturated, trigger: Trigger, policy: AssetPolicy, now: datetime
-) -> Step:
+def _saturated(station: Station, wish: Saturated, trigger: Trigger, given: Given) -> Step:
     """Nothing is left to do but to call a person: once, until there is room again."""
-    refused = Refused("operator_limits", wish.text)
-    if wish.parameter in station.saturated or policy.mode is not Mode.AUTO:
+    refused = Refused(wish.guard, wish.text)
+    if wish.parameter in station.saturated or not modes.effective(station, given.policy).acts:
         return station, (refused,)
     code = _MAINTENANCE[wish.parameter]
     call = Alarm(
         event_id=event_id("alarm", code, station.asset, trigger.event_id),
         asset=station.asset,
-        at=now,
+        at=given.now,
         observed_at=trigger.observed_at,
         trace_id=trigger.trace_id,
         caused_by=trigger.event_id,
@@ -134,13 +163,13 @@ def _saturated(
 
 
 def _relieved(station: Station, wish: Wish, policy: AssetPolicy) -> Station:
-    """Two steps of room to the operator's limit are room enough to forget an alarm about it."""
+    """Two steps of room to the nearest limit are room enough to forget an alarm about it."""
     action = wish.action
     if not isinstance(action, SetParameter) or action.parameter not in station.saturated:
         return station
     limits = policy.limits(action.parameter)
-    room = min(action.value - limits.operator.low, limits.operator.high - action.value)
-    if room <= 2 * limits.step:
+    left_over = min(action.value - limits.room.low, limits.room.high - action.value)
+    if left_over <= 2 * limits.step:
         return station
     left = tuple(one for one in station.saturated if one is not action.parameter)
     return replace(station, saturated=left)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from twinloop.contracts.changes import Diagnosis
-from twinloop.controller.policy import DiagnosisPolicy
+from twinloop.controller.rules import DiagnosisPolicy
 
 DEPTH: Final = "oct_depth_mm.mean"
 REFLECTION: Final = "back_reflection.mean"

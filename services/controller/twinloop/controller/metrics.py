@@ -18,7 +18,8 @@ class Metrics:
         self.ignored = Counter(
             "twinloop_controller_ignored_total",
             "Events that changed nothing: repeated, late, foreign (no change of ours) or illegal (does not "
-            "follow from the change's state). Repeats are normal after a restart; illegal ones never are.",
+            "follow from what is in force, or from the change's state). Repeats are normal after a restart; "
+            "illegal is one that something overtook, such as an entry into a mode that was just shed.",
             ["why"],
             registry=registry,
         )
@@ -32,6 +33,29 @@ class Metrics:
             "twinloop_controller_refusals_total",
             "Proposals not made, by the guard that objected.",
             ["guard"],
+            registry=registry,
+        )
+        self.would_propose = Counter(
+            "twinloop_controller_would_propose_total",
+            "Changes that would have been proposed if the asset were not in shadow.",
+            registry=registry,
+        )
+        self.bad_input = Counter(
+            "twinloop_controller_bad_input_total",
+            "Parts whose input was bad: quality, age, range, jump, frozen or missing. Look at the sensor, or "
+            "at what lies between it and here.",
+            ["what"],
+            registry=registry,
+        )
+        self.modes = Counter(
+            "twinloop_controller_modes_total",
+            "Mode events published: mode_entered, mode_refused, mode_shed. Each shed has an alarm.",
+            ["event"],
+            registry=registry,
+        )
+        self.unaudited = Counter(
+            "twinloop_controller_unaudited_total",
+            "Refusals and sheds published while the audit store was away. Must be 0.",
             registry=registry,
         )
         self.changes = Counter(

@@ -9,7 +9,9 @@ from statistics import fmean
 
 from twinloop.contracts.changes import Action, Diagnosis, Hold, Parameter, SetParameter
 from twinloop.controller import estimate
-from twinloop.controller.policy import AssetPolicy, FocusPolicy, Limits
+from twinloop.controller.estimate import Estimate
+from twinloop.controller.policy import AssetPolicy
+from twinloop.controller.rules import FocusPolicy, Limits
 from twinloop.controller.state import Finding, Refused, Station
 
 
@@ -23,9 +25,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Saturated:
-    """More is needed than the operator's limits leave."""
+    """More is needed than the limits leave. `guard` names the one that binds."""
 
     parameter: Parameter
+    guard: str
     text: str
 
 
@@ -63,7 +66,8 @@ def _power(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> W
     part = station.newest
     if part is None or station.intercept_mm is None:
         return None
-    wanted_w = estimate.power_for(station.intercept_mm, policy.target_depth_mm, policy.estimator)
+    known = Estimate(station.intercept_mm, station.trend_mm)
+    wanted_w = estimate.power_for(known, policy.target_depth_mm, policy.estimator)
     return _limited(
         Parameter.LASER_POWER_W,
         part.power_w,
@@ -125,17 +129,35 @@ def direction(distance_mm: float, reflection: float, policy: FocusPolicy) -> flo
 def _limited(
     parameter: Parameter, current: float, wanted: float, limits: Limits, reason: str
 ) -> Wish | Saturated:
-    """`wanted`, as near as one step and the operator's range allow."""
+    """`wanted`, as near as one step, the operator's range, the model's validity and our authority allow."""
+    room = limits.room
     stepped = current + min(max(wanted - current, -limits.step), limits.step)
-    value = limits.operator.clamp(stepped)
+    value = room.clamp(stepped)
     rounded = round(value, 3)
-    if abs(rounded - current) <= limits.step and limits.operator.holds(rounded):
+    if abs(rounded - current) <= limits.step and room.holds(rounded):
         value = rounded
-    left = abs(value - current)
-    if not limits.operator.holds(wanted) and left < limits.deadband <= abs(wanted - current):
+    if room.holds(wanted):
+        return Wish(SetParameter(parameter=parameter, value=value, expected=current), reason)
+    guard, words = _binding(limits, wanted)
+    if abs(value - current) < limits.deadband <= abs(wanted - current):
         return Saturated(
-            parameter,
-            f"{parameter} is at {current:g}, {wanted:g} is needed, and the operator's range is "
-            f"{limits.operator.low:g} to {limits.operator.high:g}",
+            parameter, guard, f"{parameter} is at {current:g}, {wanted:g} is needed, and {words}"
         )
+    reason = f"{reason}; saturated: {words}"
     return Wish(SetParameter(parameter=parameter, value=value, expected=current), reason)
+
+
+def _binding(limits: Limits, wanted: float) -> tuple[str, str]:
+    """The name of the guard that keeps `wanted` out, and what it says: of those that do, the nearest."""
+    ranges = {
+        "operator_limits": (limits.operator, "the operator's range is"),
+        "model_validity": (limits.validity, "the model is valid for"),
+        "authority": (limits.reach, "our authority is"),
+    }
+    name = next(
+        name
+        for name, (allowed, _) in ranges.items()
+        if allowed.clamp(wanted) != wanted and allowed.clamp(wanted) == limits.room.clamp(wanted)
+    )
+    allowed, words = ranges[name]
+    return name, f"{words} {allowed.low:g} to {allowed.high:g}"

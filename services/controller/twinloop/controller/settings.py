@@ -19,6 +19,12 @@ class ControllerSettings(ServiceSettings):
     data: Path = Field(
         description="folder of this process alone, for the table's local copy; may be empty or lost"
     )
+    audit: Path = Field(description="folder of the audit store; nothing is proposed while it is away")
+    chain: str = Field(
+        default="controller",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="name of the audit chain: each replica needs its own",
+    )
     commit_interval_s: float = Field(default=0.5, gt=0, description="as much is folded again after a crash")
     tick_s: float = Field(default=0.5, gt=0, description="how often what time alone decides is looked at")
     dead_letter_limit: int = Field(

@@ -5,36 +5,67 @@ All of it is a fold over `anomalies`, `genealogy` and `changes`; nothing in it i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
-from twinloop.contracts.changes import Action, Diagnosis, Parameter, State
+from twinloop.contracts.changes import Action, Diagnosis, Parameter, Proposed, State
+from twinloop.contracts.controls import Governance
 from twinloop.contracts.events import Event, JointWelded
-from twinloop.controller.policy import PARTS_KEPT
+from twinloop.controller.policy import AssetPolicy
+from twinloop.controller.rules import PARTS_KEPT
 
 FINDINGS_KEPT = 32
 WAITING_KEPT = 8
 CLOSED_KEPT = 8
+CONTROLS_KEPT = 32
+BAD_KEPT = 32
+TRAVELS_KEPT = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a decision is given beside the state and the event. `audit_away`: why nothing can be audited."""
+
+    policy: AssetPolicy
+    now: datetime
+    audit_away: str | None = None
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What our own event follows from."""
+
+    event_id: str
+    observed_at: datetime
+    trace_id: str
+
+    @classmethod
+    def of(cls, event: Event) -> Cause:
+        """`event` is the cause."""
+        return cls(event.event_id, event.observed_at, event.trace_id)
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """A part that was made, with the setpoints in force."""
+    """A part that was made, with the setpoints in force. What is not `trusted` is not measured by."""
 
     sequence: int
     made_at: datetime
     resistance_uohm: float
     power_w: float
     focus_mm: float
+    trusted: bool = True
 
     def setpoint(self, parameter: Parameter) -> float:
         """Of `parameter`, in its unit."""
         return self.power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
 
     @classmethod
-    def of(cls, joint: JointWelded) -> Part:
+    def of(cls, joint: JointWelded, *, trusted: bool = True) -> Part:
         """What is remembered of `joint`."""
-        return cls(joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm)
+        return cls(
+            joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm, trusted
+        )
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
@@ -46,6 +77,28 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     diagnosis: Diagnosis
     depth_mm: float
     reflection: float
+
+
+class Depth(msgspec.Struct, frozen=True, array_like=True):
+    """What an anomalous part's depth was read as."""
+
+    sequence: int
+    depth_mm: float
+
+
+class Bad(msgspec.Struct, frozen=True, array_like=True):
+    """A part whose input was bad, or that was made and never told of."""
+
+    sequence: int
+    reason: str
+
+
+class Travel(msgspec.Struct, frozen=True, array_like=True):
+    """A setpoint was moved by `distance`, in the parameter's unit, never negative."""
+
+    at: datetime
+    parameter: Parameter
+    distance: float
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +118,8 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     """A change on its way, from `proposed` until nothing follows.
 
     `before_uohm` is the mean of the `before_parts` parts before it was proposed. `actual`, `applied_at` and
-    `part_counter` are the line's read-back, told by the event `told_by`.
+    `part_counter` are the line's read-back, told by the event `told_by`. `gap_told`: a gap was alarmed while
+    this change was in the way of a hold.
     """
 
     change_id: str
@@ -76,6 +130,13 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     before_uohm: float
     before_parts: int
+    diagnosis: Diagnosis
+    recipe: str
+    model: str
+    model_version: int
+    input_digest: str
+    rollback_of: str | None = None
+    gap_told: bool = False
     actual: float | str | None = None
     applied_at: datetime | None = None
     part_counter: int = 0
@@ -94,10 +155,15 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
     `waiting` are findings whose part is not known from the genealogy yet; `trigger` is the last anomaly that
-    was folded. `intercept_mm` is the a of the
-    run-to-run controller, last fed by part `fed_sequence`. `given_up` is the last change that nobody
-    finished in time; `closed` are the last ones that ended. `saturated` names parameters at whose
-    operator limit an alarm was raised.
+    was folded. Input is judged by `depths` and `bad`. `intercept_mm` and `trend_mm` are the a and D of the
+    run-to-run controller, last fed by part `fed_sequence`.
+
+    `governance` is a fold over the control events, of which `controls` are the last ones' ids. `entered` is
+    the last entry into a mode, `voice` the model and version that the mode belongs to. `shedding` is a shed
+    that we told of and have not read back.
+
+    `given_up` is the last change that nobody finished in time; `closed` are the last ones that ended.
+    `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised.
     """
 
     asset: str
@@ -106,12 +172,21 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     waiting: tuple[Finding, ...] = ()
     trigger: Trigger | None = None
+    depths: tuple[Depth, ...] = ()
+    bad: tuple[Bad, ...] = ()
     intercept_mm: float | None = None
+    trend_mm: float = 0.0
     fed_sequence: int = 0
+    governance: Governance = Governance()
+    controls: tuple[str, ...] = ()
+    entered: str | None = None
+    voice: tuple[str, int] | None = None
+    shedding: str | None = None
     in_flight: InFlight | None = None
     given_up: InFlight | None = None
     closed: tuple[str, ...] = ()
     settled: Settled | None = None
+    travels: tuple[Travel, ...] = ()
     saturated: tuple[Parameter, ...] = ()
 
     @property
@@ -125,10 +200,17 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A guard refused what would have been proposed."""
+    """A guard refused what would have been proposed: for one reason, the first. `action` is what it was."""
 
     guard: str
     reason: str
+    action: Action | None = None
+
+
+class WouldPropose(msgspec.Struct, frozen=True):
+    """In SHADOW: what would be proposed in a mode that acts."""
+
+    proposed: Proposed
 
 
 class Diagnosed(msgspec.Struct, frozen=True):
@@ -150,8 +232,19 @@ class GaveUp(msgspec.Struct, frozen=True):
     state: State
 
 
-Outcome = Event | Refused | Diagnosed | Ignored | GaveUp
+class BadInput(msgspec.Struct, frozen=True):
+    """A part's input is bad; `what` is `quality`, `age`, `range`, `jump`, `frozen` or `missing`."""
+
+    what: str
+    sequence: int
+    reason: str
+
+
+Outcome = Event | Refused | WouldPropose | Diagnosed | Ignored | GaveUp | BadInput
 """What a decision leads to: events are published, the rest is counted."""
+
+Step = tuple["Station", tuple[Outcome, ...]]
+"""The station after an event, and what follows from it."""
 
 
 def kept(parts: tuple[Part, ...], part: Part) -> tuple[Part, ...]:

@@ -1,0 +1,69 @@
+"""A change in flight: how it begins, moves a setpoint, settles, and ends. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from statistics import fmean
+
+from msgspec.structs import replace
+
+from twinloop.contracts.changes import Applied, Hold, Proposed, SetParameter, State
+from twinloop.controller.policy import AssetPolicy
+from twinloop.controller.state import CLOSED_KEPT, TRAVELS_KEPT, InFlight, Settled, Station, Travel
+
+_HOUR = timedelta(hours=1)
+
+
+def begin(station: Station, proposed: Proposed, policy: AssetPolicy) -> Station:
+    """`proposed` is in flight; the last parts are what it will be measured against."""
+    good = [part for part in station.parts if part.trusted]
+    before = [part.resistance_uohm for part in good[-policy.verification.parts :]]
+    change = InFlight(
+        change_id=proposed.change_id,
+        state=State.PROPOSED,
+        action=proposed.action,
+        observed_at=proposed.observed_at,
+        trace_id=proposed.trace_id,
+        expires_at=proposed.expires_at,
+        before_uohm=fmean(before) if before else 0.0,
+        before_parts=len(before),
+        diagnosis=proposed.diagnosis,
+        recipe=proposed.recipe,
+        model=proposed.model,
+        model_version=proposed.model_version,
+        input_digest=proposed.input_digest,
+        rollback_of=proposed.rollback_of,
+    )
+    return replace(station, in_flight=change)
+
+
+def settle(station: Station, change: InFlight, at: datetime) -> Station:
+    """The change ended without being applied: the cooldown begins anew."""
+    newest = station.newest
+    counter = 0 if newest is None else newest.sequence
+    return replace(
+        station, settled=Settled(at=at, part_counter=counter, hold=isinstance(change.action, Hold))
+    )
+
+
+def moved(station: Station, change: InFlight, event: Applied) -> Station:
+    """The setpoint moved. Of too many moves the oldest two count as one, made when the later was; one that is
+    more than an hour older than the last is dropped instead."""
+    action = change.action
+    if not isinstance(action, SetParameter) or not isinstance(event.actual, float):
+        return station
+    distance = abs(event.actual - action.expected)
+    travels = (*station.travels, Travel(event.at, action.parameter, distance))
+    if len(travels) > TRAVELS_KEPT:
+        same = [one for one in travels if one.parameter is action.parameter]
+        first, second = same[:2] if len(same) > 1 else travels[:2]
+        rest = tuple(one for one in travels if one is not first and one is not second)
+        joined = replace(second, distance=first.distance + second.distance)
+        kept = second if first.at < event.at - _HOUR or first.parameter is not second.parameter else joined
+        travels = (kept, *rest)
+    return replace(station, travels=travels)
+
+
+def closed(station: Station, change: InFlight) -> tuple[str, ...]:
+    """The ids of the changes that ended last, with this one."""
+    return (*station.closed, change.change_id)[-CLOSED_KEPT:]
