@@ -6,7 +6,7 @@ wrong action. Faults of a sensor, and health, leave nothing to do: there each co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bench_loop.rules import FOCUS, HOLD, POWER
@@ -32,6 +32,8 @@ START: Final = 30
 HORIZON: Final = 400
 """Parts after a fault begins. Shares of avoidable parts depend on it: what a fault costs until it is mended
 is the same however long the run is."""
+SHORT: Final = 200
+"""The same where a fault makes no bad parts, and only wrong actions can be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,19 @@ class Case:
     faults: tuple[Fault, ...]
     right: frozenset[str]
     truth: str = ""
-    plc: PlcFaults = PlcFaults()
+    plc: PlcFaults = field(default_factory=PlcFaults)
     parts: int = START + HORIZON
     start: int = START
 
 
-def _process(name: str, title: str, fault: Fault, truth: str, *right: str) -> Case:
-    return Case(name, title, (fault,), frozenset(right), truth)
+def _process(
+    name: str, title: str, fault: Fault, truth: str, *right: str, parts: int = START + HORIZON
+) -> Case:
+    return Case(name, title, (fault,), frozenset(right), truth, parts=parts)
 
 
 def _sensor(name: str, title: str, fault: Fault) -> Case:
-    return Case(name, title, (fault,), frozenset(), "sensor fault")
+    return Case(name, title, (fault,), frozenset(), "sensor fault", parts=START + SHORT)
 
 
 _SLOW: Final = WindowDrift(start=50, per_weld=-0.0004)
@@ -76,6 +80,7 @@ CASES: Final[tuple[Case, ...]] = (
             WindowStep(start=START, transmission=tau),
             "dirty window",
             POWER,
+            parts=START + (SHORT if tau == 0.9 else HORIZON),
         )
         for tau in (0.9, 0.8, 0.75, 0.7)
     ),
@@ -86,13 +91,28 @@ CASES: Final[tuple[Case, ...]] = (
             Defocus(start=START, offset_mm=offset),
             "defocus",
             FOCUS,
+            parts=START + (SHORT if abs(offset) == 0.5 else HORIZON),
         )
         for offset in (0.5, -0.5, 0.8, -0.8, 1.0, -1.0)
     ),
-    _process("gap_100", "gap 100 µm", Gap(start=START, gap_um=100.0), "gap", HOLD),
+    _process("gap_100", "gap 100 µm", Gap(start=START, gap_um=100.0), "gap", HOLD, parts=START + SHORT),
     _process("gap_140", "gap 140 µm", Gap(start=START, gap_um=140.0), "gap", HOLD),
-    _process("local_gap", "local gap 140 µm", LocalGap(start=START, gap_um=140.0), "local gap", HOLD),
-    _process("power_20", "power +20 %", PowerError(start=START, factor=1.2), "power error", POWER),
+    _process(
+        "local_gap",
+        "local gap 140 µm",
+        LocalGap(start=START, gap_um=140.0),
+        "local gap",
+        HOLD,
+        parts=START + SHORT,
+    ),
+    _process(
+        "power_20",
+        "power +20 %",
+        PowerError(start=START, factor=1.2),
+        "power error",
+        POWER,
+        parts=START + SHORT,
+    ),
     _process("power_40", "power +40 %", PowerError(start=START, factor=1.4), "power error", POWER, HOLD),
     _sensor(
         "bias_temperature",

@@ -30,7 +30,7 @@ from twinloop.simulator.plc import (
     new_plc,
     reset,
 )
-from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld
+from twinloop.simulator.process import Conditions, Setpoints, Weld, draw_noise, weld
 from twinloop.simulator.settings import PlantTable
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,28 @@ def noise_of(seed: int, parts: int) -> list[Noise]:
     """The noise of the first `parts` welds of a campaign with this seed."""
     generator = np.random.default_rng(seed)
     return [draw_noise(generator) for _ in range(parts)]
+
+
+class Welder:
+    """Makes one weld, from its noise, at every cell. Equal setpoints under equal conditions make equal parts: they are welded once."""
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+        self._under: dict[str, Conditions] = {}
+        self._made: dict[tuple[Setpoints, Conditions], Weld] = {}
+
+    def weld(self, at: Setpoints, under: Conditions) -> Weld:
+        """The weld; it is shared, and must not be changed."""
+        key = (at, under)
+        if (made := self._made.get(key)) is None:
+            made = self._made[key] = weld(at, under, self._noise)
+        return made
+
+    def conditions(self, case: Case, number: int) -> Conditions:
+        """What part `number` of `case` is made under."""
+        if (under := self._under.get(case.name)) is None:
+            under = self._under[case.name] = inject.conditions(case.faults, number)
+        return under
 
 
 class Cell:
@@ -102,13 +124,14 @@ class Cell:
         """When the last part was finished."""
         return BEGAN + timedelta(seconds=self.number / RATE_HZ)
 
-    def weld(self, noise: Noise) -> MadePart:
+    def weld(self, welder: Welder) -> MadePart:
         """Make the next part."""
         case, number = self.case, self.number
         recipe = inject.recipe_in_force(case.faults, number, self._own_recipe)
-        self._plc = replace(self._plc, recipe=recipe)
+        if recipe != self._plc.recipe:
+            self._plc = replace(self._plc, recipe=recipe)
         at = Setpoints(self._plc.setpoints[POWER], self._plc.setpoints[FOCUS])
-        result = weld(at, inject.conditions(case.faults, number), noise)
+        result = welder.weld(at, welder.conditions(case, number))
         self.resistance.append(result.resistance_uohm)
         self.number += 1
         return MadePart(
@@ -183,17 +206,8 @@ class Cell:
         return None if self.permitted() else "while not permitted"
 
 
-def play(cells: Sequence[Cell], noise: Sequence[Noise], strategy: Strategy) -> None:
-    """Weld every cell's case to its end, or until it is held, in lockstep."""
-    for number in range(max(one.case.parts for one in cells)):
-        alive = [one for one in cells if number < one.case.parts]
-        for one in alive:
-            strategy.before(one)
-        strategy.after([(one, one.weld(noise[number])) for one in alive if not one.held], number)
-
-
 class Strategy:
-    """A way to close the loop: leaving it open."""
+    """A way to close the loop; this one leaves it open."""
 
     name = "open"
 
@@ -204,6 +218,17 @@ class Strategy:
         """After weld `number` of every cell that still makes parts."""
 
     def detected(self, cell: Cell) -> int | None:
-        """How many parts had been made when it first said that something is wrong, if it did, counted
-        from the case's start."""
+        """How many parts had been made since the case's start when it first said that something is wrong."""
         return None
+
+
+def play(teams: Sequence[tuple[Strategy, Sequence[Cell]]], noise: Sequence[Noise]) -> None:
+    """Weld the case of every cell to its end, or until it is held, all in lockstep: weld n of each comes from
+    the same noise."""
+    for number, one in enumerate(noise):
+        welder = Welder(one)
+        for strategy, cells in teams:
+            alive = [cell for cell in cells if number < cell.case.parts]
+            for cell in alive:
+                strategy.before(cell)
+            strategy.after([(cell, cell.weld(welder)) for cell in alive if not cell.held], number)

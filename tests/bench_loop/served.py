@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bench_loop.cases import Case
-from bench_loop.cell import Cell, noise_of
+from bench_loop.cell import Cell, Welder, noise_of
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.export import contract_of, to_onnx
 from twinloop.trainer.fit import fit_mahalanobis
@@ -43,7 +43,7 @@ def served() -> Served:
     """Fitted once a process; always the same model."""
     cell = Cell(Case("commissioning", "", (), frozenset(), parts=COMMISSIONING_PARTS))
     noise = noise_of(COMMISSIONING_SEED, COMMISSIONING_PARTS)
-    windows = np.stack([cell.weld(one).signals for one in noise])
+    windows = np.stack([cell.weld(Welder(one)).signals for one in noise])
     model = fit_mahalanobis(windows, WELD.statistics, FALSE_ALARMS)
     file = to_onnx(model, WELD)
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""What Twinloop is compared with: a plain threshold controller, and an oracle that bounds what is possible."""
+"""What Twinloop is compared with: a plain threshold controller, and an oracle that shows what is possible."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Naive(Strategy):
     """Raise power by one step while the resistance is high: what a line has without a diagnosis.
 
     It is given every fair chance. It acts well before scrap, at `THRESHOLD_UOHM` (nominal is 42, the meter's
-    standard deviation 2), on the median of `PARTS` parts, so that no outlier moves it; it has Twinloop's step,
-    limits, cooldown and latency; it writes only while the station produces by its own recipe. It has one
-    actuator and one direction, and takes every high resistance for a lack of power.
+    standard deviation 2), on the median of `PARTS` parts, so that no outlier moves it; it has Twinloop's
+    step, limits, cooldown and latency; it writes only while the station produces by its own recipe. It has
+    one actuator and one direction, and takes every high resistance for a lack of power.
     """
 
     name = "naive"
