@@ -15,6 +15,7 @@ from rich.console import Console
 from bench_loop import report
 from bench_loop.bench import Figures, measured
 from bench_loop.confusion import merged
+from bench_loop.twinloop_loop import LATENCY_PARTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 _WIDTH = 190
@@ -23,16 +24,25 @@ _WIDTH = 190
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench_loop", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many (%(default)s); 5 for a quick look")
+    parser.add_argument(
+        "--latency-parts", type=int, default=LATENCY_PARTS, help="from a part to a change (%(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--record", action="store_true", help="write docs/loop-quality.*")
     given = parser.parse_args()
     if given.seeds < 1:
         parser.error("at least one seed")
     began = time.monotonic()
-    figures = summed(given.seeds)
+    figures = summed(given.seeds, given.latency_parts)
     seconds = time.monotonic() - began
     Console(width=_WIDTH, highlight=False).print(report.console(figures))
-    found = {"machine": machine(), "seeds": given.seeds, "seconds": round(seconds), **report.as_json(figures)}
+    found = {
+        "machine": machine(),
+        "seeds": given.seeds,
+        "latency_parts": given.latency_parts,
+        "seconds": round(seconds),
+        **report.as_json(figures),
+    }
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if given.json:
         given.json.write_text(text)
@@ -43,10 +53,10 @@ def main() -> int:
     return 0
 
 
-def summed(seeds: int) -> Figures:
+def summed(seeds: int, latency_parts: int) -> Figures:
     """All seeds; says how far it is."""
     whole: Figures | None = None
-    for done, one in enumerate(measured(seeds), 1):
+    for done, one in enumerate(measured(seeds, latency_parts), 1):
         if whole is None:
             whole = one
         else:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench_loop.cases import CASES, Case
 from bench_loop.cell import Cell, Strategy, noise_of, play
@@ -31,9 +32,11 @@ class Figures:
     by_case: Matrix
 
 
-def runs_of(seed: int, cases: Sequence[Case] = CASES) -> dict[str, dict[str, Run]]:
+def runs_of(
+    seed: int, cases: Sequence[Case] = CASES, latency_parts: int = LATENCY_PARTS
+) -> dict[str, dict[str, Run]]:
     """Every case by every strategy, from the same noise."""
-    strategies: list[Strategy] = [Strategy(), Naive(LATENCY_PARTS), Twinloop(), Oracle()]
+    strategies: list[Strategy] = [Strategy(), Naive(latency_parts), Twinloop(latency_parts), Oracle()]
     teams = [(one, [Cell(case) for case in cases]) for one in strategies]
     play(teams, noise_of(seed, max(case.parts for case in cases)))
     return {
@@ -52,14 +55,15 @@ def tallied(runs: dict[str, dict[str, Run]]) -> Tallies:
     return found
 
 
-def figures(seed: int) -> Figures:
+def figures(seed: int, latency_parts: int = LATENCY_PARTS) -> Figures:
     """Of one seed: what a worker does."""
-    return Figures(tallied(runs_of(FIRST_SEED + seed)), matrix([seed]), matrix([seed], by_case=True))
+    tallies = tallied(runs_of(FIRST_SEED + seed, latency_parts=latency_parts))
+    return Figures(tallies, matrix([seed]), matrix([seed], by_case=True))
 
 
-def measured(seeds: int) -> Iterator[Figures]:
+def measured(seeds: int, latency_parts: int = LATENCY_PARTS) -> Iterator[Figures]:
     """Seed by seed, as they are done."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"  # the workers share the cores as it is
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        yield from pool.imap_unordered(figures, range(seeds))
+        yield from pool.imap_unordered(partial(figures, latency_parts=latency_parts), range(seeds))

@@ -66,7 +66,8 @@ def noise_of(seed: int, parts: int) -> list[Noise]:
 
 
 class Welder:
-    """Makes one weld, from its noise, at every cell. Equal setpoints under equal conditions make equal parts: they are welded once."""
+    """Makes one weld at every cell, from one noise. Equal setpoints under equal conditions make equal parts:
+    they are welded once."""
 
     def __init__(self, noise: Noise) -> None:
         self._noise = noise

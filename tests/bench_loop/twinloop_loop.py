@@ -1,9 +1,9 @@
 """Twinloop's own decisions around a cell, in-process: the only file here that knows its services.
 
     part -> publisher faults -> ingest's normalisation and gate
-         -> (`SEEN_PARTS` later) windows -> ONNX model -> detector.judge -> controller.decide
+         -> (half of the latency later) windows -> ONNX model -> detector.judge -> controller.decide
          -> twin.foresee, twin.judge -> envelope
-         -> (the rest of the latency later) line's guards -> the PLC -> read back -> controller
+         -> (the other half later) line's guards -> the PLC -> read back -> controller
 
 What is left out is transport: MQTT and Sparkplug's session, Kafka, Triton, OPC UA. Instead of their time
 there is a latency in parts, from a part's end until what follows from it is in force.
@@ -78,9 +78,7 @@ from twinloop.twin.observe import Observations
 
 LATENCY_PARTS = 6
 """From a part's end until a change that follows from it is in force: 0.3 s at 20 parts a second, as in the
-demo."""
-SEEN_PARTS = 3
-"""The share of it until the controller has decided; the rest is until the PLC was read back."""
+demo. Half of it passes until the controller has decided, the rest until the PLC was read back."""
 _AGES = Ages(max_age_s=3600.0, max_ahead_s=5.0)
 _INPUT = TopicPartition("telemetry.factory", 0)
 _READ_BACK_TOLERANCE = 1e-9
@@ -133,6 +131,7 @@ class Loop:
     reach the line."""
 
     cell: Cell
+    latency_parts: int
     station: Station = field(default_factory=lambda: Station(asset=ASSET))
     observations: Observations = field(
         default_factory=lambda: Observations({ASSET: configured().asset.estimate.parts})
@@ -159,7 +158,7 @@ class Loop:
         for message in sent:
             taken = self._ingest(self.held_back[int.from_bytes(message.payload, "big")])
             if taken is not None:
-                self.arriving[number + SEEN_PARTS].append(taken)
+                self.arriving[number + self.latency_parts // 2].append(taken)
 
     def _ingest(self, part: MadePart) -> Normalized | None:
         ended_ms = round((self.cell.now.timestamp() + part.clock_offset_s) * 1000)
@@ -228,7 +227,7 @@ class Loop:
         signature = own.signer.sign(signing_bytes(envelope))
         signed = {"envelope": envelope, "signature": signature, "key_id": own.signer.key_id}
         self.tell(Approved(**self._of(proposed, "approved"), **said, **signed))
-        self.due[self.cell.number + LATENCY_PARTS - SEEN_PARTS].append(proposed)
+        self.due[self.cell.number + self.latency_parts - self.latency_parts // 2].append(proposed)
 
     def _envelope(self, proposed: Proposed, now: datetime) -> Envelope:
         action = proposed.action
@@ -321,15 +320,16 @@ class Twinloop(Strategy):
 
     name = "twinloop"
 
-    def __init__(self) -> None:
+    def __init__(self, latency_parts: int) -> None:
         contract = served().contract
+        self._latency = latency_parts
         self._loops: dict[Cell, Loop] = {}
         self._buffer = WindowBuffer(WindowSpec(contract.window, contract.hop, contract.signals))
 
     def loop(self, cell: Cell) -> Loop:
         """The state around `cell`."""
         if cell not in self._loops:
-            self._loops[cell] = Loop(cell)
+            self._loops[cell] = Loop(cell, self._latency)
         return self._loops[cell]
 
     def before(self, cell: Cell) -> None:
