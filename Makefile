@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help bench fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
+.PHONY: help bench bench-loop fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -43,6 +43,9 @@ fault: install-dev  ## Kill real parts under load and reconcile with an oracle: 
 bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD=1 to write docs/benchmarks.md
 	@$(PYTHON) deploy/local/bootstrap.py bench
 	@PYTHONPATH=tests $(RUN) -m bench $(if $(RECORD),--record)
+
+bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, RECORD=1 to write docs/loop-quality.md
+	@PYTHONPATH=tests $(RUN) -m bench_loop --seeds $(or $(SEEDS),100) $(if $(RECORD),--record)
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
