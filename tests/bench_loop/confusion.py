@@ -7,7 +7,7 @@ parts adds to that.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def matrix(seeds: Sequence[int], by_case: bool = False) -> Matrix:
     return dict(found)
 
 
-def merged(matrices: Sequence[Matrix]) -> Matrix:
+def merged(matrices: Sequence[Mapping[str, Mapping[str, int]]]) -> Matrix:
     """The sums."""
     whole: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for one in matrices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from functools import lru_cache
@@ -123,7 +124,7 @@ def _setpoints(cell: Cell) -> Setpoints:
 
 
 def _coupling(z_mm: float) -> float:
-    return (1 + (z_mm / RAYLEIGH_LENGTH_MM) ** 2) ** -0.75
+    return math.pow(1 + (z_mm / RAYLEIGH_LENGTH_MM) ** 2, -0.75)
 
 
 def off_nominal(at: Setpoints, known: Conditions) -> float:

@@ -218,15 +218,21 @@ class Loop:
         do_nothing, do_this = forecasts if isinstance(forecasts, tuple) else (None, None)
         decision = judge_change(proposed, forecasts, own.asset, now)
         self.tell(Simulated(**self._of(proposed, "simulated"), do_nothing=do_nothing, do_this=do_this))
-        said = {"approver": APPROVER, "reason": decision.reason}
         if not decision.approved:
-            self.tell(Rejected(**self._of(proposed, "rejected"), **said))
+            self.tell(Rejected(**self._of(proposed, "rejected"), approver=APPROVER, reason=decision.reason))
             return
         self.releases += 1
         envelope = self._envelope(proposed, now)
-        signature = own.signer.sign(signing_bytes(envelope))
-        signed = {"envelope": envelope, "signature": signature, "key_id": own.signer.key_id}
-        self.tell(Approved(**self._of(proposed, "approved"), **said, **signed))
+        self.tell(
+            Approved(
+                **self._of(proposed, "approved"),
+                approver=APPROVER,
+                reason=decision.reason,
+                envelope=envelope,
+                signature=own.signer.sign(signing_bytes(envelope)),
+                key_id=own.signer.key_id,
+            )
+        )
         self.due[self.cell.number + self.latency_parts - self.latency_parts // 2].append(proposed)
 
     def _envelope(self, proposed: Proposed, now: datetime) -> Envelope:
@@ -257,8 +263,8 @@ class Loop:
             self._failed(proposed, refused.guard, refused.reason)
             return
         sequence = self.cell.plc.last_sequence + 1
-        counter = {"part_counter": self.cell.counter}
-        self.tell(Issued(**self._of(proposed, "issued"), command_sequence=sequence, **counter))
+        made = self.cell.counter
+        self.tell(Issued(**self._of(proposed, "issued"), command_sequence=sequence, part_counter=made))
         outcome = self.cell.command(_command(proposed, sequence, self.cell.now))
         if outcome.code is not device_rules.Code.GOOD:
             self._failed(proposed, "plc", f"the device said {outcome.code}")
@@ -267,7 +273,7 @@ class Loop:
         tolerance = limits.of(action.parameter).tolerance if isinstance(action, SetParameter) else 0.0
         actual = device.value(action.parameter) if isinstance(action, SetParameter) else device.mode
         if device.holds(action, tolerance + _READ_BACK_TOLERANCE):
-            self.tell(Applied(**self._of(proposed, "applied"), actual=actual, **counter))
+            self.tell(Applied(**self._of(proposed, "applied"), actual=actual, part_counter=made))
         else:
             self._failed(proposed, "read_back", f"the device holds {actual}")
 
