@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: install help bench fault mutants docs demo replay up down ps logs open test test-unit lint format install-dev proto lock clean certs
+.PHONY: install help bench fault mutants docs demo replay up down ps logs open test test-unit lint format install-dev proto lock clean certs bench-loop
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -49,6 +49,9 @@ mutants: install-dev  ## Break the guards one operator at a time; the tests must
 bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD=1 to write docs/benchmarks.md
 	@$(PYTHON) deploy/local/bootstrap.py bench
 	@PYTHONPATH=tests $(RUN) -m bench $(if $(RECORD),--record)
+
+bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, RECORD=1 to write docs/loop-quality.md
+	@PYTHONPATH=tests $(RUN) -m bench_loop --seeds $(or $(SEEDS),100) $(if $(RECORD),--record)
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
