@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from twinloop.local import certs
 from twinloop.local.errors import CannotStart, LocalError, PartDied
 from twinloop.local.events import Event, Kind, Listener, nobody
 from twinloop.local.parts.base import Part
@@ -158,6 +160,8 @@ class Stack:
             self.state.wipe()
         for folder in (self.state.logs, self.state.scratch):
             folder.mkdir(parents=True, exist_ok=True)
+        if self._services:
+            certs.make(self.state.certs, datetime.now(UTC))
 
     async def _start_all(self, plan: Plan) -> None:
         """One task each, waiting for what it needs: what does not depend on each other starts at once."""
