@@ -195,6 +195,7 @@ async def test_everything_is_written_down_before_it_is_published(plant: Plant) -
     for event in life(proposed, plant.clock.now(), plant.number):
         await plant.tell(event)
     await plant.parts(4, power_w=proposed.action.value, uohm=60)
+    await plant.agent.tick()  # refusals are not waited for
     verbs = plant.kept.verbs()
     assert verbs[:4] == ["would propose", "entered mode", "entered mode", "proposed"]
     assert verbs[-2:] == ["rolled back", "proposed"]
@@ -234,6 +235,16 @@ async def test_without_the_store_nothing_is_proposed_and_sheds_are_published_all
     await plant.promoted()
     await plant.parts(4, dirty=True)
     assert len(plant.of(Proposed)) == 1
+
+
+async def test_a_refusal_that_could_not_be_written_is_counted(plant: Plant) -> None:
+    await plant.promoted()
+    await plant.parts(4, dirty=True)
+    assert len(plant.of(Proposed)) == 1
+    plant.kept.away, plant.kept.noticed = "the disk is full", False
+    await plant.parts(4, dirty=True)  # in flight: refused
+    await plant.agent.tick()
+    assert plant.metric("refusals_total", guard="in_flight") == plant.metric("unaudited_total") == 1
 
 
 async def test_a_new_process_sheds_what_it_did_not_let_in_once(plant: Plant) -> None:

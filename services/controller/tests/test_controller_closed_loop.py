@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from itertools import pairwise
+from statistics import fmean
 
 import pytest
 from support.weldloop import ASSET, POLICY, START, Fault, Loop
@@ -15,6 +16,7 @@ from twinloop.contracts.changes import (
     Inconclusive,
     Parameter,
     Proposed,
+    RolledBack,
     SetParameter,
     Verified,
 )
@@ -50,6 +52,18 @@ def test_drift_of_the_window_is_followed_with_power_and_every_change_verifies(se
     assert {one.change_id for one in proposals} - verified <= ({waiting.change_id} if waiting else set())
     assert not loop.of(Inconclusive)
     assert max(loop.powers) <= 1350
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_averages_leave_less_of_a_drift_than_one(seed: int) -> None:
+    def excess_uohm(kind: str) -> float:
+        rule = POLICY.estimator.model_copy(update={"kind": kind})
+        loop = Loop(seed, drift, policy=POLICY.model_copy(update={"estimator": rule})).run(800)
+        assert not any(one > 55 for one in loop.resistances)
+        assert not loop.of(RolledBack)
+        return fmean(loop.resistances[300:]) - 42.0
+
+    assert excess_uohm("double") < 0.8 * excess_uohm("ewma")
 
 
 def test_at_the_operators_limit_maintenance_is_called_for_once() -> None:

@@ -94,6 +94,7 @@ class World:
         before, shed = modes.take_over(self.station, self.let_in, Cause.of(event), self.now)
         self.station, came = decide(before, event, POLICY, self.now, self.away)
         self.check((*shed, *came))
+        assert self.station.governance == self.governance  # as everyone who reads the topic has it
         again, nothing = decide(self.station, event, POLICY, self.now, self.away)
         assert again == self.station
         assert all(isinstance(one, Ignored) for one in nothing)

@@ -28,12 +28,13 @@ from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.topics import ALARMS, CHANGES, DEAD_LETTERS, Topic
 from twinloop.controller import modes, verdicts
 from twinloop.controller.accounts import Accounts
-from twinloop.controller.audited import Auditor, acts
+from twinloop.controller.audited import Auditor
 from twinloop.controller.errors import MisplacedRecord, TooManyDeadLetters
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
 from twinloop.controller.state import Cause, Given, Outcome, Station, Step
 from twinloop.controller.station import StationEvent, decide
+from twinloop.controller.writing import Writing
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.kafka import Publisher
@@ -88,12 +89,14 @@ class Agent:
     _told: dict[str, frozenset[str]] = field(default_factory=dict)
     """By asset, what the last tick told of: it is not told again until it is read back."""
     _accounts: Accounts = field(init=False)
+    _writing: Writing = field(init=False)
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     _encode: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder)
     _decode: msgspec.json.Decoder[Station] = field(default_factory=lambda: msgspec.json.Decoder(Station))
 
     def __post_init__(self) -> None:
         self._accounts = Accounts(self.metrics, self.clock)
+        self._writing = Writing(self.auditor, self.metrics, self.clock)
 
     async def handle(self, record: Record) -> None:
         """Fold `record`. What cannot be folded goes to `dead-letters`.
@@ -118,6 +121,7 @@ class Agent:
     async def tick(self) -> None:
         """Publish what time, or our start, leads to; it changes a state only when it is read back."""
         async with self._busy:
+            await self._writing.settled()
             for value in self.table.values():
                 with suppress(msgspec.MsgspecError):
                     station = self._decode.decode(value)
@@ -125,38 +129,40 @@ class Agent:
 
     def _by_time(self, station: Station, away: str | None) -> tuple[Outcome, ...]:
         given = Given(self.policy.of(station.asset), self.clock.now(), away)
-        mark = event_id("taken over", station.asset, station.entered)
-        _, shed = modes.take_over(station, self._let_in, Cause(mark, given.now, trace_id(mark)), given.now)
+        shed: tuple[Outcome, ...] = ()
+        if modes.above_shadow(station):
+            mark = event_id("taken over", station.asset, station.entered)
+            cause = Cause(mark, given.now, trace_id(mark))
+            _, shed = modes.take_over(station, self._let_in, cause, given.now)
         verdict = None if away is not None else verdicts.overdue(station, given)
         return shed if verdict is None else (*shed, verdict)
 
     async def _tell(self, station: Station) -> None:
-        away = self.auditor.problem()
-        outcomes = self._by_time(station, away)
+        outcomes = self._by_time(station, self._writing.away())
         if _ids(outcomes) <= self._told.get(station.asset, frozenset()):
             return
         try:
-            await self._write_down(station, outcomes)
+            await self._writing.write(station, outcomes)
         except AuditAway as error:
             outcomes = self._by_time(station, str(error))
-            self.metrics.unaudited.inc(len(acts(station, outcomes, self.clock.now())))
+            self._writing.leave_out(station, outcomes)
         await self._publish(list(_messages(outcomes)))
         self._told[station.asset] = _ids(outcomes)
         self._accounts.count(None, None, outcomes)
 
     async def _decided(self, before: Station, event: StationEvent) -> Step:
         """What follows from `event`, written down; without the store, what may be done without it."""
-        away = self.auditor.problem()
+        away = self._writing.away()
         if away is None:
             station, outcomes = self._decide(before, event, None)
             try:
-                await self._write_down(station, outcomes)
+                await self._writing.write(station, outcomes)
             except AuditAway as error:
                 away = str(error)
             else:
                 return station, outcomes
         station, outcomes = self._decide(before, event, away)
-        self.metrics.unaudited.inc(len(acts(station, outcomes, self.clock.now())))
+        self._writing.leave_out(station, outcomes)
         return station, outcomes
 
     def _decide(self, station: Station, event: StationEvent, away: str | None) -> Step:
@@ -166,11 +172,6 @@ class Agent:
             shed = ()  # a tick has published it, and could not remember it
         station, outcomes = decide(station, event, self.policy.of(event.asset), now, away)
         return station, (*shed, *outcomes)
-
-    async def _write_down(self, station: Station, outcomes: tuple[Outcome, ...]) -> None:
-        """All of it with one write. Raises `AuditAway`."""
-        entries = acts(station, outcomes, self.clock.now())
-        await asyncio.gather(*(self.auditor.append(**msgspec.structs.asdict(one)) for one in entries))
 
     def _station(self, asset: str) -> Station:
         value = self.table.get(asset.encode())

@@ -55,7 +55,7 @@ class Metrics:
         )
         self.unaudited = Counter(
             "twinloop_controller_unaudited_total",
-            "Refusals and sheds published while the audit store was away. Must be 0.",
+            "Refusals and sheds that are not in the audit store, because it was away. Must be 0.",
             registry=registry,
         )
         self.changes = Counter(
