@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help bench fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
+.PHONY: help bench certs fault docs demo replay up down ps logs open test test-unit lint format install install-dev proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ logs: install  ## The newest lines of every log: SERVICE=<name> for one of them,
 
 open: install  ## Where to look: topics, Parquet files, health and metrics
 	@$(RUN) -m twinloop.local open
+
+certs: install  ## Make keys, certificates and people for one machine, and keep those that are there: INTO=.certs
+	@$(RUN) -m twinloop.local.certs --into $(or $(INTO),.certs)
 
 # ---- work on it
 

@@ -46,9 +46,12 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
         bd_seq=int(started_at) % 256,
     )
     context.health.add("mqtt", lambda: None if edge.connected else "no session with the MQTT broker yet")
-    plcs = await context.stack.enter_async_context(opcua.serve(settings.opcua, plant, context.clock, metrics))
+    plcs = await context.stack.enter_async_context(
+        opcua.serve(settings.opcua, plant, context.clock, metrics, security=settings.security())
+    )
+    context.health.add("plc", plcs.problem)
     welding = Welding(plant, edge, plcs, metrics)
-    context.api = panel(plant.stations, welding.start, lambda: plant.run)
+    context.api = panel(plant, welding.start, plcs.refresh)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(edge.run(context.stopping))
         tasks.create_task(welding.run(context.stopping))

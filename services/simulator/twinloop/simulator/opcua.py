@@ -266,7 +266,7 @@ async def serve(
     """Serve the PLCs of `plant` at `endpoint`, `opc.tcp://host:port/path`, and let their time go on.
 
     `security` `None` lets everybody in. `uptime`: seconds since the PLCs' start, by default the machine's.
-    Raises `OSError` when the port is taken or a certificate cannot be read, `ValueError` when it is none.
+    Raises `OSError` when the port is taken, and `SecurityUnusable`.
     """
     started_s = time.monotonic()
     server = PlantServer()

@@ -59,6 +59,13 @@ class Unanswered(BaseException):
     """
 
 
+class SecurityUnusable(Exception):
+    """Raised when a certificate, a key or the folder of trusted certificates cannot be used.
+
+    Operator action: make them with `make certs`, or name the right ones.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
     """The server's certificate (DER) and key (PEM), and the folder of the clients' certificates it trusts."""
@@ -159,7 +166,7 @@ class PlantServer(Server):
     async def open(self, endpoint: str, security: Security | None) -> None:
         """Get ready to be started at `endpoint`; `security` `None` means none at all.
 
-        Raises `OSError` or `ValueError` when a certificate or key cannot be read.
+        Raises `SecurityUnusable`, also when there is nobody to trust.
         """
         await self.init()
         self.set_endpoint(endpoint)
@@ -170,11 +177,14 @@ class PlantServer(Server):
             return
         self.application_type = ua.ApplicationType.Server
         await self.set_application_uri(APPLICATION_URI)
-        await self.load_certificate(security.certificate)
-        await self.load_private_key(security.key)
         self.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
         store = TrustStore([security.trusted], [])
-        await store.load()
+        try:
+            await self.load_certificate(security.certificate)
+            await self.load_private_key(security.key)
+            await store.load()
+        except (OSError, ValueError) as error:
+            raise SecurityUnusable(f"{security} cannot be used: {error}") from error
         options = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_CLIENT
         self.set_certificate_validator(CertificateValidator(options, store))
         self._trusts = lambda der: der is not None and store.is_trusted(x509.load_der_x509_certificate(der))

@@ -1,4 +1,4 @@
-"""The plant operator's panel, over HTTP: start a campaign, follow it.
+"""The plant operator's panel, over HTTP: start a campaign and follow it; act at a station (`panel_stations`).
 
     POST /campaigns           202 and the progress; 422 with every bad field
     GET  /campaigns/current   the progress; 404 before the first campaign
@@ -10,7 +10,7 @@ and to `Execute`, and the campaign under way, if there is one, ends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -18,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from twinloop.simulator import panel_stations
 from twinloop.simulator.campaign import Campaign, Run
+from twinloop.simulator.plant import Plant
 
 _CAMPAIGN: TypeAdapter[Campaign] = TypeAdapter(Campaign)
 
@@ -71,21 +73,30 @@ def progress(run: Run) -> dict[str, object]:
 
 
 def panel(
-    known: Collection[str], start: Callable[[Campaign], Run], current: Callable[[], Run | None]
+    plant: Plant, start: Callable[[Campaign], Run], refresh: Callable[[str], Awaitable[None]]
 ) -> Starlette:
-    """The panel's HTTP application."""
+    """The panel's HTTP application. `refresh` shows the rest of the plant what became of a station."""
 
     async def post(request: Request) -> Response:
         try:
-            campaign = parse_campaign(await request.body(), known)
+            campaign = parse_campaign(await request.body(), plant.stations)
         except BadCampaign as error:
             return JSONResponse({"problems": error.problems}, status_code=422)
-        return JSONResponse(progress(start(campaign)), status_code=202)
+        run = start(campaign)
+        for station in campaign.stations:
+            await refresh(station)
+        return JSONResponse(progress(run), status_code=202)
 
     async def get(_: Request) -> Response:
-        run = current()
+        run = plant.run
         if run is None:
             return JSONResponse({"problem": "no campaign yet"}, status_code=404)
         return JSONResponse(progress(run))
 
-    return Starlette(routes=[Route("/campaigns", post, methods=["POST"]), Route("/campaigns/current", get)])
+    return Starlette(
+        routes=[
+            Route("/campaigns", post, methods=["POST"]),
+            Route("/campaigns/current", get),
+            *panel_stations.routes(plant, refresh),
+        ]
+    )

@@ -208,12 +208,12 @@ def _set_parameter(state: PlcState, command: SetParameter) -> tuple[PlcState, Ou
     expected = math.isclose(command.expected, shown, rel_tol=EXPECTED_TOLERANCE, abs_tol=EXPECTED_TOLERANCE)
     if not expected or command.recipe != state.recipe or not state.permissive:
         return state, Outcome(Code.BAD_INVALID_STATE, shown)
-    step = abs(command.value - shown)
-    if not limits.low <= command.value <= limits.high or step > limits.max_step * (1 + EXPECTED_TOLERANCE):
+    max_step = limits.max_step * (1 + EXPECTED_TOLERANCE)
+    if not limits.low <= command.value <= limits.high or abs(command.value - shown) > max_step:
         return state, Outcome(Code.BAD_OUT_OF_RANGE, shown)
     if faults.refuse_writes:
         return state, Outcome(Code.BAD_USER_ACCESS_DENIED, shown)
-    value = faults.moved(name, state.setpoints[name], command.value)
+    value = faults.moved(name, state.setpoints[name], command.value, max_step)
     setpoints = {**state.setpoints, name: min(limits.high, max(limits.low, value))}
     claimed = {**state.claimed, name: command.value}
     if not faults.echo_read_back:

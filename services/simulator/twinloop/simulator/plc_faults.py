@@ -1,11 +1,13 @@
 """What is wrong with the PLC itself: the adversary that the line service is tested against. Pure.
 
 `plc.decide` obeys the faults of what it does; `fate` says what becomes of a call on its way there and back.
-No fault lifts a limit: a setpoint stays in its range and a step bounded whatever is wrong.
+No fault lifts a limit: a setpoint stays in its range whatever is wrong, and moves at most one step (and the
+`read_back_offset`) a command.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -69,12 +71,14 @@ class PlcFaults:
         active = self.start <= number and (self.until is None or number < self.until)
         return self if active else HEALTHY
 
-    def moved(self, parameter: str, actual: float, wanted: float) -> float:
+    def moved(self, parameter: str, actual: float, wanted: float, max_step: float) -> float:
         """Where a write from `actual` to `wanted` ends, before the limits."""
         if self.ignore_writes:
             return actual
         # Not computed for a whole way: the value asked for must get in force to the last bit.
         reached = wanted if self.apply_fraction == 1 else actual + self.apply_fraction * (wanted - actual)
+        if abs(reached - actual) > max_step:  # what was shown was not what was in force
+            reached = actual + math.copysign(max_step, reached - actual)
         return reached + self.read_back_offset.get(parameter, 0.0)
 
 

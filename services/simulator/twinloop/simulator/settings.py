@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from twinloop.runtime.settings import ServiceSettings, check_address
+from twinloop.simulator.opcua_server import Security
 from twinloop.simulator.plant import StationSpec
 from twinloop.simulator.plc_state import WATCHDOG_S, Range
+
+
+class OpcUaSecurity(StrEnum):
+    """How the PLCs are spoken to."""
+
+    SIGN_AND_ENCRYPT = "sign_and_encrypt"
+    NONE = "none"
 
 
 class SimulatorSettings(ServiceSettings):
@@ -27,6 +36,19 @@ class SimulatorSettings(ServiceSettings):
     mqtt: str = Field(validation_alias="TWINLOOP_MQTT", description="broker, host:port")
     opcua: str = Field(
         validation_alias="TWINLOOP_OPCUA", description="where the PLCs are served, opc.tcp://..."
+    )
+    opcua_security: OpcUaSecurity = Field(
+        default=OpcUaSecurity.SIGN_AND_ENCRYPT,
+        description="sign_and_encrypt (Basic256Sha256), or none: everybody may command the PLCs",
+    )
+    opcua_certificate: Path | None = Field(
+        default=None, validate_default=True, description="the PLCs' certificate, DER; see `make certs`"
+    )
+    opcua_key: Path | None = Field(
+        default=None, validate_default=True, description="its private key, a PEM file whose name ends in .pem"
+    )
+    opcua_trusted: Path | None = Field(
+        default=None, validate_default=True, description="folder of the clients' certificates that are let in"
     )
     stations: Path = Field(description="TOML file that describes the plant")
     first_part: int | None = Field(
@@ -52,6 +74,33 @@ class SimulatorSettings(ServiceSettings):
         if parts.scheme != "opc.tcp" or not parts.hostname or parts.port is None:
             raise ValueError(f"{value!r} is not opc.tcp://host:port/path")
         return value
+
+    @field_validator("opcua_certificate", "opcua_key", "opcua_trusted")
+    @classmethod
+    def _is_there(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("opcua_security") is not OpcUaSecurity.SIGN_AND_ENCRYPT:
+            return value
+        if value is None:
+            raise ValueError(
+                "needed to sign and encrypt: make one with `make certs`, or say "
+                "TWINLOOP_SIMULATOR_OPCUA_SECURITY=none where nobody else can reach the PLCs"
+            )
+        there = value.is_dir() if info.field_name == "opcua_trusted" else value.is_file()
+        if not there:
+            raise ValueError(f"{value} is not there: make it with `make certs`")
+        if info.field_name == "opcua_key" and value.suffix != ".pem":
+            raise ValueError(f"the name of {value} must end in .pem")
+        return value
+
+    def security(self) -> Security | None:
+        """The PLCs' certificates; `None` when they are spoken to without security."""
+        if self.opcua_security is OpcUaSecurity.NONE:
+            return None
+        certificate, key, trusted = self.opcua_certificate, self.opcua_key, self.opcua_trusted
+        assert certificate is not None  # or the settings would not have been accepted
+        assert key is not None
+        assert trusted is not None
+        return Security(certificate, key, trusted)
 
 
 class _Table(BaseModel):
