@@ -163,7 +163,13 @@ def approved(one: Envelope, signer: Signer = SIGNER, *, change_id: str = "") -> 
 
 
 def promotion(
-    to: Mode = Mode.AUTO, *, name: str = "p", at: datetime = NOW, asset: str = ASSET, model: str = "weld"
+    to: Mode = Mode.AUTO,
+    *,
+    name: str = "p",
+    at: datetime = NOW,
+    asset: str = ASSET,
+    model: str = "weld",
+    version: int = 1,
 ) -> list[Any]:
     """A person asks for each mode up to `to`, and the controller enters it."""
     events: list[Any] = []
@@ -178,7 +184,7 @@ def promotion(
                 power_w=1000.0,
                 focus_mm=0.0,
                 model=model,
-                model_version=1 if model else 0,
+                model_version=version if model else 0,
             ),
         ]
     return events
