@@ -5,8 +5,8 @@
 
 A version is written aside and renamed: what is there is complete, and never changes.
 
-The ONNX file takes `power_w`, `focus_mm`, `transmission` and `focus_error_mm`, float64 [N] each: what is set on
-the machine, and the state of the process (what the window lets through, 1 when clean; where the focus lies
+The ONNX file takes `power_w`, `focus_mm`, `transmission` and `focus_error_mm`, float64 [N] each: what is set
+on the machine, and the state of the process (what the window lets through, 1 when clean; where the focus lies
 when it is set to 0). It gives `energy` (delivered, 1 at the reference power), `depth_mm`,
 `window_temperature_c`, `back_reflection`, `plasma`, `resistance_uohm` and `resistance_variance` (of a single
 part, with what is not known of the parameters), float64 [N] each, and `resistance_draws_uohm` float64 [N, M]:

@@ -45,8 +45,8 @@ class NotScored(TrainerError):
 class TrialsNotFound(TrainerError):
     """Raised when the recording does not hold the parts of a commissioning plan, in the time allowed.
 
-    Operator action: weld the plan's trials at the asset with the loop open, and see whether the historian keeps
-    up.
+    Operator action: weld the plan's trials at the asset with the loop open, and see whether the historian
+    keeps up.
     """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,6 @@ from twinloop.trainer.weld_form import (
     back_reflection,
     depth_mm,
     energy,
-    log_resistance,
     plasma,
     resistance_uohm,
     spline_basis,
@@ -67,8 +67,8 @@ def identify(parts: TrialParts) -> tuple[Fitted, Coverage]:
     low, high = COVERED
     if not low <= covered.share <= high:
         raise NotCalibrated(
-            f"of {covered.parts} held-out parts {covered.share:.1%} measured within their 95 % interval, which is"
-            f" not between {low:.0%} and {high:.0%}"
+            f"of {covered.parts} held-out parts {covered.share:.1%} measured within their 95 % interval, which"
+            f" is not between {low:.0%} and {high:.0%}"
         )
     return fitted, covered
 
@@ -124,7 +124,14 @@ def fit(parts: TrialParts) -> Fitted:
     draws = np.random.default_rng(0).multivariate_normal(theta, covariance, DRAWS, method="eigh")
     spreads, energy_sigma = _spreads(form, theta, parts, blur)
     return Fitted(
-        form, theta, covariance, draws, energy_sigma, sigma, spreads, _validity(form, theta, parts, energy_sigma)
+        form,
+        theta,
+        covariance,
+        draws,
+        energy_sigma,
+        sigma,
+        spreads,
+        _validity(form, theta, parts, energy_sigma),
     )
 
 
@@ -167,29 +174,30 @@ def _fit_resistance(form: Form, joints: Joints) -> tuple[Floats, Floats, float, 
     where, total = form.blocks["resistance"], len(form.names)
     measured, depth = joints.resistance_uohm, joints.depth_mm
 
-    def curve(own: Floats) -> Floats:
+    def curve(own: Floats, at: Floats) -> Floats:
         whole = np.zeros(total)
         whole[where] = own
-        return log_resistance(form, whole, depth)
+        return resistance_uohm(form, whole, at)
+
+    def rise(own: Floats) -> Floats:
+        return _slope(partial(curve, own), depth)
 
     basis = np.stack(spline_basis(depth, form.depth_knots[-1], form.depth_knots), axis=1)
-    own = np.linalg.lstsq(basis, np.log(measured), rcond=None)[0]
-    sigma, blur = 0.03 * float(np.median(measured)), 0.0
-    covariance = np.eye(len(own))
+    own: Floats = np.linalg.lstsq(basis, np.log(measured), rcond=None)[0]
+    spread: Floats = 0.05 * curve(own, depth)
     for _ in range(3):
-        slope = _slope(lambda d: np.exp(_at(form, own, d)), depth)
-        spread = np.sqrt(sigma**2 + (slope * blur) ** 2 + (0.02 * np.exp(curve(own))) ** 2 * (blur == 0))
         own, covariance = _solve(
-            lambda some, spread=spread: (measured - np.exp(curve(some))) / spread, own, len(own)
+            partial(_resistance_residuals, curve, measured, depth, spread), own, len(own)
         )
-        sigma, blur = _noise(measured - np.exp(curve(own)), _slope(lambda d: np.exp(_at(form, own, d)), depth))
+        sigma, blur = _noise(measured - curve(own, depth), rise(own))
+        spread = np.hypot(sigma, rise(own) * blur)
     return own, covariance, sigma, blur
 
 
-def _at(form: Form, own: Floats, depth: Floats) -> Floats:
-    whole = np.zeros(len(form.names))
-    whole[form.blocks["resistance"]] = own
-    return log_resistance(form, whole, depth)
+def _resistance_residuals(
+    curve: Callable[[Floats, Floats], Floats], measured: Floats, depth: Floats, spread: Floats, own: Floats
+) -> Floats:
+    return (measured - curve(own, depth)) / spread
 
 
 def _slope(curve: Callable[[Floats], Floats], x: Floats, step: float = 1e-3) -> Floats:
@@ -246,13 +254,15 @@ def _spreads(form: Form, theta: Floats, parts: TrialParts, blur: float) -> tuple
         spreads[name] = Spread(part=part, model=max(0.0, beyond) ** 0.5)
     delivered = energy(form, theta, joints.power_w, joints.focus_mm, parts.transmission)
     rise = _slope(lambda e: depth_mm(form, theta, e), delivered) * delivered
-    relative = np.hypot(_within((joints.depth_mm - model["depth_mm"]) / rise, parts.trial), 0)
+    relative = _within((joints.depth_mm - model["depth_mm"]) / rise, parts.trial)
     return spreads, float(np.hypot(relative, blur / np.median(rise)))
 
 
 def _within(values: Floats, trial: NDArray[np.int64]) -> float:
     """Standard deviation within trials, without what lies far out."""
-    middles = np.array([np.median(values[trial == one]) if (trial == one).any() else 0 for one in range(trial.max() + 1)])
+    middles = np.array(
+        [np.median(values[trial == one]) if (trial == one).any() else 0 for one in range(trial.max() + 1)]
+    )
     away = values - middles[trial]
     scale = 1.4826 * float(np.median(np.abs(away)))
     near = away[np.abs(away) <= _OUTLIER * scale]
@@ -273,7 +283,7 @@ def _bends(joints: Joints) -> tuple[float, ...]:
 
 
 def _validity(form: Form, theta: Floats, parts: TrialParts, energy_sigma: float) -> Validity:
-    """What the trials covered. Parts scatter in energy, so a little more of the glass than its own figures."""
+    """What the trials covered; parts scatter in energy, so a little more than the glasses' own figures."""
     joints = parts.joints
     delivered = energy(form, theta, joints.power_w, joints.focus_mm, parts.transmission)
     about = 3 * energy_sigma

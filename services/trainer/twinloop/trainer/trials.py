@@ -7,7 +7,6 @@ does not know of the glass, so the plan must be told; what it does know is held 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,8 +111,8 @@ def of_plan(joints: Joints, plan: Plan) -> TrialParts:
             chosen = select(joints, np.arange(low, high))
             return TrialParts(chosen, trial[index], glass[index])
     raise TrialsNotFound(
-        f"no {plan.welds} parts in a row were welded as the plan says: of {len(joints)} parts that are recorded,"
-        f" at most {best} fit it; weld the trials with the loop open"
+        f"no {plan.welds} parts in a row were welded as the plan says: of {len(joints)} parts that are"
+        f" recorded, at most {best} fit it; weld the trials with the loop open"
     )
 
 
@@ -141,7 +140,9 @@ def check_excitation(parts: TrialParts) -> None:
             " weld trials under glasses that let 0.9 and 0.75 of the light through, at two powers each"
         )
     if len(parts) < _LEAST_PARTS:
-        raise PoorTrials(f"{len(parts)} parts are too few: weld the trials with {_LEAST_PARTS} or more in all")
+        raise PoorTrials(
+            f"{len(parts)} parts are too few: weld the trials with {_LEAST_PARTS} or more in all"
+        )
 
 
 def _told(values: Floats) -> str:

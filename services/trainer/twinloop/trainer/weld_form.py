@@ -2,7 +2,7 @@
 
 Semi-parametric: the structure is that of the machine, the curves are the data's.
 
-- distance of the focus from the surface z = setpoint + error; profile f(z) = exp(-(b1 z + b2 z² + b3 z³ + b4 z⁴))
+- distance of the focus from the surface z = setpoint + error; profile f(z) = exp(-(b1 z + … + b4 z⁴))
 - delivered energy E = τ · P/P0 · f(z), with τ the transmission of the window (1: clean)
 - depth D(E), a quadratic spline
 - window temperature T = T0 + H · (1 - τ) · P/P0: what a dirty window does not let through heats it
@@ -87,7 +87,9 @@ def _polynomial(z: Floats, parameters: Floats) -> Floats:
     return total
 
 
-def energy(form: Form, parameters: Floats, power_w: Floats, distance_mm: Floats, transmission: Floats) -> Floats:
+def energy(
+    form: Form, parameters: Floats, power_w: Floats, distance_mm: Floats, transmission: Floats
+) -> Floats:
     """Delivered energy, 1 at the reference power, focused and clean."""
     profile = np.exp(-_polynomial(distance_mm, form.of(parameters, "focus")))
     delivered: Floats = transmission * (power_w / form.reference_power_w) * profile
@@ -126,7 +128,9 @@ def plasma(form: Form, parameters: Floats, delivered: Floats) -> Floats:
 def log_resistance(form: Form, parameters: Floats, depth: Floats) -> Floats:
     """Natural logarithm of the resistance in micro-ohm of a joint of this depth."""
     held = np.clip(depth, *form.depth_mm)
-    curve = _sum(spline_basis(held, form.depth_knots[-1], form.depth_knots), form.of(parameters, "resistance"))
+    curve = _sum(
+        spline_basis(held, form.depth_knots[-1], form.depth_knots), form.of(parameters, "resistance")
+    )
     limited: Floats = np.clip(curve, *np.log(form.resistance_uohm))
     return limited
 
