@@ -50,7 +50,9 @@ def welded(plan: Plan, seed: int, weld: Weld = of_the_plant) -> TrialParts:
         for name in ("power_w", "focus_mm", "transmission")
     )
     depth, temperature, reflection, plasma, resistance = rows
-    used = Used(topic="genealogy", partition=0, first_offset=0, last_offset=len(trials) - 1, records=len(trials))
+    used = Used(
+        topic="genealogy", partition=0, first_offset=0, last_offset=len(trials) - 1, records=len(trials)
+    )
     joints = Joints(
         sequence=np.arange(1, len(trials) + 1),
         power_w=power,

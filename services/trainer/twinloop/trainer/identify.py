@@ -42,8 +42,8 @@ _SAMPLES = 1024
 _ROUNDS, _SOFT = 4, 2.0
 _CONDITION = 1e7
 _WELD_MORE = (
-    "the trials do not tell all parameters apart; weld more setpoints between the lowest and the highest power"
-    " and focus of the plan, clean and under two test glasses, 10 parts or more each"
+    "the trials do not tell all parameters apart; weld more setpoints between the lowest and the highest"
+    " power and focus of the plan, clean and under two test glasses, 10 parts or more each"
 )
 _SIGNALS = ("depth_mm", "window_temperature_c", "back_reflection", "plasma")
 
@@ -207,18 +207,22 @@ def _fit_resistance(form: Form, joints: Joints) -> tuple[Floats, Floats, float, 
     basis = np.stack(spline_basis(depth, form.depth_knots[-1], form.depth_knots), axis=1)
     own: Floats = np.linalg.lstsq(basis, np.log(measured), rcond=None)[0]
     sigma, blur = 0.0, 0.0
-    spread = 0.05 * curve(own, depth)
+    spread: NDArray[np.floating] = 0.05 * curve(own, depth)
     for _ in range(3):
         own, covariance = _solve(
             partial(_resistance_residuals, curve, measured, depth, spread), own, len(own)
         )
         sigma, blur = _noise(measured - curve(own, depth), rise(own))
-        spread = np.sqrt(np.square(sigma) + np.square(rise(own) * blur)).astype(np.float64)
+        spread = np.hypot(sigma, rise(own) * blur)
     return own, covariance, sigma, blur
 
 
 def _resistance_residuals(
-    curve: Callable[[Floats, Floats], Floats], measured: Floats, depth: Floats, spread: Floats, own: Floats
+    curve: Callable[[Floats, Floats], Floats],
+    measured: Floats,
+    depth: Floats,
+    spread: NDArray[np.floating],
+    own: Floats,
 ) -> Floats:
     return (measured - curve(own, depth)) / spread
 

@@ -46,7 +46,7 @@ class ProcessModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  # onnxruntime's errors have no common root
+        except Exception as error:  # onnxruntime's errors have no common root
             raise BadProcessModel(f"{name} cannot be loaded: {error}") from error
         inputs = {one.name for one in self._session.get_inputs()}
         outputs = {one.name for one in self._session.get_outputs()}
