@@ -11,7 +11,8 @@ import numpy as np
 from twinloop.contracts.processes import Coverage, ProcessCard, Used
 from twinloop.local.places import find_places
 from twinloop.simulator import process as plant
-from twinloop.trainer.identify import Fitted, identify
+from twinloop.trainer.identify import identify
+from twinloop.trainer.process_fit import Fitted
 from twinloop.trainer.shelf import put
 from twinloop.trainer.trials import Joints, Plan, Trial, TrialParts, read_plan
 from twinloop.trainer.weld_onnx import card_of, to_onnx

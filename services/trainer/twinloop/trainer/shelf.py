@@ -13,7 +13,7 @@ import msgspec
 
 from twinloop.contracts.processes import Coverage, ProcessCard
 from twinloop.trainer.errors import BadRecording
-from twinloop.trainer.identify import Fitted
+from twinloop.trainer.process_fit import Fitted
 from twinloop.trainer.trials import TrialParts
 from twinloop.trainer.weld_onnx import card_of, to_onnx
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from twinloop.contracts.processes import INPUTS, OUTPUTS, Coverage, ProcessCard
 from twinloop.trainer.export import IR_VERSION, OPSET
-from twinloop.trainer.identify import Fitted
+from twinloop.trainer.process_fit import Fitted
 from twinloop.trainer.trials import TrialParts
 from twinloop.trainer.weld_form import FORM, Floats
 from twinloop.tritonio.repository import digest
