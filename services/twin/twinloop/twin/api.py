@@ -11,10 +11,13 @@ from fastapi import FastAPI, HTTPException
 from twinloop.twin.assets import TwinAssets
 from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.ledger import Change, Ledger, times
+from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 
 
-def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[], list[Ledger]]) -> FastAPI:
+def make_api(
+    assets: TwinAssets, observations: Observations, ledgers: Callable[[], list[Ledger]], processes: Processes
+) -> FastAPI:
     """`GET /assets`, `/assets/{asset}`, `/changes?asset=&limit=`."""
     api = FastAPI(title="Twinloop twin", docs_url="/docs", redoc_url=None)
 
@@ -22,7 +25,9 @@ def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[
         seen = observations.of(name)
         view: dict[str, Any] = {
             "asset": name,
-            "model": assets.assets[name].model,
+            "process": assets.assets[name].process,
+            "process_version": None,
+            "problem": None,
             "parts": len(seen.parts),
             "newest_sequence": seen.newest_sequence if seen.newest_sequence >= 0 else None,
             "newest_at": seen.newest_at,
@@ -30,7 +35,10 @@ def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[
         }
         if seen.newest_setpoints is not None:
             view |= {"power_w": seen.newest_setpoints.power_w, "focus_mm": seen.newest_setpoints.focus_mm}
-        parts, model = list(seen.parts.values()), assets.models[assets.assets[name].model]
+        parts, model = list(seen.parts.values()), processes.of(assets.assets[name].process)
+        if isinstance(model, str):
+            return view | {"problem": model}
+        view["process_version"] = model.card.version
         state = estimate(model, parts) if parts else None
         if state is not None:
             transmission, error_mm = state.mean
@@ -39,7 +47,7 @@ def make_api(assets: TwinAssets, observations: Observations, ledgers: Callable[[
                 "transmission": round(transmission, 4),
                 "focus_error_mm": round(error_mm, 3),
                 "unexplained_plasma": round(excess, 3),
-                "gap_suspected": excess > model.gap_plasma,
+                "gap_suspected": excess > assets.assets[name].estimate.gap_plasma,
             }
         return view
 

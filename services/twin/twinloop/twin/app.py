@@ -26,6 +26,7 @@ from twinloop.twin.assets import TwinAssets
 from twinloop.twin.judge import foresee, judge
 from twinloop.twin.ledger import Change, Ledger
 from twinloop.twin.metrics import Metrics
+from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 from twinloop.twin.observers import OBSERVED, Observers
 from twinloop.twin.settings import TwinSettings
@@ -43,6 +44,7 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
     metrics, reading = Metrics(context.registry), ConsumerMetrics(context.registry, context.name)
     stack, stopping = context.stack, context.stopping
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
+    processes = Processes(settings.models)
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
     followed = await stack.enter_async_context(
         consumer(settings.kafka, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading)
@@ -62,8 +64,8 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
         )
     )
     context.health.add("changes", changes.problem)
-    context.api = make_api(assets, observations, changes.states)
-    decider = Decider(assets, observations, out, context.clock, metrics)
+    context.api = make_api(assets, observations, changes.states, processes)
+    decider = Decider(assets, processes, observations, out, context.clock, metrics)
     async with asyncio.TaskGroup() as group:
         group.create_task(observers.run(settings.look_back_s, context.clock, stopping))
         while not stopping.is_set():
@@ -85,12 +87,14 @@ class Decider:
     def __init__(
         self,
         assets: TwinAssets,
+        processes: Processes,
         observations: Observations,
         out: Publisher,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._assets = assets
+        self._processes = processes
         self._observations = observations
         self._out = out
         self._clock = clock
@@ -110,7 +114,7 @@ class Decider:
                     proposed,
                     self._observations.of(proposed.asset),
                     asset,
-                    self._assets.models[asset.model],
+                    self._processes.of(asset.process),
                     now,
                 )
             do_nothing, do_this = forecasts if isinstance(forecasts, tuple) else (None, None)

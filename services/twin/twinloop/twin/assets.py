@@ -1,51 +1,29 @@
-"""What the twin knows: the shape of `twin.toml`. Process models by name, and assets that follow one."""
+"""What the twin is told: the shape of `twin.toml`. Assets, and the process model that each follows."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 
 from twinloop.runtime.tables import Range, Table
 
 
-class WeldModel(Table):
-    """The constants of `process`, from trials at the nominal point. Symbols are those of its formulas."""
-
-    nominal_power_w: PositiveFloat
-    nominal_depth_mm: PositiveFloat
-    depth_exponent: PositiveFloat
-    focus_width_mm: PositiveFloat
-    ambient_c: float
-    heating_c: PositiveFloat
-    reflection_focus_mm: float
-    reflection_width_mm: PositiveFloat
-    nominal_plasma: PositiveFloat
-    plasma_slope: NonNegativeFloat
-    gap_plasma: PositiveFloat
-    sheet_mm: PositiveFloat
-    bulk_uohm: PositiveFloat
-    contact_uohm_mm: PositiveFloat
-    deep_mm: PositiveFloat
-    deep_uohm_mm2: NonNegativeFloat
-    open_uohm: PositiveFloat
-    depth_sigma_mm: PositiveFloat
-    temperature_sigma_c: PositiveFloat
-    reflection_sigma: PositiveFloat
-
-
 class EstimatePolicy(Table):
-    """From the last `parts`; `minimum` of them at least, and the newest at most `stale_s` old."""
+    """From the last `parts`; `minimum` of them at least, and the newest at most `stale_s` old.
+
+    `gap_plasma`: so much plasma beyond what the energy explains is a gap between the sheets.
+    """
 
     parts: PositiveInt
     minimum: PositiveInt
     stale_s: PositiveFloat
+    gap_plasma: PositiveFloat = 0.25
 
 
 class ApprovalPolicy(Table):
@@ -64,9 +42,9 @@ class ApprovalPolicy(Table):
 
 
 class Asset(Table):
-    """One asset: the name of its process model, and what may be done."""
+    """One asset: the name of its process model, a folder of `TWINLOOP_TWIN_MODELS`, and what may be done."""
 
-    model: str
+    process: Annotated[str, Field(pattern=r"^[^./][^/]*$")]
     estimate: EstimatePolicy
     approval: ApprovalPolicy
 
@@ -74,14 +52,4 @@ class Asset(Table):
 class TwinAssets(Table):
     """The whole file."""
 
-    models: Annotated[dict[str, WeldModel], Field(min_length=1)]
     assets: Annotated[dict[str, Asset], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        unknown = sorted({one.model for one in self.assets.values()} - set(self.models))
-        if unknown:
-            raise ValueError(
-                f"no such model: {', '.join(unknown)}; there are {', '.join(sorted(self.models))}"
-            )
-        return self

@@ -15,7 +15,8 @@ class TwinSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWINLOOP_TWIN_", frozen=True, extra="ignore")
 
-    assets: Path = Field(description="TOML file: process models and approval policies")
+    assets: Path = Field(description="TOML file: assets and approval policies")
+    models: Path = Field(description="folder of process models, <process>/<version>/")
     look_back_s: float = Field(
         default=120.0, ge=0, description="how old observations may be that a starting twin still reads"
     )
