@@ -6,7 +6,18 @@ import math
 from datetime import datetime
 
 from twinloop.contracts.changes import Forecast, Hold, Proposed
-from twinloop.twin.approve import HOLD, Decision, decide, outside
+from twinloop.contracts.controls import Governance
+from twinloop.twin.approve import (
+    APPROVER,
+    Answer,
+    Decision,
+    Forecasts,
+    Hopeless,
+    answer,
+    forbidden,
+    in_force,
+    outside,
+)
 from twinloop.twin.assets import Asset, WeldModel
 from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.observe import Observed
@@ -18,14 +29,15 @@ _CLOCK_SKEW_S = 1.0
 def foresee(
     proposed: Proposed, seen: Observed, asset: Asset, model: WeldModel, now: datetime
 ) -> tuple[Forecast, Forecast] | str | None:
-    """Forecasts without and with the change; `None` for a hold; or why there is none.
+    """Forecasts without and with the change; `None` for a hold; or why there is none, `Hopeless` when
+    nobody's agreement would mend it.
 
     Pure but for `seen`, which grows while parts are made.
     """
     if isinstance(proposed.action, Hold):
         return None
     if (refused := outside(proposed.action, asset.approval)) is not None:
-        return refused
+        return Hopeless(refused)
     at, parts = seen.newest_setpoints, list(seen.parts.values())
     if at is None or len(parts) < asset.estimate.minimum:
         return f"{len(parts)} parts were observed, {asset.estimate.minimum} are needed for a forecast"
@@ -39,7 +51,9 @@ def foresee(
         return f"no state of the process explains the last {len(parts)} parts"
     excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
     if excess > model.gap_plasma:
-        return f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
+        return Hopeless(
+            f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
+        )
     do_nothing, do_this = forecast(model, state, at), forecast(model, state, changed(at, proposed.action))
     if not (math.isfinite(do_nothing.expected_uohm) and math.isfinite(do_this.expected_uohm)):
         return f"nothing can be forecast at {at.power_w:g} W and {at.focus_mm:g} mm"
@@ -47,13 +61,16 @@ def foresee(
 
 
 def judge(
-    proposed: Proposed, forecasts: tuple[Forecast, Forecast] | str | None, asset: Asset, now: datetime
+    proposed: Proposed,
+    forecasts: Forecasts,
+    asset: Asset,
+    governance: Governance,
+    uncalibrated: str | None,
+    now: datetime,
 ) -> Decision:
-    """Release or reject."""
+    """Release, ask a person, or reject, at `now`, under what governs the asset."""
     if now >= proposed.expires_at:
-        return Decision(False, "it expired before it could be judged")
-    if isinstance(proposed.action, Hold):
-        return HOLD
-    if forecasts is None or isinstance(forecasts, str):
-        return Decision(False, forecasts or "there is no forecast")
-    return decide(proposed.action, *forecasts, asset.approval)
+        return Decision(Answer.REJECT, "it expired before it could be judged")
+    if (why := forbidden(proposed, governance)) is not None:
+        return Decision(Answer.REJECT, why, APPROVER)
+    return answer(proposed, forecasts, asset.approval, in_force(proposed, governance), uncalibrated)
