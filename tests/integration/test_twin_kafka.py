@@ -138,8 +138,16 @@ class Scene:
             ]
         await self.out.publish(messages)
 
-    async def observed(self, count: int) -> bool:
-        return bool(self.get(f"/assets/{ASSET}")["parts"] == count)
+    async def observe(self) -> None:
+        """Ten parts more, and the twin knows them."""
+        since = datetime.now(UTC)
+        await self.weld(10, depth_mm=0.45)
+
+        def seen() -> bool:
+            view = self.get(f"/assets/{ASSET}")
+            return view["parts"] == 10 and datetime.fromisoformat(view["newest_at"]) >= since
+
+        await until(seen)
 
     async def propose(
         self,
@@ -257,11 +265,8 @@ async def scene(kafka: str, topic_prefix: str, twin: ServiceProcess, tmp_path: P
 async def test_what_helps_is_released_what_does_not_is_rejected_and_a_hold_always_passes(
     scene: Scene,
 ) -> None:
-    async def seen() -> bool:
-        return await scene.observed(10)
-
-    await until(seen)
     await scene.promote(Mode.SUPERVISED, Mode.AUTO)
+    await scene.observe()
     await scene.propose("more", power(1020.0))
     await scene.propose("less", power(975.0))
     await scene.propose("hold", Hold(reason="gap"))
@@ -320,16 +325,13 @@ async def test_what_is_no_change_goes_to_dead_letters_and_the_rest_goes_on(scene
 
 
 async def test_over_http_it_tells_where_a_process_stands(scene: Scene) -> None:
-    async def seen() -> bool:
-        return await scene.observed(10)
-
-    await until(seen)
+    await scene.observe()
     first = next(one for one in scene.get("/assets") if one["asset"] == ASSET)
     assert (first["newest_sequence"], first["power_w"], first["resistance_uohm"]) == (10, 1000.0, 48.0)
     assert 0.8 < first["transmission"] < 1.0
     assert first["shadow"]["reported"]["laser_power_w"]["value"] == 1000.0
     assert scene.get("/assets/nobody") == 404
-    assert httpx.get(scene.twin.url + "/assets").status_code == 401
+    assert scene.twin.status("/assets") == 401
 
 
 async def test_a_person_decides_in_supervised_also_after_a_kill_and_all_of_it_is_audited(
@@ -375,15 +377,21 @@ async def test_what_the_twin_cannot_answer_for_calls_a_person_once_and_ends_at_i
     scene: Scene,
 ) -> None:
     await scene.promote(Mode.SUPERVISED, Mode.AUTO)
-    beyond = SetParameter(parameter=Parameter.FOCUS_MM, value=-1.3, expected=0.0)
-    await scene.propose("far", beyond, expires_s=600.0)
-    await scene.propose("late", beyond, expires_s=2.0)
-    decided = await scene.decided("late")
-    told = [(one.code, one.text) for one in await scene.read(ALARMS)]
-    if names(decided)[-1] == "rejected" and decided[-1].reason == "nobody decided in time":
-        assert [code for code, _ in told] == [AlarmCode.PERSON_NEEDED] * 2
-    else:
-        pytest.fail(f"{decided}, {told}")
+
+    def stale() -> bool:
+        newest = datetime.fromisoformat(scene.get(f"/assets/{ASSET}")["newest_at"])
+        return datetime.now(UTC) - newest > timedelta(seconds=6)
+
+    await until(stale)
+    await scene.propose("patient", power(1020.0), expires_s=600.0)
+    await scene.propose("late", power(1020.0), expires_s=3.0)
+    simulated, rejected = await scene.decided("late")
+    assert names([simulated, rejected]) == ["simulated", "rejected"]
+    assert rejected.reason == "nobody decided in time"
+    assert names(await scene.told("patient")) == ["simulated"]
+    alarms = await scene.read(ALARMS)
+    assert [one.code for one in alarms] == [AlarmCode.PERSON_NEEDED] * 2
+    assert all("there is no forecast: the newest part was observed" in one.text for one in alarms)
 
 
 async def test_the_audit_store_away_nothing_is_released_and_health_says_so(scene: Scene) -> None:

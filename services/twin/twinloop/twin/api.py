@@ -21,7 +21,7 @@ from twinloop.trust.people import Person, Role, require
 from twinloop.twin.desk import Desk
 from twinloop.twin.errors import Conflict, NotHere, NotKnown
 from twinloop.twin.following import follow
-from twinloop.twin.ledger import Ledger
+from twinloop.twin.ledger import Change, Ledger
 from twinloop.twin.metrics import Metrics
 from twinloop.twin.mirror import Mirror
 from twinloop.twin.stand import Stand
@@ -86,8 +86,8 @@ def make_api(
 
     viewer = guarded(Role.VIEWER)
 
-    def view(change_id: str) -> ChangeView:
-        change = desk.find(change_id)
+    def view(change: Change) -> ChangeView:
+        change_id = change.proposed.change_id
         ledger = next((one for one in ledgers() if one.find(change_id) is not None), None)
         return change_view(change, ledger, waits_for(change_id))
 
@@ -135,19 +135,17 @@ def make_api(
     @api.get("/changes/{change_id}", dependencies=[viewer], responses=_documented(404))
     async def one_change(change_id: str) -> ChangeView:
         """A change, with both forecasts beside what is proposed."""
-        return view(change_id)
+        return view(desk.find(change_id))
 
     @api.post("/changes/{change_id}/approve", responses=_documented(404, 409, 503))
     async def approve(change_id: str, because: Because, person: Operator) -> ChangeView:
         """Release a change (operator). Where two persons must agree, the first one's agreement is kept."""
-        await counted("approve", desk.approve(change_id, person.who, because.reason))
-        return view(change_id)
+        return view(await counted("approve", desk.approve(change_id, person.who, because.reason)))
 
     @api.post("/changes/{change_id}/veto", responses=_documented(404, 409, 503))
     async def veto(change_id: str, because: Because, person: Operator) -> ChangeView:
         """Reject a change that is not released yet (operator)."""
-        await counted("veto", desk.veto(change_id, person.who, because.reason))
-        return view(change_id)
+        return view(await counted("veto", desk.veto(change_id, person.who, because.reason)))
 
     @api.post("/assets/{asset}/mode", responses=_documented(404, 409, 503))
     async def mode(asset: str, wanted: ModeWanted, person: Operator) -> ModeAnswer:
@@ -178,7 +176,9 @@ def make_api(
 
 def _teller(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     async def tell(_: Request, error: Exception) -> JSONResponse:
-        told = f"Kafka does not answer: {error}" if isinstance(error, KafkaError) else str(error)
+        told = str(error)
+        if isinstance(error, KafkaError):
+            told = f"Kafka did not acknowledge ({error}): look what is in force before you ask again"
         headers = {"Retry-After": str(_AGAIN_S)} if status == 503 else None
         return problem(status, told, headers)
 

@@ -99,6 +99,8 @@ async def main(
             unreadable = await changes.read(_POLL_MS)
             metrics.dead_letters.inc(len(unreadable))
             await out.publish([one.letter(service=SOURCE, at=now) for one in unreadable])
+            for ledger in changes.states():
+                ledger.live = True  # what a log said before it was taken on is no news
             metrics.illegal_controls.set(sum(ledger.illegal for ledger in changes.states()))
             if observers.problem() is None:
                 await calibrate(calibrator, changes, assets.assets)
@@ -126,13 +128,11 @@ async def decide(decider: Decider, changes: Journal[Ledger]) -> None:
 
 
 def tell(hub: Hub, mirror: Mirror, changes: Journal[Ledger], joints: Joints) -> None:
-    """Tell followers what was folded, and which shadows changed. What a log said before it was taken on is no
-    news."""
+    """Tell followers what was folded, and which shadows changed."""
     touched = joints.touched()
     for ledger in changes.states():
         for event in ledger.news():
             hub.tell("event", event)
             touched.add(event.asset)
-        ledger.live = True
     for shadow in mirror.changed(touched):
         hub.tell("shadow", shadow_view(shadow).model_dump(mode="json"))
