@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import websockets
+from support.process_models import write_process_model
 from support.processes import ServiceProcess
 from support.topics import events, until
 
@@ -227,6 +228,7 @@ def process(kafka: str, topic_prefix: str, folder: Path, name: str = "twin") -> 
             )
         )
         (folder / "audit").mkdir()
+        write_process_model(folder / "models")
     return ServiceProcess(
         "twin",
         {
@@ -234,6 +236,7 @@ def process(kafka: str, topic_prefix: str, folder: Path, name: str = "twin") -> 
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
             "TWINLOOP_TWIN_ASSETS": str(find_places().config / "twin.toml"),
             "TWINLOOP_TWIN_SESSION_TIMEOUT_S": "6",
+            "TWINLOOP_TWIN_MODELS": str(folder / "models"),
             "TWINLOOP_TWIN_SIGNING_KEY": str(key),
             "TWINLOOP_TWIN_AUDIT": str(folder / "audit"),
             "TWINLOOP_TWIN_AUDIT_CHAIN": name,
@@ -268,7 +271,7 @@ async def test_what_helps_is_released_what_does_not_is_rejected_and_a_hold_alway
     await scene.promote(Mode.SUPERVISED, Mode.AUTO)
     await scene.observe()
     await scene.propose("more", power(1020.0))
-    await scene.propose("less", power(975.0))
+    await scene.propose("less", power(920.0))
     await scene.propose("hold", Hold(reason="gap"))
     more, less, hold = [await scene.decided(one) for one in ("more", "less", "hold")]
     assert [names(one) for one in (more, less, hold)] == [

@@ -12,6 +12,7 @@ from weakref import WeakSet
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from support.process_models import write_process_model
 from twinloop.audit.errors import AuditAway
 from twinloop.contracts.changes import (
     Applied,
@@ -45,6 +46,7 @@ from twinloop.twin.desk import Desk
 from twinloop.twin.ledger import Ledger
 from twinloop.twin.metrics import Metrics
 from twinloop.twin.mirror import Mirror
+from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 from twinloop.twin.recorder import Recorder
 from twinloop.twin.stand import Stand
@@ -60,6 +62,10 @@ TOKENS = {"vera": "viewer", "olaf": "operator", "otto": "operator", "ella": "eng
 
 def power(value: float, expected: float = 1000.0) -> SetParameter:
     return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
+
+
+def focus(value: float, expected: float = 0.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.FOCUS_MM, value=value, expected=expected)
 
 
 def head(kind: str, change_id: str = "c", at: datetime = NOW) -> dict[str, Any]:
@@ -199,6 +205,13 @@ def frame(sequence: int, at: datetime = NOW, depth_mm: float = 0.45) -> Frame:
     )
 
 
+def process_models(folder: Path) -> Path:
+    """A folder with the process model that a commissioning trial identifies."""
+    home = folder / "models"
+    write_process_model(home)
+    return home
+
+
 @dataclass
 class FakeAudit:
     """An audit store in memory; `away` is why nothing can be written down."""
@@ -255,12 +268,14 @@ class Twin:
         self.ledger = Ledger()
         self.ledger.live = True
         self.held: WeakSet[Ledger] = WeakSet([self.ledger])
+        self.processes = Processes(process_models(folder))
         self.joints = Joints(list(assets.assets))
         self.observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
         self.recorder = Recorder(self.audit, self.out, self.signer, self.clock, self.metrics)
         self.calibrator = Calibrator(assets, self.joints, self.recorder, self.clock, self.metrics)
         self.decider = Decider(
             assets,
+            self.processes,
             self.observations,
             self.calibrator,
             self.recorder,
@@ -280,7 +295,7 @@ class Twin:
         )
         self.access = Access(people, None)
         self.api = make_api(
-            Stand(assets, self.observations, self.mirror, self.calibrator, self.at),
+            Stand(assets, self.processes, self.observations, self.mirror, self.calibrator, self.at),
             self.desk,
             self.mirror,
             self.hub,

@@ -15,6 +15,7 @@ from support.twins import (
     applied,
     approved,
     control,
+    focus,
     head,
     power,
     promotion,
@@ -27,10 +28,8 @@ from twinloop.contracts.controls import Governance, KillSwitchSet, ModeShed
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.modes import Mode
 from twinloop.contracts.topics import CHANGES
-from twinloop.runtime.tables import Range
 from twinloop.trust.keys import Trusted
 from twinloop.twin.approve import ROLLBACK, Answer, answer, decide, forbidden, in_force, overlap
-from twinloop.twin.assets import Validity
 
 POLICY = ASSETS.assets[ASSET].approval
 
@@ -95,26 +94,20 @@ async def test_what_is_plainly_bad_is_rejected_and_nobody_is_asked(twin: Twin, m
     steps = [Mode.SUPERVISED, Mode.AUTO][: mode.rank - 1]
     twin.read(*promotion(*steps))
     twin.observe()
-    twin.read(proposed("far", power(1360.0), mode), proposed("less", power(960.0), mode))
+    twin.read(proposed("far", power(1360.0), mode), proposed("less", power(920.0), mode))
     await twin.decide()
     assert [twin.told(one) for one in ("far", "less")] == [["simulated", "rejected"]] * 2
     assert not twin.alarms()
 
 
-async def test_beyond_what_the_model_was_fitted_on_a_person_is_called_and_called_once(
-    tmp_path: Path,
-) -> None:
-    fitted = Validity(power_w=Range(low=950, high=1010), focus_mm=Range(low=-1, high=1))
-    auto = Twin(tmp_path, validity=fitted)
-    auto.read(*promotion(Mode.SUPERVISED, Mode.AUTO))
-    auto.observe()
-    auto.read(proposed())
+async def test_where_the_model_was_not_identified_a_person_is_called_and_called_once(auto: Twin) -> None:
+    auto.read(proposed(action=focus(-1.4)))
     for _ in range(5):
         await auto.decide()
     assert auto.told() == ["simulated"]
     (alarm,) = auto.alarms()
     assert alarm.code is AlarmCode.PERSON_NEEDED
-    assert "fitted on" in alarm.text
+    assert "model_validity: a focus of -1.4 mm is outside" in alarm.text
     assert "within 30 s" in alarm.text
 
 
@@ -152,7 +145,7 @@ async def test_after_a_restart_a_change_that_waits_is_taken_up_and_not_released(
 
 
 async def test_a_rollback_in_auto_is_released_by_its_own_policy_whatever_the_model_says(auto: Twin) -> None:
-    auto.read(proposed("bad", power(960.0)), proposed("back", power(960.0), rollback_of="c0"))
+    auto.read(proposed("bad", power(920.0)), proposed("back", power(920.0), rollback_of="c0"))
     await auto.decide()
     assert auto.told("bad")[-1] == "rejected"
     event = auto.last()
@@ -250,7 +243,7 @@ def test_what_the_policy_releases_is_never_outside_worse_or_an_untold_risk(
     if decision.answer is not Answer.RELEASE:
         return
     gain = do_nothing.expected_uohm - do_this.expected_uohm
-    assert POLICY.validity.power_w.holds(value)
+    assert POLICY.power_w.holds(value)
     assert gain >= -POLICY.allowance_uohm
     if do_this.high_uohm > POLICY.limit_uohm:
         assert gain >= POLICY.gain_uohm

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.twins import ASSET, NOW, Twin, control, power, promotion, proposed
+from support.twins import ASSET, NOW, Twin, control, focus, power, promotion, proposed
 
-from twinloop.contracts.changes import WRITER, Hold, State, signing_bytes, state_of
+from twinloop.contracts.changes import WRITER, Hold, SetParameter, State, signing_bytes, state_of
 from twinloop.contracts.controls import CONTROL_WRITERS, ControlEvent, ModeShed
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.modes import Mode
@@ -97,12 +97,17 @@ async def test_05_limits_outside_the_twins_own_range_nothing_is_released_by_anyb
             await twin.desk.approve(f"c{n}", "person:ella", "I insist")
 
 
-async def test_05_limits_the_range_of_the_model_lies_within_the_twins_own(twin: Twin) -> None:
-    own = twin.assets.assets[ASSET].approval
-    bad = own.model_dump()
-    bad["validity"]["power_w"]["high"] = own.power_w.high + 1
-    with pytest.raises(ValueError, match=r"validity\.power_w must lie within"):
-        type(own).model_validate(bad)
+@pytest.mark.parametrize("action", [focus(-1.4), focus(1.4)])
+async def test_05_limits_beyond_the_models_own_validity_a_person_decides(
+    twin: Twin, action: SetParameter
+) -> None:
+    bring_to(twin, Mode.AUTO)
+    twin.read(proposed(action=action))
+    await twin.decide()
+    assert twin.told() == ["simulated"]
+    assert "model_validity" in (twin.decider.waits_for("c") or "")
+    await twin.desk.approve("c", "person:ella", "a trial")
+    assert twin.told() == ["simulated", "approved"]
 
 
 async def test_10_envelope_says_all_of_the_command_and_is_valid_for_seconds(twin: Twin) -> None:
@@ -157,7 +162,7 @@ async def test_10_envelope_numbers_grow_over_policy_and_persons(twin: Twin) -> N
 
 async def test_11_life_cycle_the_twin_writes_its_own_states_and_no_others(twin: Twin) -> None:
     bring_to(twin, Mode.AUTO)
-    twin.read(proposed("good"), proposed("bad", power(960.0)), proposed("hold", Hold(reason="gap")))
+    twin.read(proposed("good"), proposed("bad", power(920.0)), proposed("hold", Hold(reason="gap")))
     await twin.decide()
     twin.read(proposed("asked", mode=Mode.SUPERVISED))
     await twin.decide()
@@ -202,7 +207,7 @@ async def test_11_life_cycle_two_persons_at_once_decide_once(twin: Twin) -> None
 
 async def test_18_audit_who_decided_what_and_why_is_written_before_it_is_told(twin: Twin) -> None:
     bring_to(twin, Mode.AUTO)
-    twin.read(proposed("good"), proposed("bad", power(960.0)), proposed("asked", mode=Mode.SUPERVISED))
+    twin.read(proposed("good"), proposed("bad", power(920.0)), proposed("asked", mode=Mode.SUPERVISED))
     await twin.decide()
     await twin.desk.veto("asked", "person:olaf", "not today")
     await twin.desk.request_mode(ASSET, Mode.SHADOW, "person:olaf", "night")

@@ -146,11 +146,15 @@ class Proposed(ChangeEvent, frozen=True, kw_only=True, tag="proposed"):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """Joint resistance in micro-ohm over the next parts: expected value and a 95 % interval."""
+    """Joint resistance in micro-ohm over the next parts: expected value and a 95 % interval of single parts.
+
+    `scrap`: probability that a joint exceeds the limit of its asset.
+    """
 
     expected_uohm: float
     low_uohm: float
     high_uohm: float
+    scrap: float = 0.0
 
 
 class Simulated(ChangeEvent, frozen=True, kw_only=True, tag="simulated"):

@@ -15,13 +15,17 @@ from pydantic import ConfigDict, Field
 
 from twinloop.simulator.faults import Fault
 from twinloop.simulator.plc import PlcFaults
+from twinloop.simulator.trials import Trial
 
 MAX_RATE_HZ = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """What the panel was asked for. `faults` and `plc` are by station; `seed` fixes all noise."""
+    """What the panel was asked for. `faults` and `plc` are by station; `seed` fixes all noise.
+
+    `trials` are welded first, in order, at setpoints that a person sets; what is left of `welds` is nominal.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     welds: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -32,6 +36,7 @@ class Campaign:
         default_factory=dict
     )
     plc: Mapping[str, PlcFaults] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

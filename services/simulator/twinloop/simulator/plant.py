@@ -30,6 +30,7 @@ from twinloop.simulator.plc import (
     reset,
 )
 from twinloop.simulator.process import Setpoints, draw_noise, weld
+from twinloop.simulator.trials import ends_at, set_at_the_machine, trial_of, under_glass
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +118,23 @@ class Plant:
             return []
         run, stations = next_welds(self._run, self._held())
         noise = draw_noise(self._noise)
-        made = [self._weld(name, run.campaign.faults.get(name, ()), run.number, noise) for name in stations]
+        made = [self._weld(name, run.campaign, run.number, noise) for name in stations]
         self._run = welded(run, {part.station: part.sequence for part in made})
         return made
 
     def _held(self) -> frozenset[str]:
         return frozenset(name for name, plc in self._plcs.items() if plc.mode is Mode.HELD)
 
-    def _weld(
-        self, station: str, faults: tuple[Fault, ...], number: int, noise: NDArray[np.float64]
-    ) -> MadePart:
+    def _weld(self, station: str, campaign: Campaign, number: int, noise: NDArray[np.float64]) -> MadePart:
+        faults: tuple[Fault, ...] = campaign.faults.get(station, ())
+        trial = trial_of(campaign.trials, number)
         recipe = inject.recipe_in_force(faults, number, self._specs[station].recipe)
-        plc = self._plcs[station] = replace(self._plcs[station], recipe=recipe)
+        plc = replace(self._plcs[station], recipe=recipe)
+        if trial is not None or ends_at(campaign.trials, number):
+            plc = set_at_the_machine(plc, trial)
+        self._plcs[station] = plc
         setpoints = Setpoints(plc.setpoints[POWER], plc.setpoints[FOCUS])
-        result = weld(setpoints, inject.conditions(faults, number), noise)
+        result = weld(setpoints, under_glass(inject.conditions(faults, number), trial), noise)
         sequence = self._counters[station] = self._counters[station] + 1
         return MadePart(
             station=station,

@@ -42,6 +42,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     fit.add_argument("--false-alarms", type=_share, default=1e-5, help="wanted share (%(default)s)")
     _add_repository(fit)
 
+    identify = commands.add_parser("identify", help="a process model, from commissioning trials")
+    identify.add_argument("--parquet", type=Path, required=True, help="the historian's folder")
+    identify.add_argument("--plan", type=Path, required=True, help="TOML file: the trials that were welded")
+    identify.add_argument("--asset", required=True, help="where they were welded")
+    identify.add_argument("--process", type=_name, required=True, help="name of the process model")
+    identify.add_argument("--into", type=Path, required=True, help="the twin's folder of process models")
+    identify.add_argument("--wait-s", type=float, default=60.0, help="for the historian (%(default)s)")
+
     fit_skab = commands.add_parser("fit-skab", help="on the first rows of each recorded file")
     fit_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
     _add_repository(fit_skab)
@@ -63,6 +71,12 @@ def _positive(text: str) -> int:
     return number
 
 
+def _name(text: str) -> str:
+    if not text or text.startswith(".") or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
+    return text
+
+
 def _share(text: str) -> float:
     if not 0 < (share := float(text)) < 0.5:
         raise argparse.ArgumentTypeError(f"{share} is not between 0 and 0.5")
@@ -75,6 +89,10 @@ def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any
         return app.fit_skab(given.data, given.repository, given.platform, settings)
     if given.command == "score-skab":
         return app.score_skab(given.data, given.wait_s, settings)
+    if given.command == "identify":
+        return app.identify(
+            given.parquet, given.plan, given.asset, given.process, given.into, given.wait_s, settings
+        )
     request = app.FitRequest(
         parquet=given.parquet,
         recipe=RECIPES[given.signal_set],

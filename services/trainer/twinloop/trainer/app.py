@@ -15,9 +15,14 @@ from twinloop.runtime.clock import SystemClock
 from twinloop.runtime.kafka import KafkaPublisher, publisher
 from twinloop.trainer import benchmark, skab
 from twinloop.trainer.fit import fit_mahalanobis
+from twinloop.trainer.identify import identify as identified
+from twinloop.trainer.joints import RecordedJoints
+from twinloop.trainer.joints import recorded as recorded_joints
 from twinloop.trainer.recipes import Recipe
 from twinloop.trainer.release import Release, announce, load, put
 from twinloop.trainer.settings import TrainerSettings
+from twinloop.trainer.shelf import put as shelve
+from twinloop.trainer.trials import read_plan
 from twinloop.trainer.verdicts import caught_up, judged
 from twinloop.trainer.windows import Recording, recorded
 from twinloop.tritonio.client import triton
@@ -56,6 +61,25 @@ async def fit(request: FitRequest, settings: TrainerSettings) -> list[str]:
         f"{name}: fitted on {len(windows)} windows of {request.asset}",
         f"  {len(contract.features)} features; anomalous above a squared Mahalanobis distance of {limit}",
         f"  served by Triton, checked against the fit, announced for {request.scope}",
+    ]
+
+
+async def identify(
+    parquet: Path, plan: Path, asset: str, process: str, into: Path, wait_s: float, settings: TrainerSettings
+) -> list[str]:
+    """Identify the process model of `asset` from its commissioning trials; returns lines for people."""
+    recording = RecordedJoints(parquet, settings.topic_prefix, asset)
+    parts = await recorded_joints(recording, read_plan(plan), wait_s)
+    fitted, coverage = await asyncio.to_thread(identified, parts)
+    card = await asyncio.to_thread(shelve, into, process, asset, fitted, coverage, parts)
+    valid, name = card.validity, f"{card.process} version {card.version}"
+    powers = f"{valid.power_w.low:g} to {valid.power_w.high:g} W"
+    distances = f"{valid.distance_mm.low:g} to {valid.distance_mm.high:g} mm from the surface"
+    energies = f"{valid.energy.low:.2f} to {valid.energy.high:.2f} of that at {card.reference_power_w:g} W"
+    return [
+        f"{name}: identified from {card.parts} parts of {asset} in {card.trials} trials",
+        f"  of held-out parts {coverage.share:.1%} measured within their 95 % interval",
+        f"  holds for {powers}, the focus {distances}, energies {energies}",
     ]
 
 

@@ -40,3 +40,26 @@ class NotScored(TrainerError):
 
     Operator action: look at the detector's log and at `dead-letters`.
     """
+
+
+class TrialsNotFound(TrainerError):
+    """Raised when the recording does not hold the parts of a commissioning plan, in the time allowed.
+
+    Operator action: weld the plan's trials at the asset with the loop open, and see whether the historian
+    keeps up.
+    """
+
+
+class PoorTrials(TrainerError):
+    """Raised when trials cannot tell a process model's parameters apart; the text says what to weld.
+
+    Operator action: add these trials to the plan and weld it again.
+    """
+
+
+class NotCalibrated(TrainerError):
+    """Raised when a process model's own intervals do not hold what they promise on held-out parts.
+
+    Operator action: look for parts in the trials that were not welded as planned (a gap, a dirty window), and
+    weld the plan again. No model was written; the twin goes on with the version that it has.
+    """

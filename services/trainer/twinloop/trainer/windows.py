@@ -21,7 +21,7 @@ from twinloop.features.windows import WindowBuffer
 from twinloop.trainer.errors import BadRecording, TooFewWindows
 from twinloop.trainer.recipes import Recipe
 
-_COLUMNS = [
+COLUMNS = [
     *("offset", "asset", "signal_set", "sequence", "first_at_ns", "period_ns", "observed_at_ns"),
     *("part_id", "event_id", "trace_id", "signal_count", "samples", "bad"),
 ]
@@ -60,12 +60,12 @@ class Recording:
         wanted = [("asset", "==", self._asset), ("signal_set", "==", self._recipe.signal_set)]
         try:
             rows = pq.ParquetFile(path).schema_arrow
-            if missing := [name for name in _COLUMNS if name not in rows.names]:
+            if missing := [name for name in COLUMNS if name not in rows.names]:
                 raise BadRecording(f"{path} has no column {missing[0]!r}: it holds no telemetry")
-            table = pq.read_table(path, columns=_COLUMNS, filters=wanted)
+            table = pq.read_table(path, columns=COLUMNS, filters=wanted)
         except (OSError, pa.ArrowException) as error:
             raise BadRecording(f"{path} cannot be read: {error}") from error
-        return [(row["offset"], frame) for row in table.to_pylist() if (frame := _frame(row))]
+        return [(row["offset"], frame) for row in table.to_pylist() if (frame := frame_of(row))]
 
 
 async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:
@@ -84,7 +84,7 @@ async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArr
         ) from None
 
 
-def _frame(row: dict[str, Any]) -> Frame | None:
+def frame_of(row: dict[str, Any]) -> Frame | None:
     """A row as the frame that it was; `None` for one whose samples are no whole rows of its signals."""
     width, samples = row["signal_count"], row["samples"]
     if not width or not samples or len(samples) % (4 * width):

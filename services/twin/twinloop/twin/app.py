@@ -28,6 +28,7 @@ from twinloop.twin.desk import Desk
 from twinloop.twin.ledger import Ledger
 from twinloop.twin.metrics import Metrics
 from twinloop.twin.mirror import Mirror
+from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 from twinloop.twin.observers import OBSERVED, Observers
 from twinloop.twin.recorder import SOURCE, Recorder
@@ -57,6 +58,7 @@ async def main(
     context.health.add("audit", audit.problem)
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
     await stack.enter_async_context(audit.published(out))
+    processes = Processes(settings.models)
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
     joints = Joints(list(assets.assets))
     followed = await stack.enter_async_context(
@@ -79,11 +81,11 @@ async def main(
     context.health.add("changes", changes.problem)
     recorder = Recorder(audit, out, signer, clock, metrics)
     calibrator = Calibrator(assets, joints, recorder, clock, metrics)
-    decider = Decider(assets, observations, calibrator, recorder, changes.holds, clock, metrics)
+    decider = Decider(assets, processes, observations, calibrator, recorder, changes.holds, clock, metrics)
     mirror = Mirror(changes.at, joints, decider.waits_for)
     hub = Hub(settings.stream_room, metrics)
     context.api = make_api(
-        Stand(assets, observations, mirror, calibrator, changes.at),
+        Stand(assets, processes, observations, mirror, calibrator, changes.at),
         Desk(assets, changes.states, changes.at, calibrator, recorder, clock),
         mirror,
         hub,

@@ -12,8 +12,7 @@ from enum import StrEnum
 from twinloop.contracts.changes import Forecast, Hold, Parameter, Proposed, SetParameter
 from twinloop.contracts.controls import Governance
 from twinloop.contracts.modes import Mode, lower
-from twinloop.runtime.tables import Range
-from twinloop.twin.assets import ApprovalPolicy, Validity
+from twinloop.twin.assets import ApprovalPolicy
 
 APPROVER = "policy:auto"
 ROLLBACK = "policy:rollback"
@@ -67,24 +66,12 @@ def forbidden(proposed: Proposed, governance: Governance) -> str | None:
     return None
 
 
-def _range(of: ApprovalPolicy | Validity, parameter: Parameter) -> Range:
-    return of.power_w if parameter is Parameter.LASER_POWER_W else of.focus_mm
-
-
 def outside(action: SetParameter, policy: ApprovalPolicy) -> str | None:
     """Why the value is none that the twin releases, or says anything about."""
-    own = _range(policy, action.parameter)
+    own = policy.power_w if action.parameter is Parameter.LASER_POWER_W else policy.focus_mm
     if own.holds(action.value):
         return None
     return f"{action.value:g} is outside the twin's {own.low:g} to {own.high:g}"
-
-
-def beyond_the_model(action: SetParameter, policy: ApprovalPolicy) -> str | None:
-    """Why the model cannot speak of the value."""
-    valid = _range(policy.validity, action.parameter)
-    if valid.holds(action.value):
-        return None
-    return f"{action.value:g} is beyond {valid.low:g} to {valid.high:g}, which the model was fitted on"
 
 
 def overlap(one: Forecast, other: Forecast) -> float:
@@ -114,7 +101,6 @@ def decide(action: SetParameter, do_nothing: Forecast, do_this: Forecast, policy
     With the gain g = E[do nothing] − E[do this] and the interval [l, h] of doing it:
 
     - outside the twin's own range, or g < −allowance: rejected;
-    - beyond what the model was fitted on: a person;
     - g < gain and h > limit: a person, for there is a risk and nothing to gain;
     - g > claim or h > limit: the claim must be told apart, overlap ≤ policy, else a person;
     - everything else is released: a small step whose worst case is within the limit.
@@ -122,8 +108,6 @@ def decide(action: SetParameter, do_nothing: Forecast, do_this: Forecast, policy
     refused = outside(action, policy) or worse(do_nothing, do_this, policy)
     if refused is not None:
         return Decision(Answer.REJECT, refused)
-    if (unknown := beyond_the_model(action, policy)) is not None:
-        return Decision(Answer.ASK, f"model_validity: {unknown}")
     gain, told = do_nothing.expected_uohm - do_this.expected_uohm, _told(do_nothing, do_this)
     risky = do_this.high_uohm > policy.limit_uohm
     reach = f"up to {do_this.high_uohm:.1f} µΩ, over the limit of {policy.limit_uohm:g} µΩ"

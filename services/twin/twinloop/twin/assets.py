@@ -1,4 +1,4 @@
-"""What the twin knows: the shape of `twin.toml`. Process models by name, and assets that follow one."""
+"""What the twin is told: the shape of `twin.toml`. Assets, and the process model that each follows."""
 
 from __future__ import annotations
 
@@ -15,44 +15,16 @@ from pydantic import (
 from twinloop.runtime.tables import Range, Table
 
 
-class WeldModel(Table):
-    """The constants of `process`, from trials at the nominal point. Symbols are those of its formulas."""
-
-    nominal_power_w: PositiveFloat
-    nominal_depth_mm: PositiveFloat
-    depth_exponent: PositiveFloat
-    focus_width_mm: PositiveFloat
-    ambient_c: float
-    heating_c: PositiveFloat
-    reflection_focus_mm: float
-    reflection_width_mm: PositiveFloat
-    nominal_plasma: PositiveFloat
-    plasma_slope: NonNegativeFloat
-    gap_plasma: PositiveFloat
-    sheet_mm: PositiveFloat
-    bulk_uohm: PositiveFloat
-    contact_uohm_mm: PositiveFloat
-    deep_mm: PositiveFloat
-    deep_uohm_mm2: NonNegativeFloat
-    open_uohm: PositiveFloat
-    depth_sigma_mm: PositiveFloat
-    temperature_sigma_c: PositiveFloat
-    reflection_sigma: PositiveFloat
-
-
 class EstimatePolicy(Table):
-    """From the last `parts`; `minimum` of them at least, and the newest at most `stale_s` old."""
+    """From the last `parts`; `minimum` of them at least, and the newest at most `stale_s` old.
+
+    `gap_plasma`: so much plasma beyond what the energy explains is a gap between the sheets.
+    """
 
     parts: PositiveInt
     minimum: PositiveInt
     stale_s: PositiveFloat
-
-
-class Validity(Table):
-    """The setpoints that the process model was fitted on. Beyond them it extrapolates."""
-
-    power_w: Range
-    focus_mm: Range
+    gap_plasma: PositiveFloat = 0.25
 
 
 class ApprovalPolicy(Table):
@@ -62,7 +34,7 @@ class ApprovalPolicy(Table):
     within `allowance_uohm` of what it is and its interval below `limit_uohm`. A change that claims more than
     `claim_uohm`, or whose interval reaches above `limit_uohm`, must also be told apart from doing nothing:
     the intervals overlap by no more than `overlap` (`approve.overlap`). `power_w` and `focus_mm` are the
-    twin's own ranges, `validity` those that its model can speak of.
+    twin's own ranges; where its model holds, the model says.
 
     With `four_eyes` two persons must agree with a setpoint that a person decides about. A released command is
     valid for `valid_s`.
@@ -75,17 +47,8 @@ class ApprovalPolicy(Table):
     overlap: Annotated[float, Field(ge=0, le=1)]
     power_w: Range
     focus_mm: Range
-    validity: Validity
     four_eyes: bool = False
     valid_s: PositiveFloat = 5.0
-
-    @model_validator(mode="after")
-    def _nested(self) -> Self:
-        for name in ("power_w", "focus_mm"):
-            valid, own = getattr(self.validity, name), getattr(self, name)
-            if not (own.holds(valid.low) and own.holds(valid.high)):
-                raise ValueError(f"validity.{name} must lie within {name}")
-        return self
 
 
 class CalibrationPolicy(Table):
@@ -110,9 +73,9 @@ class CalibrationPolicy(Table):
 
 
 class Asset(Table):
-    """One asset: the name of its process model, and what may be done."""
+    """One asset: the name of its process model, a folder of `TWINLOOP_TWIN_MODELS`, and what may be done."""
 
-    model: str
+    process: Annotated[str, Field(pattern=r"^[^./][^/]*$")]
     estimate: EstimatePolicy
     approval: ApprovalPolicy
     calibration: CalibrationPolicy
@@ -121,14 +84,4 @@ class Asset(Table):
 class TwinAssets(Table):
     """The whole file."""
 
-    models: Annotated[dict[str, WeldModel], Field(min_length=1)]
     assets: Annotated[dict[str, Asset], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        unknown = sorted({one.model for one in self.assets.values()} - set(self.models))
-        if unknown:
-            raise ValueError(
-                f"no such model: {', '.join(unknown)}; there are {', '.join(sorted(self.models))}"
-            )
-        return self

@@ -15,6 +15,7 @@ from twinloop.twin.calibrator import Calibrator
 from twinloop.twin.judge import foresee, judge
 from twinloop.twin.ledger import Change, Ledger
 from twinloop.twin.metrics import Metrics
+from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 from twinloop.twin.recorder import Recorder
 
@@ -27,6 +28,7 @@ class Decider:
     def __init__(
         self,
         assets: TwinAssets,
+        processes: Processes,
         observations: Observations,
         calibrator: Calibrator,
         recorder: Recorder,
@@ -35,6 +37,7 @@ class Decider:
         metrics: Metrics,
     ) -> None:
         self._assets = assets
+        self._processes = processes
         self._observations = observations
         self._calibrator = calibrator
         self._recorder = recorder
@@ -106,7 +109,7 @@ class Decider:
                 change.proposed,
                 self._observations.of(change.proposed.asset),
                 asset,
-                self._assets.models[asset.model],
+                self._processes.of(asset.process),
                 self._clock.now(),
             )
         if change.state is State.PROPOSED or isinstance(forecasts, Hopeless):

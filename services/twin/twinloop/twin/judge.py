@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 
 from twinloop.contracts.changes import Forecast, Hold, Proposed
@@ -18,26 +17,30 @@ from twinloop.twin.approve import (
     in_force,
     outside,
 )
-from twinloop.twin.assets import Asset, WeldModel
+from twinloop.twin.assets import Asset
 from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.observe import Observed
-from twinloop.twin.whatif import changed, forecast
+from twinloop.twin.process import ProcessModel
+from twinloop.twin.whatif import changed, forecast, invalid
 
 _CLOCK_SKEW_S = 1.0
 
 
 def foresee(
-    proposed: Proposed, seen: Observed, asset: Asset, model: WeldModel, now: datetime
+    proposed: Proposed, seen: Observed, asset: Asset, model: ProcessModel | str, now: datetime
 ) -> tuple[Forecast, Forecast] | str | None:
     """Forecasts without and with the change; `None` for a hold; or why there is none, `Hopeless` when
     nobody's agreement would mend it.
 
+    `model` is the asset's process model, or why there is none: then a person decides.
     Pure but for `seen`, which grows while parts are made.
     """
     if isinstance(proposed.action, Hold):
         return None
     if (refused := outside(proposed.action, asset.approval)) is not None:
         return Hopeless(refused)
+    if isinstance(model, str):
+        return model
     at, parts = seen.newest_setpoints, list(seen.parts.values())
     if at is None or len(parts) < asset.estimate.minimum:
         return f"{len(parts)} parts were observed, {asset.estimate.minimum} are needed for a forecast"
@@ -50,13 +53,14 @@ def foresee(
     if state is None:
         return f"no state of the process explains the last {len(parts)} parts"
     excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
-    if excess > model.gap_plasma:
+    if excess > asset.estimate.gap_plasma:
         return Hopeless(
             f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
         )
-    do_nothing, do_this = forecast(model, state, at), forecast(model, state, changed(at, proposed.action))
-    if not (math.isfinite(do_nothing.expected_uohm) and math.isfinite(do_this.expected_uohm)):
-        return f"nothing can be forecast at {at.power_w:g} W and {at.focus_mm:g} mm"
+    then, limit = changed(at, proposed.action), asset.approval.limit_uohm
+    if (refused := invalid(model, state, at) or invalid(model, state, then)) is not None:
+        return f"model_validity: {refused}"
+    do_nothing, do_this = forecast(model, state, at, limit), forecast(model, state, then, limit)
     return do_nothing, do_this
 
 

@@ -16,7 +16,8 @@ class TwinSettings(ServiceSettings, AccessSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWINLOOP_TWIN_", frozen=True, extra="ignore")
 
-    assets: Path = Field(description="TOML file: process models and approval policies")
+    assets: Path = Field(description="TOML file: assets and approval policies")
+    models: Path = Field(description="folder of process models, <process>/<version>/")
     signing_key: Path = Field(
         description="PEM file with the Ed25519 key that released commands are signed by"
     )

@@ -28,11 +28,13 @@ class Problem(View):
 
 
 class ForecastView(View):
-    """Resistance over the next parts, in micro-ohm: expected value and 95 % interval."""
+    """Resistance over the next parts, in micro-ohm: expected value and 95 % interval of single parts.
+    `scrap`: how likely one is above the limit."""
 
     expected_uohm: float
     low_uohm: float
     high_uohm: float
+    scrap: float
 
 
 class StateView(View):
@@ -128,7 +130,9 @@ class AssetView(View):
     """One asset. `shadow` and `calibration` are told by the member that decides about it."""
 
     asset: str
-    model: str
+    process: str
+    process_version: int | None
+    problem: str | None = Field(description="why there is no process model, if there is none")
     decided_here: bool
     parts: int = Field(description="observed lately, and used for the estimate")
     newest_sequence: int | None
