@@ -70,6 +70,7 @@ class Scene:
     twin: ServiceProcess
     out: KafkaPublisher
     folder: Path
+    welded: int = 0
 
     def get(self, path: str, twin: ServiceProcess | None = None) -> Any:
         answer = httpx.get((twin or self.twin).url + path, headers=as_person("vera"))
@@ -109,9 +110,11 @@ class Scene:
     async def weld(self, count: int, depth_mm: float) -> None:
         now = datetime.now(UTC)
         messages = []
-        for n in range(1, count + 1):
+        first = self.welded + 1
+        self.welded += count
+        for n in range(first, first + count):
             samples = np.ones((300, 6), np.float32)
-            samples[:, 1], samples[:, 3] = 33.0, depth_mm
+            samples[:, 0], samples[:, 1], samples[:, 3] = 0.85, 30.0, depth_mm
             common: dict[str, Any] = {"asset": ASSET, "sequence": n, "trace_id": "0" * 32}
             frame = Frame(
                 signal_set="weld.v1",
@@ -146,7 +149,8 @@ class Scene:
 
         def seen() -> bool:
             view = self.get(f"/assets/{ASSET}")
-            return view["parts"] == 10 and datetime.fromisoformat(view["newest_at"]) >= since
+            newest = view["newest_at"]
+            return newest is not None and datetime.fromisoformat(newest) >= since and view["parts"] == 10
 
         await until(seen)
 
@@ -330,7 +334,7 @@ async def test_what_is_no_change_goes_to_dead_letters_and_the_rest_goes_on(scene
 async def test_over_http_it_tells_where_a_process_stands(scene: Scene) -> None:
     await scene.observe()
     first = next(one for one in scene.get("/assets") if one["asset"] == ASSET)
-    assert (first["newest_sequence"], first["power_w"], first["resistance_uohm"]) == (10, 1000.0, 48.0)
+    assert (first["newest_sequence"], first["power_w"], first["resistance_uohm"]) == (20, 1000.0, 48.0)
     assert 0.8 < first["transmission"] < 1.0
     assert first["shadow"]["reported"]["laser_power_w"]["value"] == 1000.0
     assert scene.get("/assets/nobody") == 404

@@ -17,6 +17,7 @@ from support.twins import (
     control,
     focus,
     head,
+    joint,
     power,
     promotion,
     proposed,
@@ -30,6 +31,7 @@ from twinloop.contracts.modes import Mode
 from twinloop.contracts.topics import CHANGES
 from twinloop.trust.keys import Trusted
 from twinloop.twin.approve import ROLLBACK, Answer, answer, decide, forbidden, in_force, overlap
+from twinloop.twin.errors import Conflict
 
 POLICY = ASSETS.assets[ASSET].approval
 
@@ -208,6 +210,33 @@ async def test_a_calibration_lost_is_lost_after_a_restart(tmp_path: Path) -> Non
         outcomes(one, 10, 60.0)
     assert first.calibrator.of(first.ledger, ASSET) == second.calibrator.of(second.ledger, ASSET)
     assert second.calibrator.of(second.ledger, ASSET).problem is not None
+
+
+async def test_an_outcome_is_measured_from_the_parts_that_are_made_and_shown(twin: Twin) -> None:
+    forecast = Forecast(expected_uohm=45.0, low_uohm=43.0, high_uohm=47.0)
+    one = proposed("m")
+    twin.read(one, Simulated(**head("simulated", "m"), do_nothing=forecast, do_this=forecast))
+    twin.read(approved(one), Issued(**head("issued", "m"), command_sequence=1), applied(one, 10))
+    for n in range(11, 20):
+        twin.joints.made(joint(n, uohm=46.0, power_w=1020.0))
+    await twin.decide()
+    assert twin.calibrator.of(twin.ledger, ASSET).outcomes == 0
+    twin.joints.made(joint(20, uohm=46.0, power_w=1020.0))
+    await twin.decide()
+    for name, value in (("coverage_ratio", 1.0), ("bias_uohm", 1.0)):
+        shown = twin.registry.get_sample_value(f"twinloop_twin_forecast_{name}", {"asset": ASSET})
+        assert shown == pytest.approx(value)
+    twin.read(verified(one, 99.0))  # the controller's figure comes later, and is not another outcome
+    assert twin.calibrator.of(twin.ledger, ASSET).bias_uohm == pytest.approx(1.0)
+
+
+async def test_auto_is_not_asked_for_while_the_record_is_lost(twin: Twin) -> None:
+    twin.read(*promotion(Mode.SUPERVISED))
+    outcomes(twin, 10, 60.0)
+    with pytest.raises(Conflict, match="calibration is lost"):
+        await twin.desk.request_mode(ASSET, Mode.AUTO, "person:ella", "again")
+    outcomes(twin, 20, 45.5, prefix="good")
+    await twin.desk.request_mode(ASSET, Mode.AUTO, "person:ella", "again")
 
 
 # ---- the rule itself

@@ -56,6 +56,7 @@ async def main(
         )
     )
     context.health.add("audit", audit.problem)
+    context.health.add("changes", lambda: "waiting for Kafka")  # until the real checks take their places
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     processes = Processes(settings.models)

@@ -68,6 +68,8 @@ class Calibrator:
         problem = self.of(ledger, asset).problem
         if problem is None or governance.actual is not Mode.AUTO:
             return
+        if self._recorder.problem() is not None:
+            return  # nothing is released meanwhile
         cause = governance.since or ""
         shed_id = event_id("mode_shed", SOURCE, asset, cause)
         if shed_id in self._shed:
@@ -94,7 +96,7 @@ class Calibrator:
                 reason=event.reason,
             )
         except AuditAway:
-            return  # nothing is released meanwhile; it is tried again
+            return  # it is tried again
         text = (
             f"forecasts do not come true: {problem}. Changes wait for a person. Compare the process model"
             " with the station, then promote again."
