@@ -25,7 +25,7 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import Topic
 from twinloop.runtime import logging
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.kafka import consumer
+from twinloop.runtime.kafka import consumer, partition_of_key
 from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.settings import ServiceSettings
 
@@ -100,6 +100,15 @@ class Journal(ConsumerRebalanceListener, Generic[S]):  # type: ignore[misc]  # a
     def states(self) -> list[S]:
         """Those that know everything there was."""
         return [page.state for page in self._pages.values() if page.complete]
+
+    def at(self, key: str) -> S | None:
+        """The state that the records of `key` are folded into; `None` while its partition is another
+        member's, or is still being read."""
+        partition = partition_of_key(key.encode(), list(range(self._topic.partitions)), [])
+        for one, page in self._pages.items():
+            if one.partition == partition and page.complete:
+                return page.state
+        return None
 
     def holds(self, state: S) -> bool:
         """Whether the partition of `state` is still ours."""

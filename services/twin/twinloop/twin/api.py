@@ -1,91 +1,185 @@
-"""The twin over HTTP: where each process stands, and what became of changes."""
+"""The twin over HTTP: where each process stands, what waits for a person, and what persons decide.
+
+Whoever asks says who he is (`Authorization: Bearer ...`). Viewers read; operators approve, veto, demote and
+hand back; engineers promote. Every act needs a reason, and is answered once Kafka has it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
-import msgspec
-from fastapi import FastAPI, HTTPException
+from aiokafka.errors import KafkaError
+from fastapi import FastAPI, Query, Request, WebSocket
+from fastapi.responses import JSONResponse
 
-from twinloop.twin.assets import TwinAssets
-from twinloop.twin.estimate import estimate, unexplained_plasma
-from twinloop.twin.ledger import Change, Ledger, times
-from twinloop.twin.models import Processes
-from twinloop.twin.observe import Observations
+from twinloop.audit.errors import AuditAway
+from twinloop.contracts.changes import State
+from twinloop.trust.bearer import Access, guarded, problem, protect
+from twinloop.trust.errors import NotAllowed
+from twinloop.trust.people import Person, Role, require
+from twinloop.twin.desk import Desk
+from twinloop.twin.errors import Conflict, NotHere, NotKnown
+from twinloop.twin.following import follow
+from twinloop.twin.ledger import Change, Ledger
+from twinloop.twin.metrics import Metrics
+from twinloop.twin.mirror import Mirror
+from twinloop.twin.stand import Stand
+from twinloop.twin.stream import Hub
+from twinloop.twin.views import (
+    AssetView,
+    Because,
+    ChangeView,
+    HandBackAnswer,
+    ModeAnswer,
+    ModeWanted,
+    Problem,
+    change_view,
+)
+
+_STATUS: dict[type[Exception], int] = {
+    NotKnown: 404,
+    Conflict: 409,
+    NotHere: 503,
+    AuditAway: 503,
+    KafkaError: 503,
+}
+_ACTED = {**_STATUS, NotAllowed: 403}
+_MEANING = {
+    401: "Nobody is known by what the request carries.",
+    403: "The person's role does not allow it.",
+    404: "There is no such asset or change here.",
+    409: "It does not fit what is in force; the text says why.",
+    422: "The request is incomplete: a reason is part of every act.",
+    503: "Another twin decides about the asset, or the audit store or Kafka is away. Ask again.",
+}
+_AGAIN_S = 2
+
+Operator = Annotated[Person, guarded(Role.OPERATOR)]
+
+
+def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {one: {"model": Problem, "description": _MEANING[one]} for one in statuses}
 
 
 def make_api(
-    assets: TwinAssets, observations: Observations, ledgers: Callable[[], list[Ledger]], processes: Processes
+    stand: Stand,
+    desk: Desk,
+    mirror: Mirror,
+    hub: Hub,
+    access: Access,
+    ledgers: Callable[[], list[Ledger]],
+    waits_for: Callable[[str], str | None],
+    metrics: Metrics,
 ) -> FastAPI:
-    """`GET /assets`, `/assets/{asset}`, `/changes?asset=&limit=`."""
-    api = FastAPI(title="Twinloop twin", docs_url="/docs", redoc_url=None)
+    """`/assets`, `/changes`, the acts of persons on both, and the WebSocket `/stream`."""
+    api = FastAPI(
+        title="Twinloop twin",
+        description=__doc__,
+        docs_url="/docs",
+        redoc_url=None,
+        responses=_documented(401, 403, 422),
+    )
+    protect(api, access)
+    for kind, status in _STATUS.items():
+        api.add_exception_handler(kind, _teller(status))
 
-    def asset_view(name: str) -> dict[str, Any]:
-        seen = observations.of(name)
-        view: dict[str, Any] = {
-            "asset": name,
-            "process": assets.assets[name].process,
-            "process_version": None,
-            "problem": None,
-            "parts": len(seen.parts),
-            "newest_sequence": seen.newest_sequence if seen.newest_sequence >= 0 else None,
-            "newest_at": seen.newest_at,
-            "resistance_uohm": seen.resistance_uohm,
-        }
-        if seen.newest_setpoints is not None:
-            view |= {"power_w": seen.newest_setpoints.power_w, "focus_mm": seen.newest_setpoints.focus_mm}
-        parts, model = list(seen.parts.values()), processes.of(assets.assets[name].process)
-        if isinstance(model, str):
-            return view | {"problem": model}
-        view["process_version"] = model.card.version
-        state = estimate(model, parts) if parts else None
-        if state is not None:
-            transmission, error_mm = state.mean
-            excess = unexplained_plasma(model, state, parts[-assets.assets[name].estimate.minimum :])
-            view |= {
-                "transmission": round(transmission, 4),
-                "focus_error_mm": round(error_mm, 3),
-                "unexplained_plasma": round(excess, 3),
-                "gap_suspected": excess > assets.assets[name].estimate.gap_plasma,
-            }
-        return view
+    viewer = guarded(Role.VIEWER)
 
-    @api.get("/assets")
-    def all_assets() -> list[dict[str, Any]]:
-        return [asset_view(name) for name in assets.assets]
+    def view(change: Change) -> ChangeView:
+        change_id = change.proposed.change_id
+        ledger = next((one for one in ledgers() if one.find(change_id) is not None), None)
+        return change_view(change, ledger, waits_for(change_id))
 
-    @api.get("/assets/{asset}")
-    def one_asset(asset: str) -> dict[str, Any]:
-        if asset not in assets.assets:
-            known = ", ".join(assets.assets)
-            raise HTTPException(404, f"{asset} is not followed here; there are {known}")
-        return asset_view(asset)
+    async def counted(act: str, doing: Awaitable[Any]) -> Any:
+        status = "500"
+        try:
+            done = await doing
+            status = "200"
+            return done
+        except Exception as error:
+            found = [str(code) for kind, code in _ACTED.items() if isinstance(error, kind)]
+            status = found[0] if found else status
+            raise
+        finally:
+            metrics.requests.labels(act, status).inc()
 
-    @api.get("/changes")
-    async def changes(asset: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        # Not in a thread: a rebalance changes the ledgers that are held, on the loop.
-        found = [one for ledger in ledgers() for one in ledger.recent()]
-        found = [one for one in found if asset is None or one.proposed.asset == asset]
-        found.sort(key=lambda one: one.proposed.at, reverse=True)
-        return [_change_view(one) for one in found[: max(0, limit)]]
+    # Not in threads: a rebalance changes the ledgers that are held, on the loop.
+
+    @api.get("/assets", dependencies=[viewer])
+    async def all_assets() -> list[AssetView]:
+        """Where each process stands, its shadow, and how the twin's forecasts came true."""
+        return [await stand.of(name) for name in stand.assets]
+
+    @api.get("/assets/{asset}", dependencies=[viewer], responses=_documented(404))
+    async def one_asset(asset: str) -> AssetView:
+        """The same of one asset."""
+        return await stand.of(asset)
+
+    @api.get("/changes", dependencies=[viewer])
+    async def changes(
+        asset: str | None = None,
+        state: State | None = None,
+        limit: Annotated[int, Query(ge=0, le=1000)] = 50,
+    ) -> list[ChangeView]:
+        """The newest changes first, of the assets decided about here: open ones, and those ended lately."""
+        found = [(one, ledger) for ledger in ledgers() for one in ledger.recent()]
+        found = [
+            (one, ledger)
+            for one, ledger in found
+            if asset in (None, one.proposed.asset) and state in (None, one.state)
+        ]
+        found.sort(key=lambda pair: pair[0].proposed.at, reverse=True)
+        return [change_view(one, ledger, waits_for(one.proposed.change_id)) for one, ledger in found[:limit]]
+
+    @api.get("/changes/{change_id}", dependencies=[viewer], responses=_documented(404))
+    async def one_change(change_id: str) -> ChangeView:
+        """A change, with both forecasts beside what is proposed."""
+        return view(desk.find(change_id))
+
+    @api.post("/changes/{change_id}/approve", responses=_documented(404, 409, 503))
+    async def approve(change_id: str, because: Because, person: Operator) -> ChangeView:
+        """Release a change (operator). Where two persons must agree, the first one's agreement is kept."""
+        return view(await counted("approve", desk.approve(change_id, person.who, because.reason)))
+
+    @api.post("/changes/{change_id}/veto", responses=_documented(404, 409, 503))
+    async def veto(change_id: str, because: Because, person: Operator) -> ChangeView:
+        """Reject a change that is not released yet (operator)."""
+        return view(await counted("veto", desk.veto(change_id, person.who, because.reason)))
+
+    @api.post("/assets/{asset}/mode", responses=_documented(404, 409, 503))
+    async def mode(asset: str, wanted: ModeWanted, person: Operator) -> ModeAnswer:
+        """Ask for a mode: one step up (engineer), or any number down (operator)."""
+
+        async def ask() -> ModeAnswer:
+            if desk.promotes(asset, wanted.mode):
+                require(person, Role.ENGINEER)
+            was = await desk.request_mode(asset, wanted.mode, person.who, wanted.reason)
+            return ModeAnswer(asset=asset, requested=wanted.mode, actual=was.actual)
+
+        answer: ModeAnswer = await counted("mode", ask())
+        return answer
+
+    @api.post("/assets/{asset}/hand-back", responses=_documented(404, 409, 503))
+    async def hand_back(asset: str, because: Because, person: Operator) -> HandBackAnswer:
+        """End an operator's override (operator). It takes a promotion to act on the asset again."""
+        was = await counted("hand-back", desk.hand_back(asset, person.who, because.reason))
+        return HandBackAnswer(asset=asset, actual=was.actual)
+
+    @api.websocket("/stream")
+    async def stream(socket: WebSocket) -> None:
+        """Every change, every control event, and each shadow that changed (viewer)."""
+        await follow(socket, hub, mirror, access, stand.assets)
 
     return api
 
 
-def _change_view(change: Change) -> dict[str, Any]:
-    proposed = change.proposed
-    view: dict[str, Any] = msgspec.to_builtins(
-        {
-            "change_id": proposed.change_id,
-            "asset": proposed.asset,
-            "action": proposed.action,
-            "diagnosis": proposed.diagnosis,
-            "reason": proposed.reason,
-            "state": change.state,
-            "states": times(change),
-            "do_nothing": change.do_nothing,
-            "do_this": change.do_this,
-        }
-    )
-    return view
+def _teller(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def tell(_: Request, error: Exception) -> JSONResponse:
+        told = str(error)
+        if isinstance(error, KafkaError):
+            told = f"Kafka did not acknowledge ({error}): look what is in force before you ask again"
+        headers = {"Retry-After": str(_AGAIN_S)} if status == 503 else None
+        return problem(status, told, headers)
+
+    return tell

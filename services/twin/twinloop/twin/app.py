@@ -1,55 +1,71 @@
-"""Wires the twin: what is observed, the log of changes, the judgement between them, and the API.
+"""Wires the twin: what is observed, the log of changes, the judgement between them, persons, and the API.
 
-telemetry.factory, genealogy -> Observations --.
-changes -> Ledger ------------------> foresee, judge -> changes: simulated, approved, rejected
+telemetry.factory, genealogy -> Observations, Joints --.
+changes -> Ledger ----------------------> Decider ------+-> audit store -> changes: simulated, approved,
+persons -> api -> Desk ---------------------------------'   rejected; modes, endorsements; and alarms
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Iterable
 
-from twinloop.contracts.changes import Approved, ChangeEvent, Forecast, Proposed, Rejected, Simulated, State
-from twinloop.contracts.codec import message
-from twinloop.contracts.ids import event_id
+from twinloop.audit.log import audit_log
+from twinloop.audit.metrics import AuditMetrics
 from twinloop.contracts.topics import CHANGES
-from twinloop.runtime import logging
-from twinloop.runtime.clock import Clock
-from twinloop.runtime.journal import journal
-from twinloop.runtime.kafka import Publisher, consumer, publisher
+from twinloop.runtime.journal import Journal, journal
+from twinloop.runtime.kafka import consumer, publisher
 from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
+from twinloop.trust.bearer import Access
+from twinloop.trust.keys import Signer
 from twinloop.twin.api import make_api
-from twinloop.twin.approve import APPROVER
 from twinloop.twin.assets import TwinAssets
-from twinloop.twin.judge import foresee, judge
-from twinloop.twin.ledger import Change, Ledger
+from twinloop.twin.calibration import Joints
+from twinloop.twin.calibrator import Calibrator
+from twinloop.twin.decider import Decider
+from twinloop.twin.desk import Desk
+from twinloop.twin.ledger import Ledger
 from twinloop.twin.metrics import Metrics
+from twinloop.twin.mirror import Mirror
 from twinloop.twin.models import Processes
 from twinloop.twin.observe import Observations
 from twinloop.twin.observers import OBSERVED, Observers
+from twinloop.twin.recorder import SOURCE, Recorder
 from twinloop.twin.settings import TwinSettings
+from twinloop.twin.stand import Stand
+from twinloop.twin.stream import Hub
+from twinloop.twin.views import shadow_view
 
-log = logging.logger(__name__)
-
-GROUP = SOURCE = "twin"
+GROUP = SOURCE
 _POLL_MS = 50
 
-E = TypeVar("E", bound=ChangeEvent)
 
-
-async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) -> None:
+async def main(
+    settings: TwinSettings, context: Context, *, assets: TwinAssets, signer: Signer, access: Access
+) -> None:
     """Observe, and decide about each change once, until told to stop."""
     metrics, reading = Metrics(context.registry), ConsumerMetrics(context.registry, context.name)
-    stack, stopping = context.stack, context.stopping
+    stack, stopping, clock = context.stack, context.stopping, context.clock
+    audit = await stack.enter_async_context(
+        audit_log(
+            settings.audit,
+            settings.audit_chain,
+            clock,
+            metrics=AuditMetrics(context.registry, context.name),
+        )
+    )
+    context.health.add("audit", audit.problem)
+    context.health.add("changes", lambda: "waiting for Kafka")  # until the real checks take their places
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
+    await stack.enter_async_context(audit.published(out))
     processes = Processes(settings.models)
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
+    joints = Joints(list(assets.assets))
     followed = await stack.enter_async_context(
         consumer(settings.kafka, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading)
     )
-    observers = Observers(followed, settings.topic_prefix, observations, metrics)
+    observers = Observers(followed, settings.topic_prefix, observations, joints, metrics)
     context.health.add("observations", observers.problem)
     changes = await stack.enter_async_context(
         journal(
@@ -64,103 +80,62 @@ async def main(settings: TwinSettings, context: Context, *, assets: TwinAssets) 
         )
     )
     context.health.add("changes", changes.problem)
-    context.api = make_api(assets, observations, changes.states, processes)
-    decider = Decider(assets, processes, observations, out, context.clock, metrics)
+    recorder = Recorder(audit, out, signer, clock, metrics)
+    calibrator = Calibrator(assets, joints, recorder, clock, metrics)
+    decider = Decider(assets, processes, observations, calibrator, recorder, changes.holds, clock, metrics)
+    mirror = Mirror(changes.at, joints, decider.waits_for)
+    hub = Hub(settings.stream_room, metrics)
+    context.api = make_api(
+        Stand(assets, processes, observations, mirror, calibrator, changes.at),
+        Desk(assets, changes.states, changes.at, calibrator, recorder, clock),
+        mirror,
+        hub,
+        access,
+        changes.states,
+        decider.waits_for,
+        metrics,
+    )
     async with asyncio.TaskGroup() as group:
-        group.create_task(observers.run(settings.look_back_s, context.clock, stopping))
+        group.create_task(observers.run(settings.look_back_s, clock, stopping))
         while not stopping.is_set():
-            now = context.clock.now()
+            now = clock.now()
             unreadable = await changes.read(_POLL_MS)
             metrics.dead_letters.inc(len(unreadable))
-            await out.publish(one.letter(service=SOURCE, at=now) for one in unreadable)
+            await out.publish([one.letter(service=SOURCE, at=now) for one in unreadable])
+            for ledger in changes.states():
+                ledger.live = True  # what a log said before it was taken on is no news
+            metrics.illegal_controls.set(sum(ledger.illegal for ledger in changes.states()))
             if observers.problem() is None:
-                for ledger in changes.states():
-                    for change in ledger.due():
-                        if changes.holds(ledger):  # a rebalance may take it away between two decisions
-                            await decider.decide(change, ledger)
+                await calibrate(calibrator, changes, assets.assets)
+                await decide(decider, changes)
+            tell(hub, mirror, changes, joints)
             await changes.commit()
 
 
-class Decider:
-    """Brings a change from proposed to approved or rejected. What it publishes is folded at once."""
+async def calibrate(calibrator: Calibrator, changes: Journal[Ledger], assets: Iterable[str]) -> None:
+    """Measure what can be measured; give up AUTO where forecasts do not come true."""
+    for ledger in changes.states():
+        calibrator.measure(ledger)
+    for asset in assets:
+        held = changes.at(asset)
+        if held is not None:
+            await calibrator.shed(held, asset)
 
-    def __init__(
-        self,
-        assets: TwinAssets,
-        processes: Processes,
-        observations: Observations,
-        out: Publisher,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> None:
-        self._assets = assets
-        self._processes = processes
-        self._observations = observations
-        self._out = out
-        self._clock = clock
-        self._metrics = metrics
 
-    async def decide(self, change: Change, ledger: Ledger) -> None:
-        """Simulate and decide about a change that is due; one that was simulated before is only decided."""
-        proposed, now = change.proposed, self._clock.now()
-        asset = self._assets.assets.get(proposed.asset)
-        if asset is None:
-            return  # another twin's
-        cause = change.steps[-1].event_id
-        forecasts: tuple[Forecast, Forecast] | str | None
-        if change.state is State.PROPOSED:
-            with self._metrics.forecast_seconds.time():
-                forecasts = foresee(
-                    proposed,
-                    self._observations.of(proposed.asset),
-                    asset,
-                    self._processes.of(asset.process),
-                    now,
-                )
-            do_nothing, do_this = forecasts if isinstance(forecasts, tuple) else (None, None)
-            cause = await self._tell(
-                Simulated, ledger, proposed, cause, now, do_nothing=do_nothing, do_this=do_this
-            )
-        elif change.do_nothing is not None and change.do_this is not None:
-            forecasts = (change.do_nothing, change.do_this)
-        else:
-            forecasts = None
-        decision = judge(proposed, forecasts, asset, now)
-        kind: type[Approved | Rejected] = Approved if decision.approved else Rejected
-        await self._tell(
-            kind, ledger, proposed, cause, self._clock.now(), approver=APPROVER, reason=decision.reason
-        )
+async def decide(decider: Decider, changes: Journal[Ledger]) -> None:
+    """Take every change further that is due."""
+    due = {change.proposed.change_id: ledger for ledger in changes.states() for change in ledger.due()}
+    decider.tidy(set(due))
+    for change_id, ledger in due.items():
+        await decider.decide(change_id, ledger)
 
-    async def _tell(
-        self,
-        kind: type[E],
-        ledger: Ledger,
-        proposed: Proposed,
-        cause: str,
-        at: datetime,
-        **what: Any,
-    ) -> str:
-        """Publish, and return the event's id once it is acknowledged and folded."""
-        name = str(kind.__struct_config__.tag)
-        event: Any = kind(
-            event_id=event_id(name, proposed.change_id),
-            asset=proposed.asset,
-            at=at,
-            observed_at=proposed.observed_at,
-            trace_id=proposed.trace_id,
-            caused_by=cause,
-            change_id=proposed.change_id,
-            **what,
-        )
-        await self._out.publish([message(CHANGES, event, source=SOURCE)])
-        ledger.fold(event)
-        self._metrics.changes.labels(name).inc()
-        log.info(
-            "change",
-            asset=event.asset,
-            change=event.change_id,
-            state=name,
-            reason=what.get("reason"),
-            trace_id=event.trace_id,
-        )
-        return str(event.event_id)
+
+def tell(hub: Hub, mirror: Mirror, changes: Journal[Ledger], joints: Joints) -> None:
+    """Tell followers what was folded, and which shadows changed."""
+    touched = joints.touched()
+    for ledger in changes.states():
+        for event in ledger.news():
+            hub.tell("event", event)
+            touched.add(event.asset)
+    for shadow in mirror.changed(touched):
+        hub.tell("shadow", shadow_view(shadow).model_dump(mode="json"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from twinloop.runtime.tables import Range, Table
@@ -27,18 +28,48 @@ class EstimatePolicy(Table):
 
 
 class ApprovalPolicy(Table):
-    """What may be released without a person.
+    """What may be released, by whom, and for how long.
 
-    A change must be forecast to bring the resistance down by `gain_uohm`, or to leave it within
-    `allowance_uohm` of what it is and its interval below `limit_uohm`. Setpoints stay within the twin's own
-    ranges.
+    The policy releases a change that is forecast to bring the resistance down by `gain_uohm`, or to leave it
+    within `allowance_uohm` of what it is and its interval below `limit_uohm`. A change that claims more than
+    `claim_uohm`, or whose interval reaches above `limit_uohm`, must also be told apart from doing nothing:
+    the intervals overlap by no more than `overlap` (`approve.overlap`). `power_w` and `focus_mm` are the
+    twin's own ranges; where its model holds, the model says.
+
+    With `four_eyes` two persons must agree with a setpoint that a person decides about. A released command is
+    valid for `valid_s`.
     """
 
     gain_uohm: NonNegativeFloat
     allowance_uohm: NonNegativeFloat
     limit_uohm: PositiveFloat
+    claim_uohm: NonNegativeFloat
+    overlap: Annotated[float, Field(ge=0, le=1)]
     power_w: Range
     focus_mm: Range
+    four_eyes: bool = False
+    valid_s: PositiveFloat = 5.0
+
+
+class CalibrationPolicy(Table):
+    """What the twin's own record must be for it to release anything by itself.
+
+    An outcome is the mean resistance of the first `parts` parts after a change, against its forecast. Of the
+    last `outcomes`, once there are `minimum`, the share `coverage` must lie within the interval, and the mean
+    error must be within `bias_uohm`.
+    """
+
+    parts: PositiveInt
+    outcomes: PositiveInt
+    minimum: PositiveInt
+    coverage: Annotated[float, Field(ge=0, le=1)]
+    bias_uohm: PositiveFloat
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.minimum > self.outcomes:
+            raise ValueError("minimum must not exceed outcomes")
+        return self
 
 
 class Asset(Table):
@@ -47,6 +78,7 @@ class Asset(Table):
     process: Annotated[str, Field(pattern=r"^[^./][^/]*$")]
     estimate: EstimatePolicy
     approval: ApprovalPolicy
+    calibration: CalibrationPolicy
 
 
 class TwinAssets(Table):

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from twinloop.contracts.changes import Forecast, Hold, Proposed
-from twinloop.twin.approve import HOLD, Decision, decide, outside
+from twinloop.contracts.controls import Governance
+from twinloop.twin.approve import (
+    APPROVER,
+    Answer,
+    Decision,
+    Forecasts,
+    Hopeless,
+    answer,
+    forbidden,
+    in_force,
+    outside,
+)
 from twinloop.twin.assets import Asset
 from twinloop.twin.estimate import estimate, unexplained_plasma
 from twinloop.twin.observe import Observed
@@ -18,7 +29,8 @@ _CLOCK_SKEW_S = 1.0
 def foresee(
     proposed: Proposed, seen: Observed, asset: Asset, model: ProcessModel | str, now: datetime
 ) -> tuple[Forecast, Forecast] | str | None:
-    """Forecasts without and with the change; `None` for a hold; or why there is none.
+    """Forecasts without and with the change; `None` for a hold; or why there is none, `Hopeless` when
+    nobody's agreement would mend it.
 
     `model` is the asset's process model, or why there is none: then a person decides.
     Pure but for `seen`, which grows while parts are made.
@@ -26,7 +38,7 @@ def foresee(
     if isinstance(proposed.action, Hold):
         return None
     if (refused := outside(proposed.action, asset.approval)) is not None:
-        return refused
+        return Hopeless(refused)
     if isinstance(model, str):
         return model
     at, parts = seen.newest_setpoints, list(seen.parts.values())
@@ -42,22 +54,27 @@ def foresee(
         return f"no state of the process explains the last {len(parts)} parts"
     excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
     if excess > asset.estimate.gap_plasma:
-        return f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
+        return Hopeless(
+            f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
+        )
     then, limit = changed(at, proposed.action), asset.approval.limit_uohm
     if (refused := invalid(model, state, at) or invalid(model, state, then)) is not None:
-        return refused
+        return f"model_validity: {refused}"
     do_nothing, do_this = forecast(model, state, at, limit), forecast(model, state, then, limit)
     return do_nothing, do_this
 
 
 def judge(
-    proposed: Proposed, forecasts: tuple[Forecast, Forecast] | str | None, asset: Asset, now: datetime
+    proposed: Proposed,
+    forecasts: Forecasts,
+    asset: Asset,
+    governance: Governance,
+    uncalibrated: str | None,
+    now: datetime,
 ) -> Decision:
-    """Release or reject."""
+    """Release, ask a person, or reject, at `now`, under what governs the asset."""
     if now >= proposed.expires_at:
-        return Decision(False, "it expired before it could be judged")
-    if isinstance(proposed.action, Hold):
-        return HOLD
-    if forecasts is None or isinstance(forecasts, str):
-        return Decision(False, forecasts or "there is no forecast")
-    return decide(proposed.action, *forecasts, asset.approval)
+        return Decision(Answer.REJECT, "it expired before it could be judged")
+    if (why := forbidden(proposed, governance)) is not None:
+        return Decision(Answer.REJECT, why, APPROVER)
+    return answer(proposed, forecasts, asset.approval, in_force(proposed, governance), uncalibrated)

@@ -15,6 +15,7 @@ from twinloop.contracts.codec import Undecodable, decode
 from twinloop.contracts.frames import InvalidFrame, decode_frame
 from twinloop.contracts.topics import GENEALOGY, TELEMETRY_FACTORY
 from twinloop.runtime.clock import Clock
+from twinloop.twin.calibration import Joints
 from twinloop.twin.metrics import Metrics
 from twinloop.twin.observe import Observations
 
@@ -26,11 +27,17 @@ class Observers:
     """Follows both topics on a consumer without a group."""
 
     def __init__(
-        self, client: AIOKafkaConsumer, prefix: str, observations: Observations, metrics: Metrics
+        self,
+        client: AIOKafkaConsumer,
+        prefix: str,
+        observations: Observations,
+        joints: Joints,
+        metrics: Metrics,
     ) -> None:
         self._client = client
         self._telemetry = TELEMETRY_FACTORY.named(prefix)
         self._observations = observations
+        self._joints = joints
         self._metrics = metrics
         self._caught_up = False
 
@@ -61,6 +68,8 @@ class Observers:
             if record.topic == self._telemetry:
                 self._observations.show(decode_frame(record.value or b""))
             else:
-                self._observations.made(decode(GENEALOGY, record.value or b""))
+                joint = decode(GENEALOGY, record.value or b"")
+                self._observations.made(joint)
+                self._joints.made(joint)
         except (InvalidFrame, Undecodable):
             self._metrics.unreadable.inc()
