@@ -37,6 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     fit.add_argument("--asset", required=True, help="whose windows are learnt from")
     fit.add_argument("--scope", help="asset or signal set to serve (default: the signal set)")
     fit.add_argument("--min-windows", type=_positive, required=True, metavar="N", help="wait for so many")
+    fit.add_argument("--newest", type=_positive, help="learn from so many of them (default: all)")
     fit.add_argument("--wait-s", type=float, default=60.0, help="how long (%(default)s)")
     fit.add_argument("--model", required=True, help="name of the model in the repository")
     fit.add_argument("--false-alarms", type=_share, default=1e-5, help="wanted share (%(default)s)")
@@ -99,6 +100,7 @@ def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any
         asset=given.asset,
         scope=given.scope or given.signal_set,
         min_windows=given.min_windows,
+        newest=given.newest,
         model=given.model,
         repository=given.repository,
         platform=given.platform,

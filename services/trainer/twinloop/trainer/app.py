@@ -33,13 +33,14 @@ LOADS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
-    """What `fit` is asked for."""
+    """What `fit` is asked for. Of at least `min_windows` it learns from the `newest`, or from all."""
 
     parquet: Path
     recipe: Recipe
     asset: str
     scope: str
     min_windows: int
+    newest: int | None
     model: str
     repository: Path
     platform: Platform
@@ -52,6 +53,7 @@ async def fit(request: FitRequest, settings: TrainerSettings) -> list[str]:
     folder = request.parquet / TELEMETRY_FACTORY.named(settings.topic_prefix)
     recording = Recording(folder, request.recipe, request.asset)
     windows = await recorded(recording, request.min_windows, request.wait_s)
+    windows = windows if request.newest is None else windows[-request.newest :]
     model = fit_mahalanobis(windows, request.recipe.statistics, request.false_alarms)
     release = Release(request.model, request.scope, request.recipe, model, windows)
     (contract,) = await release_all([release], request.repository, request.platform, settings)

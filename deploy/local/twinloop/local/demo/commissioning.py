@@ -1,52 +1,82 @@
-"""What a line goes through before it is watched: healthy welds, a model fitted on them, its service."""
+"""What a line goes through before it is watched: trials, healthy welds, and a model from each.
+
+The trials, at setpoints of a plan, tell the twin how the process answers; the healthy welds after them tell
+the detector what is usual. Both are kept as Parquet by the historian, and learnt from there.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, finished
-from twinloop.local.demo.scenarios import CLOSED, asset, commissioning
+from twinloop.local.demo.scenarios import CLOSED, HEALTHY_WELDS, asset, healthy_welds, trials
 from twinloop.local.jobs import run_job
+from twinloop.local.places import find_places
 from twinloop.local.stack import Stack
 
-_FIT_S = 120.0
+_JOB_S = 180.0
 _SERVED_S = 30.0
+PROCESS = "cu-al-tab"
 
 Say = Callable[[str], None]
 
 
 async def commission(stack: Stack, panel: Panel, say: Say) -> None:
-    """Weld, fit and serve on a running stack. Raises `PlayError`."""
+    """Weld, identify, fit and serve on a running stack. Raises `PlayError`."""
+    plan = find_places().config / "commissioning.toml"
+    planned = tomllib.loads(plan.read_text())["trials"]
+    tried = sum(one["welds"] for one in planned)
+    say(f"commissioning: {tried} trial welds and {HEALTHY_WELDS} healthy ones at {CLOSED}, kept as Parquet")
+    await _weld(panel, trials(planned))
+    await _weld(panel, healthy_welds())
+    for summary in await asyncio.gather(_identify(stack, plan), _fit(stack, tried)):
+        say(summary.strip())
+    await served(stack.endpoints.health["detector"])
+
+
+async def _identify(stack: Stack, plan: Path) -> str:
+    """The twin's process model, from the trials."""
     where = stack.endpoints
-    say("commissioning: healthy welds at weld1, kept as Parquet by the historian")
-    welds = await _weld(panel)
-    summary = await run_job(
+    return await run_job(
+        "twinloop.trainer",
+        "identify",
+        *("--parquet", str(where.parquet), "--plan", str(plan), "--asset", asset(CLOSED)),
+        *("--process", PROCESS, "--into", str(stack.state.root / "processes")),
+        environment=where.environment(),
+        timeout_s=_JOB_S,
+        log=stack.state.log("trainer-identify"),
+    )
+
+
+async def _fit(stack: Stack, tried: int) -> str:
+    """The detector's model, from the healthy welds after the trials."""
+    where = stack.endpoints
+    return await run_job(
         "twinloop.trainer",
         "fit",
         *("--parquet", str(where.parquet), "--signal-set", "weld.v1", "--asset", asset(CLOSED)),
-        *("--min-windows", str(welds), "--model", "weld", "--repository", str(where.model_repository)),
+        *("--min-windows", str(tried + HEALTHY_WELDS), "--newest", str(HEALTHY_WELDS)),
+        *("--model", "weld", "--repository", str(where.model_repository)),
         environment=where.environment(),
-        timeout_s=_FIT_S,
+        timeout_s=_JOB_S,
         log=stack.state.log("trainer"),
     )
-    say(summary.strip())
-    await served(where.health["detector"])
 
 
-async def _weld(panel: Panel) -> int:
-    """Weld the healthy parts that a model is trained on; returns how many."""
-    campaign = commissioning()
+async def _weld(panel: Panel, campaign: dict[str, Any]) -> None:
     await panel.start(campaign)
     welds = int(campaign["welds"])
     try:
         await finished(panel, timeout_s=30 + 3 * welds / float(campaign["rate_hz"]))
     except TimeoutError:
-        raise PlayError("the commissioning welds did not end: look at the simulator's log") from None
-    return welds
+        raise PlayError(f"the welds of {campaign['name']} did not end: look at the simulator's log") from None
 
 
 async def served(detector_url: str, routes: int = 1) -> None:

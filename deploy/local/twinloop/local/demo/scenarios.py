@@ -49,13 +49,25 @@ class Scenario:
         }
 
 
-def commissioning() -> dict[str, Any]:
-    """The healthy welds that the weld model is trained on, at one station and another seed."""
+HEALTHY_WELDS: Final = 400
+
+
+def healthy_welds() -> dict[str, Any]:
+    """What the weld model is trained on, at one station and another seed."""
+    return _at_closed("healthy-welds", HEALTHY_WELDS, seed=1)
+
+
+def trials(planned: list[dict[str, Any]]) -> dict[str, Any]:
+    """Welds at setpoints of a plan, at the same station: what the process model is identified from."""
+    return _at_closed("trials", sum(one["welds"] for one in planned), seed=2) | {"trials": planned}
+
+
+def _at_closed(name: str, welds: int, *, seed: int) -> dict[str, Any]:
     return {
-        "name": "commissioning",
-        "welds": 400,
+        "name": name,
+        "welds": welds,
         "rate_hz": 50.0,
-        "seed": 1,
+        "seed": seed,
         "stations": [CLOSED],
         "faults": {},
         "plc": {},
