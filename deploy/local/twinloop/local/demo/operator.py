@@ -63,9 +63,12 @@ class People:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    modes = (await self.get(ENGINEER, f"/assets/{asset}"))["modes"]
-                    if modes["actual"] == mode:
+                    shadow = (await self.get(ENGINEER, f"/assets/{asset}"))["shadow"]
+                    modes = {} if shadow is None else shadow["mode"]
+                    if modes.get("actual") == mode:
                         return
+                    if modes and not modes["pending"] and modes["requested"] == mode:
+                        raise ModeNotEntered(f"{asset} was not let into {mode}: {modes['why']}")
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
             raise ModeNotEntered(f"{asset} did not enter {mode}: {modes}") from None
