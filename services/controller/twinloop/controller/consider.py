@@ -150,7 +150,7 @@ def _saturated(station: Station, wish: Saturated, trigger: Trigger, given: Given
         return station, (refused,)
     code = _MAINTENANCE[wish.parameter]
     call = Alarm(
-        event_id=event_id("alarm", code, station.asset, trigger.event_id),
+        event_id=event_id("alarm", code, station.asset, trigger.event_id, trigger.observed_at.isoformat()),
         asset=station.asset,
         at=given.now,
         observed_at=trigger.observed_at,

@@ -138,11 +138,14 @@ def shed(
     code: AlarmCode = AlarmCode.MODE_SHED,
     *,
     alarm_anyway: bool = False,
+    mark: str | None = None,
 ) -> Step:
     """Take the asset down to SHADOW and call a person. What is not above it is left, and nobody is called
-    unless `alarm_anyway`."""
+    unless `alarm_anyway`. `mark` is what the ids are made from, by default the cause and its time: a part
+    counter that begins anew may repeat event ids."""
+    mark = mark or f"{cause.event_id} {cause.observed_at.isoformat()}"
     call = Alarm(
-        event_id=event_id("alarm", code, station.asset, cause.event_id),
+        event_id=event_id("alarm", code, station.asset, mark),
         asset=station.asset,
         at=now,
         observed_at=cause.observed_at,
@@ -154,7 +157,7 @@ def shed(
     if not above_shadow(station):
         return station, (call,) if alarm_anyway else ()
     event = ModeShed(
-        event_id=event_id("mode_shed", code, station.asset, cause.event_id),
+        event_id=event_id("mode_shed", code, station.asset, mark),
         asset=station.asset,
         at=now,
         observed_at=cause.observed_at,
@@ -172,9 +175,10 @@ def take_over(station: Station, let_in: Collection[str], cause: Cause, now: date
     is known."""
     if not above_shadow(station) or station.entered in let_in:
         return station, ()
+    mark = None
     if station.entered is not None:
-        cause = replace(cause, event_id=station.entered)
-    return shed(station, "the controller has started or taken the asset over", cause, now)
+        cause, mark = replace(cause, event_id=station.entered), f"taken over {station.entered}"
+    return shed(station, "the controller has started or taken the asset over", cause, now, mark=mark)
 
 
 def unknown(asset: str) -> Station:
