@@ -87,7 +87,7 @@ CASES: Final[tuple[Case, ...]] = (
     *(
         _process(
             f"defocus_{round(10 * offset):+d}",
-            f"defocus {offset:+.1f} mm",
+            f"defocus {offset:+.1f} mm".replace("-", "−"),
             Defocus(start=START, offset_mm=offset),
             "defocus",
             FOCUS,

@@ -24,6 +24,7 @@ from twinloop.simulator.plc import (
     Hold,
     Mode,
     Outcome,
+    PlcFaults,
     PlcState,
     SetParameter,
     decide,
@@ -57,6 +58,11 @@ def station_spec() -> StationSpec:
     """The station as the demo's plant has it."""
     table = PlantTable.model_validate(tomllib.loads((CONFIG / "simulator.toml").read_text()))
     return table.stations[STATION].spec()
+
+
+def commissioned(spec: StationSpec, faults: PlcFaults) -> PlcState:
+    """A PLC that may be commanded, as it is before a campaign."""
+    return reset(new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe), faults)
 
 
 def noise_of(seed: int, parts: int) -> list[Noise]:
@@ -98,7 +104,7 @@ class Cell:
         self.resistance: list[float] = []
         self.writes: list[Write] = []
         self._own_recipe = spec.recipe
-        self._plc = reset(new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe), case.plc)
+        self._plc = commissioned(spec, case.plc)
 
     @property
     def plc(self) -> PlcState:

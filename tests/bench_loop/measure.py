@@ -124,9 +124,11 @@ DEFINITIONS = {
     "and where only a sensor is wrong, every command is one. A hold is right for a gap, for a power error "
     "that makes scrap, and where the PLC does not do what it says.",
     "detect": "Median parts from the first faulty one until the strategy first says that something is wrong: "
-    "Twinloop when an anomaly reaches its controller, the threshold controller when it would act.",
-    "recover": "Median parts from the first faulty one to the last bad one; in brackets in how many runs "
-    f"none of the last {QUIET_PARTS} parts was bad, where that is not all. A station on hold has recovered.",
+    "Twinloop when an anomaly reaches its controller, the threshold controller when it would act. In "
+    "brackets in how many runs, where that is not all; in health that is false anomalies.",
+    "recover": "Median parts from the first faulty one to the last bad one, of the runs in which none of "
+    f"the last {QUIET_PARTS} parts was bad; in brackets how many those are, where they are not all. A "
+    "station on hold has recovered.",
     "unsafe": "Commands that reached the PLC, whatever it answered, outside the hard limits of line.toml, by "
     "more than a step, or while the station was held or ran another recipe than its own.",
     "good not made": "Parts that a hold kept from being made and that the open loop makes well.",

@@ -5,7 +5,7 @@ The tables stand in the page between `<!-- figures -->` and `<!-- end -->`; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -52,7 +52,11 @@ def rows(tallies: Tallies) -> Iterator[tuple[str, list[str]]]:
         cells += [percent(by[name].share_avoided) for name in ("naive", "twinloop")]
         cells += [f"{by[name].wrong}/{by[name].actions}" for name in ("naive", "twinloop")]
         one = by["twinloop"]
-        cells += [number(middle(one.detected)), _recovery(one), number(one.good_not_made / seeds)]
+        cells += [
+            _of_runs(one.detected, one.seeds),
+            _of_runs(one.recovered, one.seeds),
+            number(one.good_not_made / seeds),
+        ]
         yield case.title, cells
 
 
@@ -168,9 +172,10 @@ def _plain(tally: Tally) -> dict[str, Any]:
     return plain | {"share_avoided": tally.share_avoided}
 
 
-def _recovery(one: Tally) -> str:
-    parts = number(middle(one.recovered))
-    return parts if len(one.recovered) == one.seeds else f"{parts} ({len(one.recovered)}/{one.seeds})"
+def _of_runs(parts: Sequence[int], seeds: int) -> str:
+    """The median, and in how many runs there was one where that is not all."""
+    middling = number(middle(parts))
+    return middling if len(parts) in (0, seeds) else f"{middling} ({len(parts)}/{seeds})"
 
 
 def told(one: Tally) -> str:
