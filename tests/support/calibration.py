@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of the cases of a kind. Shares and micro-ohm; `refused` has a reason instead of forecasts."""
+    """What became of the cases of a kind. Shares and micro-ohm; `refused` have a reason and no forecasts."""
 
     kind: str
     cases: int
@@ -65,7 +65,7 @@ def _dirty(draw: np.random.Generator) -> Case:
 
 
 def _defocused(draw: np.random.Generator) -> Case:
-    error, focus = float(draw.uniform(0.2, 0.85) * draw.choice((-1, 1))), float(draw.uniform(-0.1, 0.1))
+    error, focus = float(draw.uniform(0.2, 0.8) * draw.choice((-1, 1))), float(draw.uniform(-0.1, 0.1))
     step = -0.25 * np.sign(error)
     return Case(1.0, error, Setpoints(1000.0, focus), Setpoints(1000.0, focus + step))
 
@@ -145,11 +145,10 @@ def render(rows: Sequence[Row]) -> str:
     lines = ["| state of the process | cases | refused | inside 95 % | error | scrap forecast | made |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for one in rows:
-        figures = (
-            "– | – | – | –"
-            if one.cases == one.refused
-            else f"{one.covered:.1%} | {one.error_uohm:.1f} µΩ | {one.scrap_forecast:.1%} | {one.scrap_made:.1%}"
-        )
+        scrap = f"{one.scrap_forecast:.1%} | {one.scrap_made:.1%}"
+        figures = f"{one.covered:.1%} | {one.error_uohm:.1f} µΩ | {scrap}"
+        if one.refused == one.cases:
+            figures = "– | – | – | –"
         lines.append(f"| {one.kind} | {one.cases} | {one.refused} | {figures} |")
     return "\n".join(lines)
 

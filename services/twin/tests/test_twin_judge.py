@@ -294,6 +294,19 @@ def test_without_enough_parts_nothing_is_released() -> None:
     assert "are needed" in decision.reason
 
 
+def test_without_a_process_model_a_person_decides() -> None:
+    forecasts = foresee(proposed(), observed(10).of(ASSET), OWN, "there is no process model", NOW)
+    assert forecasts == "there is no process model"
+    assert judged(proposed(), forecasts).answer is Answer.ASK
+
+
+def test_outside_what_the_model_was_identified_in_there_is_no_forecast() -> None:
+    beyond = proposed(focus(-1.4))
+    told = foresee(beyond, observed(10).of(ASSET), OWN, MODEL, NOW)
+    assert isinstance(told, str)
+    assert "that the model was identified in" in told
+
+
 def test_on_old_observations_nothing_is_released() -> None:
     old = NOW - timedelta(seconds=OWN.estimate.stale_s + 1)
     decision = judged(proposed(), foresee(proposed(), observed(10, old).of(ASSET), OWN, MODEL, NOW))

@@ -38,6 +38,7 @@ _OUTLIER = 5.0
 _ENERGY_KNOTS, _DEPTH_KNOTS = 3, 11
 _ROUNDS, _SOFT = 4, 2.0
 _CONDITION = 1e7
+_BEND = 10.0
 _WELD_MORE = (
     "the trials do not tell all parameters apart; weld more setpoints between the lowest and the highest"
     " power and focus of the plan, clean and under two test glasses, 10 parts or more each"
@@ -155,13 +156,12 @@ def _fit_resistance(form: Form, joints: Joints) -> tuple[Floats, Floats, float, 
         return _slope(partial(curve, own), depth)
 
     basis = np.stack(spline_basis(depth, form.depth_knots[-1], form.depth_knots), axis=1)
-    own = _rough(basis, np.log(measured))
+    own, loose = _rough(basis, np.log(measured)), _looseness(form)
     sigma, blur = 0.0, 0.0
     spread: Any = 0.05 * curve(own, depth)
     for _ in range(3):
-        own, covariance = _solve(
-            partial(_resistance_residuals, curve, measured, depth, spread), own, len(own)
-        )
+        residuals = partial(_resistance_residuals, curve, measured, depth, spread, loose)
+        own, covariance = _solve(residuals, own, len(own))
         sigma, blur = _noise(measured - curve(own, depth), rise(own))
         spread = np.hypot(sigma, rise(own) * blur)
     return own, covariance, sigma, blur
@@ -172,10 +172,21 @@ def _resistance_residuals(
     measured: Floats,
     depth: Floats,
     spread: Any,
+    loose: Floats,
     own: Floats,
 ) -> Floats:
-    away: Floats = (measured - curve(own, depth)) / spread
-    return away
+    return np.concatenate([(measured - curve(own, depth)) / spread, own / loose])
+
+
+def _looseness(form: Form) -> Floats:
+    """How large the curve's parameters may well be, as a standard deviation: it turns by a few units of the
+    logarithm between two knots. Far looser than any measured part; it only decides about a bend that no part
+    shows, where the curve is held at an open joint."""
+    low, high = form.depth_mm
+    knots = np.array([low, *form.depth_knots, high])
+    gaps = (knots[2:] - knots[:-2]) / 2
+    reach = high - low
+    return np.concatenate([[_BEND, _BEND / reach, _BEND / reach**2], _BEND / gaps**2])
 
 
 def _rough(basis: Floats, values: Floats) -> Floats:
