@@ -103,6 +103,13 @@ class Scene:
             await self.publish(entered)
             await until(lambda mode=mode: self.mode() == mode)  # type: ignore[misc]
 
+    def decides(self) -> bool:
+        """Whether the twin is ready, and holds the asset's partition."""
+        if not self.twin.ready:
+            return False
+        view = self.get(f"/assets/{ASSET}")
+        return isinstance(view, dict) and bool(view["decided_here"])
+
     def mode(self) -> str:
         shadow = self.get(f"/assets/{ASSET}")["shadow"]
         return "" if shadow is None else str(shadow["mode"]["actual"])
@@ -265,7 +272,7 @@ async def scene(kafka: str, topic_prefix: str, twin: ServiceProcess, tmp_path: P
         scene = Scene(kafka, topic_prefix, twin, out, tmp_path)
         await scene.weld(10, depth_mm=0.45)
         twin.start()
-        await until(lambda: twin.ready)
+        await until(scene.decides)
         yield scene
 
 
@@ -355,7 +362,7 @@ async def test_a_person_decides_in_supervised_also_after_a_kill_and_all_of_it_is
     await until(both_wait)
     await asyncio.to_thread(scene.twin.kill)
     scene.twin.start()
-    await until(lambda: scene.twin.ready)
+    await until(scene.decides)
     await until(both_wait)
     assert scene.mode() == "supervised"  # what is in force is what the log says
     assert (await scene.post("/changes/yes/approve", "vera", reason="x")).status_code == 403

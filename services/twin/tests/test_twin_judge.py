@@ -297,7 +297,7 @@ def test_without_enough_parts_nothing_is_released() -> None:
 def test_without_a_process_model_a_person_decides() -> None:
     forecasts = foresee(proposed(), observed(10).of(ASSET), OWN, "there is no process model", NOW)
     assert forecasts == "there is no process model"
-    assert not judge(proposed(), forecasts, OWN, NOW).approved
+    assert judged(proposed(), forecasts).answer is Answer.ASK
 
 
 def test_outside_what_the_model_was_identified_in_there_is_no_forecast() -> None:

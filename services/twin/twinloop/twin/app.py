@@ -45,6 +45,7 @@ async def main(
     settings: TwinSettings, context: Context, *, assets: TwinAssets, signer: Signer, access: Access
 ) -> None:
     """Observe, and decide about each change once, until told to stop."""
+    context.health.add("changes", lambda: "waiting for Kafka")  # until the real check takes its place
     metrics, reading = Metrics(context.registry), ConsumerMetrics(context.registry, context.name)
     stack, stopping, clock = context.stack, context.stopping, context.clock
     audit = await stack.enter_async_context(
@@ -56,7 +57,6 @@ async def main(
         )
     )
     context.health.add("audit", audit.problem)
-    context.health.add("changes", lambda: "waiting for Kafka")  # until the real checks take their places
     out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     processes = Processes(settings.models)
