@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from docs.metrics_page import PAGE, SERVICES, documented, page
 
@@ -16,3 +17,24 @@ def test_names_say_service_and_unit() -> None:
         for name in documented(service):
             assert re.fullmatch(rf"twinloop_{service}_[a-z_]+", name)
             assert not name.endswith(("_ms", "_milliseconds"))
+
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_each_guardrail_of_the_page_of_safety_has_tests_of_its_number() -> None:
+    tests = {
+        name
+        for file in REPOSITORY.glob("services/*/tests/test_*_guardrails.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    rows = re.findall(
+        r"^\| (\d\d) \|.*\| (.*) \|$", (REPOSITORY / "docs/safety.md").read_text(), re.MULTILINE
+    )
+    assert [number for number, _ in rows] == [f"{n:02}" for n in range(1, 19)]
+    for number, cell in rows:
+        begins = re.findall(r"`(test_\w+)`", cell)
+        assert begins
+        for begin in begins:
+            assert re.match(rf"test_(guardrail_)?{number}_", begin)
+            assert any(one.startswith(begin) for one in tests), begin
