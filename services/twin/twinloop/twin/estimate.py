@@ -90,6 +90,17 @@ def estimate(model: ProcessModel, parts: Sequence[Part]) -> State | None:
     return State(transmission[likely], error[likely], weight / weight.sum())
 
 
+def newest_state(model: ProcessModel, parts: Sequence[Part], minimum: int) -> State | None:
+    """The state that explains the newest of `parts`: all of them, or, when the process has changed at once
+    and no state explains what was before and after that, fewer, but `minimum` at least."""
+    count = len(parts)
+    while count >= minimum:
+        if (state := estimate(model, parts[-count:])) is not None:
+            return state
+        count = 0 if count == minimum else max(minimum, 2 * count // 3)
+    return None
+
+
 def unexplained_plasma(model: ProcessModel, state: State, parts: Sequence[Part]) -> float:
     """Median over `parts`, at least one, of the plasma beyond what `state` explains: the trace of a gap."""
     transmission, error_mm = state.mean

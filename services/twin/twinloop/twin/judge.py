@@ -18,7 +18,7 @@ from twinloop.twin.approve import (
     outside,
 )
 from twinloop.twin.assets import Asset
-from twinloop.twin.estimate import estimate, unexplained_plasma
+from twinloop.twin.estimate import newest_state, unexplained_plasma
 from twinloop.twin.observe import Observed
 from twinloop.twin.process import ProcessModel
 from twinloop.twin.whatif import changed, forecast, invalid
@@ -49,9 +49,9 @@ def foresee(
         return f"the newest part was observed {age_s:.1f} s ago"
     if age_s < -_CLOCK_SKEW_S:
         return f"the newest part was observed {-age_s:.1f} s in the future: a clock is wrong"
-    state = estimate(model, parts)
+    state = newest_state(model, parts, asset.estimate.minimum)
     if state is None:
-        return f"no state of the process explains the last {len(parts)} parts"
+        return f"no state of the process explains the last {asset.estimate.minimum} parts"
     excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
     if excess > asset.estimate.gap_plasma:
         return Hopeless(
