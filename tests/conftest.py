@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from twinloop.local import certs as local_certs
 from twinloop.local.stack import Stack
 
 
@@ -42,6 +45,14 @@ def triton(stack: Stack) -> str:
 def mqtt(stack: Stack) -> str:
     """`host:port` of the session's MQTT broker."""
     return stack.endpoints.mqtt
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of keys, certificates and people, as `python -m twinloop.local.certs` makes it."""
+    folder = tmp_path_factory.mktemp("certs")
+    local_certs.make(folder, datetime.now(UTC))
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""A plant with two stations behind a real OPC UA server, for tests of whoever talks to it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from twinloop.line.security import Security as LineSecurity
+from twinloop.runtime.clock import SystemClock
+from twinloop.simulator import metrics
+from twinloop.simulator.opcua import PlcServer, serve
+from twinloop.simulator.opcua_server import Security
+from twinloop.simulator.plant import Plant, StationSpec
+from twinloop.simulator.plc_faults import PlcFaults
+from twinloop.simulator.plc_state import Range
+
+RECIPE = "cu-al-tab-7"
+STATION = "weld1"
+
+
+def free_endpoint() -> str:
+    """An address that nobody serves yet."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+
+
+def new_plant(watchdog_s: float = 1.5) -> Plant:
+    """Two stations of the reference plant."""
+    spec = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25), watchdog_s)
+    return Plant({STATION: spec, "weld2": spec}, 1)
+
+
+def break_plc(plant: Plant, station: str = STATION, **faults: Any) -> None:
+    """From now on this is wrong with the station's PLC, and nothing else."""
+    plant.operate(station, lambda state: replace(state, faults=PlcFaults(**faults)))
+
+
+@asynccontextmanager
+async def serving(endpoint: str, plant: Plant, certs: Path | None = None) -> AsyncIterator[PlcServer]:
+    """The plant's server; secured by the keys in the folder `certs` of `twinloop.local.certs`."""
+    security = None
+    if certs is not None:
+        own = certs / "opcua"
+        security = Security(own / "plc.cert.der", own / "plc.key.pem", own / "trusted-by-plc")
+    registry = metrics.Metrics(CollectorRegistry())
+    async with serve(endpoint, plant, SystemClock(), registry, security=security) as server:
+        yield server
+
+
+def line_security(certs: Path) -> LineSecurity:
+    """Of the line, from the same folder."""
+    own = certs / "opcua"
+    return LineSecurity(own / "line.cert.der", own / "line.key.pem", own / "trusted-by-line")
