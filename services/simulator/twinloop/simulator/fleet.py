@@ -31,7 +31,7 @@ _DRAWS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A while in which the window of `station`, an index, passes less light. Hours since the first vehicle."""
+    """A while when the window of `station`, an index, passes less light. Hours after the first vehicle."""
 
     station: int
     from_h: float
@@ -40,13 +40,14 @@ class Spell:
 
 
 @dataclass(frozen=True, slots=True)
-class HotMarket:
-    """Vehicles built on these days are driven where everything ages `factor` times as often: no station's
-    fault, and a trap for who compares vehicles with each other only."""
+class Customers:
+    """Who bought the vehicles of these days drives where cracks start `harsh` times as often, or `far` times
+    as far: no station's fault, and a trap for who compares vehicles without regard to either."""
 
     from_day: float
     to_day: float
-    factor: float
+    harsh: float = 1.0
+    far: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,7 @@ class FleetSpec:
     cell_drift_uohm: float = 3.0
     km_per_day: float = 45.0
     spells: tuple[Spell, ...] = ()
-    hot_markets: tuple[HotMarket, ...] = ()
+    customers: tuple[Customers, ...] = ()
 
     @property
     def groups(self) -> int:
@@ -138,7 +139,7 @@ def seams(seed: int = 0) -> tuple[Floats, Floats]:
 
 
 def build(spec: FleetSpec, generator: np.random.Generator, table: tuple[Floats, Floats]) -> Fleet:
-    """Build the fleet; `table` is that of `seams`. What exceeds the end-of-line limit is welded anew, well."""
+    """Build the fleet; `table` is that of `seams`. What exceeds the end-of-line limit is welded anew."""
     count, groups = spec.vehicles, spec.groups
     built_h = np.arange(count) * 24 / spec.vehicles_per_day
     turn = np.arange(spec.modules) % len(spec.stations)
@@ -159,9 +160,11 @@ def build(spec: FleetSpec, generator: np.random.Generator, table: tuple[Floats, 
     measured[again] = resistance[again] + METER_UOHM * generator.standard_normal(int(again.sum()))
 
     everywhere = np.full(count, spec.crack_per_joint)
-    for market in spec.hot_markets:
-        day = built_h / 24
-        everywhere[(day >= market.from_day) & (day < market.to_day)] *= market.factor
+    farther = np.ones(count)
+    for some in spec.customers:
+        theirs = (built_h >= some.from_day * 24) & (built_h < some.to_day * 24)
+        everywhere[theirs] *= some.harsh
+        farther[theirs] *= some.far
     chance = everywhere[:, None] + spec.crack_marginal * np.square(np.maximum(0.0, 1 / width - 1))
     cracked = generator.random((count, groups)) < chance
     severity = np.exp(0.3 * generator.standard_normal((count, 1)))
@@ -170,7 +173,7 @@ def build(spec: FleetSpec, generator: np.random.Generator, table: tuple[Floats, 
         spec=spec,
         built_h=built_h,
         on_road_h=built_h + 24 * generator.uniform(7, 35, count),
-        km_per_day=spec.km_per_day * np.exp(0.4 * generator.standard_normal(count)),
+        km_per_day=farther * spec.km_per_day * np.exp(0.4 * generator.standard_normal(count)),
         station=station,
         sequence=_sequences(station, welded_h, len(spec.stations)),
         welded_h=welded_h,

@@ -42,12 +42,12 @@ def more_affected(
 ) -> More:
     """Of the vehicles with a joint from the window; `anomalies` are the rows of `table` that it made."""
     first, end = grid.windows[window]
-    mine = table.joints[:, station, first:end].any(axis=1)
+    mine = table.joints[:, station, first:end].sum(axis=1) > 0
     km = np.nan_to_num(np.fmax.reduce(table.km, axis=1, initial=0.0), nan=0.0)
-    failed = np.zeros(len(mine), bool)
+    failed = np.zeros(len(mine), np.bool_)
     km[table.vehicle] = table.distance_km  # after its first anomaly a vehicle tells nothing more
     failed[table.vehicle[list(anomalies)]] = True
-    gone = np.zeros(len(mine), bool)
+    gone = np.zeros(len(mine), np.bool_)
     gone[table.vehicle] = True
     return forecast(km[mine], failed[mine], gone[mine], policy.least_at_risk)
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinloop.contracts.field import FieldFinding
 from twinloop.contracts.ids import event_id, trace_id
@@ -28,6 +29,8 @@ from twinloop.controller.field.policy import FieldPolicy, Grid
 _HEALTHY_KEPT = 0.999
 """A tighter limit rejects no more than one in a thousand of the station's other joints."""
 _STEP_UOHM = 0.5
+_ENOUGH = 20
+"""Joints to say anything about their mean."""
 
 
 class Remedy(StrEnum):
@@ -103,34 +106,32 @@ def overlap(one: FieldFinding, other: FieldFinding) -> bool:
 
 def propose_field(finding: FieldFinding, genealogy: Genealogy, limit_uohm: float) -> FieldProposal:
     """What to ask of a person; `limit_uohm` is the end-of-line limit in force."""
-    within, others = [], []
-    for _, joint in genealogy.every_joint():
-        if joint.station == finding.asset:
-            inside = finding.window_from <= joint.welded_at < finding.window_to
-            (within if inside else others).append(joint.resistance_uohm)
+    within, others = _measured(finding, genealogy)
     remedies: list[Remedy] = [Remedy.INSPECT]
     tighter, caught, told = None, 0.0, ""
-    if len(others) >= 2 and len(within) >= 2:
-        mine, rest = np.array(within), np.array(others)
-        shift = float(mine.mean() - rest.mean())
-        sure = 3 * math.hypot(mine.std() / math.sqrt(len(mine)), rest.std() / math.sqrt(len(rest)))
-        told = f" At end of line its joints measured {mine.mean():.1f} µΩ, the station's others {rest.mean():.1f} µΩ."
-        if shift > sure:
+    if min(len(within), len(others)) >= _ENOUGH:
+        shift = float(within.mean() - others.mean())
+        told = (
+            f" At end of line its joints measured {within.mean():.1f} µΩ, "
+            f"the station's others {others.mean():.1f} µΩ."
+        )
+        if shift > 3 * math.hypot(
+            within.std() / math.sqrt(len(within)), others.std() / math.sqrt(len(others))
+        ):
             remedies.append(Remedy.CLEAN_WINDOW)
-            tighter = math.ceil(float(np.quantile(rest, _HEALTHY_KEPT)) / _STEP_UOHM) * _STEP_UOHM
-            caught = float((mine > tighter).mean())
-            if tighter < limit_uohm and caught > 0.0:
+            limit = math.ceil(float(np.quantile(others, _HEALTHY_KEPT)) / _STEP_UOHM) * _STEP_UOHM
+            caught = float((within > limit).mean())
+            if limit < limit_uohm and caught > 0.0:
+                tighter = limit
                 remedies.append(Remedy.TIGHTER_LIMIT)
-                told += f" A limit of {tighter:.1f} µΩ would have stopped {caught:.0%} of them."
-            else:
-                tighter, caught = None, 0.0
+                told += f" A limit of {limit:.1f} µΩ would have stopped {caught:.0%} of them."
     return FieldProposal(
         change_id=event_id("field_proposal", finding.event_id),
         station=finding.asset,
         mode=Mode.SUPERVISED,
         remedies=tuple(remedies),
         limit_uohm=tighter,
-        caught=caught,
+        caught=caught if tighter is not None else 0.0,
         reason=(
             f"{finding.vehicles} of {finding.built} vehicles with joints that were welded there from "
             f"{finding.window_from:%Y-%m-%d %H:%M} to {finding.window_to:%Y-%m-%d %H:%M} have one whose "
@@ -140,3 +141,11 @@ def propose_field(finding: FieldFinding, genealogy: Genealogy, limit_uohm: float
         ),
         evidence=finding.evidence,
     )
+
+
+def _measured(finding: FieldFinding, genealogy: Genealogy) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Four-wire resistances at end of line of the finding's joints, and of its station's others."""
+    mine = [joint for _, joint in genealogy.every_joint() if joint.station == finding.asset]
+    inside = np.array([finding.window_from <= joint.welded_at < finding.window_to for joint in mine], bool)
+    measured = np.array([joint.resistance_uohm for joint in mine])
+    return measured[inside], measured[~inside]
