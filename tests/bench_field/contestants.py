@@ -40,13 +40,17 @@ def looks(table: Table) -> Iterator[tuple[int, int]]:
         yield week, int((table.week < week).sum())
 
 
-def betting(table: Table, grid: Grid, policy: FieldPolicy, which: str) -> list[Claim]:
-    """The method of `twinloop.controller.field`; `which` is `both`, or `fleet` or `within` alone."""
+def betting(table: Table, grid: Grid, policy: FieldPolicy) -> dict[str, list[Claim]]:
+    """The method of `twinloop.controller.field`, `both`; and `fleet` or `within` alone."""
     if len(table.vehicle) == 0:
-        return []
+        return {"both": [], "fleet": [], "within": []}
     run = bets(table, grid, policy)
     fleet, within = run.p()
-    p = {"both": np.maximum(fleet, within), "fleet": fleet, "within": within}[which]
+    each = {"both": np.maximum(fleet, within), "fleet": fleet, "within": within}
+    return {which: _bet(table, grid, policy, run, p) for which, p in each.items()}
+
+
+def _bet(table: Table, grid: Grid, policy: FieldPolicy, run: Bets, p: Floats) -> list[Claim]:
     claims: list[Claim] = []
     for week, seen in looks(table):
         if seen == 0 or p[seen - 1].min() > policy.alpha:

@@ -84,8 +84,14 @@ def far_drivers(draw: np.random.Generator) -> FleetSpec:
     return replace(more_chance(draw), customers=(Customers(start, start + 7, far=4.0),))
 
 
+def spell_among_traps(draw: np.random.Generator) -> FleetSpec:
+    """A spell, while cracks come six times as often by chance and a week's vehicles drive far."""
+    return replace(far_drivers(draw), spells=a_spell(draw).spells)
+
+
 SCENES: dict[str, Draw] = {
     "spell": a_spell,
+    "spell_among_traps": spell_among_traps,
     "nothing": nothing,
     "more_chance": more_chance,
     "harsh_customers": harsh_customers,

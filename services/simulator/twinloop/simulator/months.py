@@ -24,7 +24,7 @@ CONSPICUOUS_Z: Final = 5.0
 CONFIRMING: Final = 2
 """So many snippets in a row must be conspicuous: one in 3 million is, of a healthy group."""
 
-_SILENT_UOHM: Final = 2.0
+_SILENT_UOHM: Final = 3.0
 """Groups that never gain more are not drawn: 4 standard errors twice in a row is what they would need."""
 
 
