@@ -109,8 +109,8 @@ def _forecasts(runs: list[dict[str, Claims]]) -> list[str]:
     text = (
         f"When a spell is named, {_median(made, 'more'):.0f} more vehicles are foreseen (median; to "
         f"{_median(made, 'until_km'):,.0f} km) and {_median(made, 'more_true'):.0f} follow; on average "
-        f"{abs(off):.1f} too {'many' if off >= 0 else 'few'} are foreseen. The 95 % interval holds the number "
-        f"that follow in {inside} of {len(made)}."
+        f"{abs(off):.1f} too {'many' if off >= 0 else 'few'} are foreseen. The 95 % interval holds what "
+        f"follows in {inside} of {len(made)}."
     )
     return [text]
 

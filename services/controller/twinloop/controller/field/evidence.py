@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Evidence as arrays: V vehicles, S stations, B bins of build time, W weeks since the grid's origin.
+    """Evidence as arrays: V vehicles, S stations, B bins of build time, W full weeks since the grid's origin.
 
     `joints` [V, S, B] are the vehicles' joints by station and bin; `total` [V] counts those outside of the
     grid, too. `km` [V, W] is the greatest distance told of in a week, NaN where none was. The first anomalies
@@ -80,17 +80,17 @@ class Evidence:
         place = {station: at for at, station in enumerate(stations)}
         row = {vehicle: at for at, vehicle in enumerate(vehicles)}
         first_week = unix_ns(grid.origin) // WEEK_NS
-        last_week = max(first_week, (unix_ns(until) - 1) // WEEK_NS)
+        weeks = max(0, unix_ns(until) // WEEK_NS - first_week)
         joints = np.zeros((len(vehicles), len(stations), grid.bins), np.int16)
         total = np.zeros(len(vehicles), np.int64)
         for vehicle, joint in genealogy.every_joint():
             total[row[vehicle]] += 1
             if 0 <= (at := grid.bin_of(joint.welded_at)) < grid.bins:
                 joints[row[vehicle], place[joint.station], at] += 1
-        km = np.full((len(vehicles), last_week - first_week + 1), np.nan)
+        km = np.full((len(vehicles), weeks), np.nan)
         for vehicle, mine in self._km.items():
             for week, distance in mine.items():
-                if vehicle in row and first_week <= week < last_week:
+                if vehicle in row and 0 <= week - first_week < weeks:
                     km[row[vehicle], week - first_week] = distance
         found = sorted(
             (one for one in self._first.values() if one.observed_at < until and one.vehicle in row), key=_rank
