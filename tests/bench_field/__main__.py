@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench_field", description=__doc__)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--scenes", nargs="*", choices=SCENES, default=list(SCENES))
-    parser.add_argument("--record", action="store_true", help="write docs/slow-loop.*; not with --scenes")
+    parser.add_argument("--record", action="store_true", help="write docs/slow-loop.*, of these scenes")
     given = parser.parse_args()
     rounds = [(scene, seed) for scene in given.scenes for seed in range(given.seeds)]
     found: dict[str, list[object]] = {scene: [] for scene in given.scenes}

@@ -41,10 +41,12 @@ Claims = list[dict[str, Any]]
 
 
 def record(found: dict[str, Any], docs: Path) -> None:
-    """Bring page, figures and plot up to date."""
-    (docs / "slow-loop.json").write_text(
-        json.dumps(rounded(found), indent=None, separators=(",", ":")) + "\n"
-    )
+    """Bring page, figures and plot up to date; scenes that were not played keep their figures."""
+    known = docs / "slow-loop.json"
+    if known.exists() and (old := json.loads(known.read_text()))["seeds"] == found["seeds"]:
+        scenes = old["scenes"] | found["scenes"]
+        found = {**found, "scenes": {scene: scenes[scene] for scene in TITLES if scene in scenes}}
+    known.write_text(json.dumps(rounded(found), indent=None, separators=(",", ":")) + "\n")
     page = docs / "slow-loop.md"
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
