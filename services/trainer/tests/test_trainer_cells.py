@@ -18,7 +18,8 @@ def snippets(count: int, groups: int) -> NDArray[np.float32]:
     resistance = 1040 + 30 * draw.standard_normal((count, 1, groups))
     resistance[:, :, groups // 3] += 300
     voltage = 3.7 - current * resistance * 1e-6 + 1.5e-3 * draw.standard_normal((count, SNIPPET, groups))
-    return np.concatenate([current, np.round(voltage, 3)], axis=2).astype(np.float32)
+    distance = np.broadcast_to(np.linspace(12_345.0, 12_346.5, SNIPPET)[:, None], (count, SNIPPET, 1))
+    return np.concatenate([current, np.round(voltage, 3), distance], axis=2).astype(np.float32)
 
 
 @pytest.mark.parametrize("groups", [95, 96])
@@ -27,20 +28,24 @@ def test_onnxruntime_answers_what_numpy_does(groups: int, count: int) -> None:
     windows = snippets(count, groups)
     session = ort.InferenceSession(to_onnx(groups), providers=["CPUExecutionProvider"])
     score, found, deviations = session.run(["score", "features", "deviations"], {"windows": windows})
-    wanted = slopes(windows)
-    assert found[:, :groups] == pytest.approx(wanted.delta_r_uohm, abs=0.02)
-    assert found[:, groups:] == pytest.approx(wanted.se_uohm, abs=0.005)
+    wanted = slopes(windows[:, :, :-1])
+    delta, se, noise, distance = np.split(found, [groups, 2 * groups, 3 * groups], axis=1)
+    assert delta == pytest.approx(wanted.delta_r_uohm, abs=0.02)
+    assert se == pytest.approx(wanted.se_uohm, abs=0.005)
+    assert noise == pytest.approx(wanted.noise, abs=0.005)
+    assert distance[:, 0] == pytest.approx(12_346.5)
     assert deviations[:, :groups] == pytest.approx(wanted.delta_r_uohm / wanted.se_uohm, abs=0.02)
-    assert deviations[:, groups:] == pytest.approx(wanted.noise, abs=0.005)
+    assert (deviations[:, groups:] == found[:, groups:]).all()
     assert score == pytest.approx((wanted.delta_r_uohm / wanted.se_uohm).max(axis=1), abs=0.02)
-    assert found.argmax(axis=1).tolist() == [groups // 3] * count
+    assert (score > contract_of(groups, 1, b"").threshold).all()
+    assert delta.argmax(axis=1).tolist() == [groups // 3] * count
 
 
 def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> None:
     file = to_onnx(96)
     assert to_onnx(96) == file
     contract = contract_of(96, 3, file)
-    assert (contract.window, len(contract.signals), len(contract.features)) == (60, 97, 192)
+    assert (contract.window, len(contract.signals), len(contract.features)) == (60, 98, 289)
     assert contract.signals == signals(96)
     assert contract.features == features(96)
     assert contract.digest != contract_of(96, 3, to_onnx(95)).digest

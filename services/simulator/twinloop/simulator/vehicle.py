@@ -56,8 +56,14 @@ class Snippets:
     temperature_c: Floats
 
     def windows(self) -> NDArray[np.float32]:
-        """Current, then the voltages: float32 [N, SECONDS, 1 + groups], as the model `cells` takes them."""
+        """Current, then the voltages: float32 [N, SECONDS, 1 + groups], as ΔR is computed from."""
         return np.concatenate([self.current_a[:, :, None], self.voltage_v], axis=2).astype(np.float32)
+
+    def frames(self, distance_km: Floats) -> NDArray[np.float32]:
+        """The same with the odometer behind: float32 [N, SECONDS, 2 + groups], the signal set
+        `vehicle.cells.v1`. `distance_km` [N] is read at the end of the minute."""
+        odometer = np.broadcast_to(distance_km[:, None, None], (*self.current_a.shape, 1))
+        return np.concatenate([self.windows(), odometer.astype(np.float32)], axis=2)
 
 
 def cells(generator: np.random.Generator, packs: int, groups: int) -> Floats:

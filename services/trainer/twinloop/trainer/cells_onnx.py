@@ -1,7 +1,8 @@
 """ΔR of cell groups (`twinloop.features.cells`) as an ONNX graph, as `ModelContract` promises it. Pure.
 
 Nothing is fitted: the graph is the least-squares line. ONNX has no median, so `TopK` sorts the groups and the
-middle is taken out of them.
+middle is taken out of them. A frame's last column is the odometer, which is passed on: whoever judges a
+snippet needs to know how far the vehicle has been driven.
 """
 
 from __future__ import annotations
@@ -17,31 +18,36 @@ from twinloop.tritonio.repository import digest
 SIGNAL_SET = "vehicle.cells.v1"
 CURRENT = "Vehicle.Powertrain.TractionBattery.CurrentCurrent"
 CELL_VOLTAGES = "Vehicle.Powertrain.TractionBattery.CellVoltage.CellVoltages"
-THRESHOLD = 5.0
+DISTANCE = "Vehicle.TraveledDistance"
+THRESHOLD = 0.0
+"""Every snippet is above it, and so is passed on with its features: only who has the baselines can judge."""
 OPSET = 17
 IR_VERSION = 9
 
 
 def signals(groups: int) -> tuple[str, ...]:
-    """Columns of a window: the current, then every group's voltage (an element of a VSS array)."""
-    return (CURRENT, *(f"{CELL_VOLTAGES}[{group}]" for group in range(groups)))
+    """Columns of a window: the current, every group's voltage (an element of a VSS array), the distance."""
+    return (CURRENT, *(f"{CELL_VOLTAGES}[{group}]" for group in range(groups)), DISTANCE)
 
 
 def features(groups: int) -> tuple[str, ...]:
-    """Columns of the answer: every group's ΔR, then every group's standard error, both in micro-ohm."""
+    """Columns of the answer: every group's ΔR, then every group's standard error, the scatter around every
+    group's line as a multiple of a healthy sensor's, and the distance."""
     return (
         *(f"delta_r_uohm.{group}" for group in range(groups)),
         *(f"standard_error_uohm.{group}" for group in range(groups)),
+        *(f"noise.{group}" for group in range(groups)),
+        "distance_km",
     )
 
 
 def to_onnx(groups: int) -> bytes:
-    """`windows` float32 [N, 60, 1 + groups] -> `score` [N], `features` and `deviations` [N, 2 · groups].
+    """`windows` float32 [N, 60, 2 + groups] -> `score` [N], `features` and `deviations` [N, 3 · groups + 1].
 
-    `deviations` are ΔR in standard errors, and the scatter around each line as a multiple of a healthy
-    sensor's. `score` is the largest of the former: whoever has the baseline judges by `features` instead.
+    `deviations` are `features`, with every ΔR in standard errors. `score` is the largest of these: never
+    below 0, as the median group's ΔR is about 0.
     """
-    node = helper.make_node
+    node, wide = helper.make_node, len(features(groups))
     middle = [groups // 2] if groups % 2 else [groups // 2 - 1, groups // 2]
     nodes = [
         node("Slice", ["windows", "zero", "one", "two"], ["current"]),
@@ -71,19 +77,32 @@ def to_onnx(groups: int) -> bytes:
         node("Mul", ["slope", "minus_micro"], ["delta"]),
         node("Div", ["scatter", "root"], ["se_ohm"]),
         node("Mul", ["se_ohm", "micro"], ["se"]),
-        node("Concat", ["delta", "se"], ["features"], axis=1),
         node("Div", ["delta", "se"], ["ratio"]),
         node("Div", ["scatter", "healthy"], ["noise"]),
-        node("Concat", ["ratio", "noise"], ["deviations"], axis=1),
+        node("Slice", ["windows", "last_second", "end_second", "one"], ["last"]),
+        node("Slice", ["last", "end", "end_distance", "two"], ["distance3"]),
+        node("Squeeze", ["distance3", "one"], ["distance"]),
+        node("Concat", ["delta", "se", "noise", "distance"], ["features"], axis=1),
+        node("Concat", ["ratio", "se", "noise", "distance"], ["deviations"], axis=1),
         node("ReduceMax", ["ratio"], ["score"], axes=[1], keepdims=0),
     ]
-    integers = {"zero": [0], "one": [1], "two": [2], "end": [1 + groups], "all": [groups], "middle": middle}
+    integers = {
+        "zero": [0],
+        "one": [1],
+        "two": [2],
+        "end": [1 + groups],
+        "end_distance": [2 + groups],
+        "last_second": [SNIPPET - 1],
+        "end_second": [SNIPPET],
+        "all": [groups],
+        "middle": middle,
+    }
     floats = {"freedom": SNIPPET - 2.0, "micro": 1e6, "minus_micro": -1e6, "healthy": NOISE_V}
     graph = helper.make_graph(
         nodes,
         SIGNAL_SET,
-        [_tensor("windows", SNIPPET, 1 + groups)],
-        [_tensor("score"), _tensor("features", 2 * groups), _tensor("deviations", 2 * groups)],
+        [_tensor("windows", SNIPPET, 2 + groups)],
+        [_tensor("score"), _tensor("features", wide), _tensor("deviations", wide)],
         [
             *(numpy_helper.from_array(np.array(value, np.int64), name) for name, value in integers.items()),
             *(numpy_helper.from_array(np.array(value, np.float32), name) for name, value in floats.items()),
