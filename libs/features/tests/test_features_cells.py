@@ -59,6 +59,15 @@ def test_a_current_that_stands_still_and_a_value_that_is_none_are_not_usable() -
     assert usable(windows).tolist() == [False, False, True]
 
 
+def test_a_minute_that_says_nothing_has_a_finite_answer_in_which_nothing_stands_out() -> None:
+    still = snippets(6, 1, 1000 + 300 * np.eye(GROUPS)[3], 1e-3)
+    still[:, :, 0] = 50.0
+    for windows in (still, np.zeros((1, SNIPPET, 1 + GROUPS), np.float32)):
+        found = slopes(windows)
+        assert np.isfinite([found.delta_r_uohm, found.se_uohm, found.noise]).all()
+        assert (np.abs(found.delta_r_uohm) < found.se_uohm).all()
+
+
 def test_a_group_is_judged_by_its_own_past_and_not_by_its_neighbours() -> None:
     baseline = np.array([[-60.0, -20.0, 0.0, 15.0, 40.0]])
     now = baseline + np.array([[108.0, 0.0, 0.0, 0.0, 0.0]])

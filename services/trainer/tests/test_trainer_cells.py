@@ -41,6 +41,15 @@ def test_onnxruntime_answers_what_numpy_does(groups: int, count: int) -> None:
     assert delta.argmax(axis=1).tolist() == [groups // 3] * count
 
 
+def test_a_minute_that_says_nothing_has_a_finite_answer() -> None:
+    session = ort.InferenceSession(to_onnx(8), providers=["CPUExecutionProvider"])
+    still = snippets(1, 8)
+    still[:, :, 0] = 50.0
+    for windows in (np.zeros((1, SNIPPET, 10), np.float32), still):
+        for answer in session.run(["score", "features", "deviations"], {"windows": windows}):
+            assert np.isfinite(answer).all()
+
+
 def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> None:
     file = to_onnx(96)
     assert to_onnx(96) == file

@@ -23,6 +23,9 @@ NOISE_V: Final = 1.53e-3
 """What a healthy voltage sensor scatters: 1.5 mV, and the rounding to 1 mV (1 mV / √12)."""
 LEAST_CURRENT_SD_A: Final = 40.0
 """A snippet with less movement of the current says too little."""
+LEAST_SXX_A2: Final = 1.0
+LEAST_SCATTER_V: Final = 1e-9
+"""Below these a line is computed as if they were it: no answer is ever infinite or none."""
 
 _MICRO: Final = 1e6
 
@@ -42,7 +45,7 @@ class Slopes:
 def slopes(windows: NDArray[Any]) -> Slopes:
     """Of `windows` [N, samples, 1 + groups]: the current in A (positive when discharging), then voltages.
 
-    Where the current stood still, everything is infinite or NaN: ask `usable` first.
+    Always finite: where the current stood still, the standard error is so large that nothing stands out.
     """
     values = np.asarray(windows, np.float64)
     samples = values.shape[1]
@@ -50,12 +53,11 @@ def slopes(windows: NDArray[Any]) -> Slopes:
     away = voltage - np.median(voltage, axis=2, keepdims=True)
     i = current - current.mean(axis=1, keepdims=True)
     v = away - away.mean(axis=1, keepdims=True)
-    sxx = (i * i).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (i * v).sum(axis=1) / sxx
-        rest = v - i * slope[:, None, :]
-        scatter = np.sqrt((rest * rest).sum(axis=1) / (samples - 2))
-        return Slopes(-slope * _MICRO, scatter / np.sqrt(sxx) * _MICRO, scatter / NOISE_V)
+    sxx = np.maximum((i * i).sum(axis=1), LEAST_SXX_A2)
+    slope = (i * v).sum(axis=1) / sxx
+    rest = v - i * slope[:, None, :]
+    scatter = np.maximum(np.sqrt((rest * rest).sum(axis=1) / (samples - 2)), LEAST_SCATTER_V)
+    return Slopes(-slope * _MICRO, scatter / np.sqrt(sxx) * _MICRO, scatter / NOISE_V)
 
 
 def usable(windows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from twinloop.contracts.models import ModelContract
-from twinloop.features.cells import NOISE_V, SNIPPET
+from twinloop.features.cells import LEAST_SCATTER_V, LEAST_SXX_A2, NOISE_V, SNIPPET
 from twinloop.tritonio.repository import digest
 
 SIGNAL_SET = "vehicle.cells.v1"
@@ -45,7 +45,7 @@ def to_onnx(groups: int) -> bytes:
     """`windows` float32 [N, 60, 2 + groups] -> `score` [N], `features` and `deviations` [N, 3 · groups + 1].
 
     `deviations` are `features`, with every ΔR in standard errors. `score` is the largest of these: never
-    below 0, as the median group's ΔR is about 0.
+    below 0, as the median group's ΔR is about 0. Every answer is finite.
     """
     node, wide = helper.make_node, len(features(groups))
     middle = [groups // 2] if groups % 2 else [groups // 2 - 1, groups // 2]
@@ -61,7 +61,8 @@ def to_onnx(groups: int) -> bytes:
         node("ReduceMean", ["current"], ["current_mean"], axes=[1], keepdims=1),
         node("Sub", ["current", "current_mean"], ["i"]),
         node("Mul", ["i", "i"], ["ii"]),
-        node("ReduceSum", ["ii", "one"], ["sxx3"], keepdims=1),
+        node("ReduceSum", ["ii", "one"], ["moved"], keepdims=1),
+        node("Max", ["moved", "least_sxx"], ["sxx3"]),
         node("Mul", ["i", "v"], ["iv"]),
         node("ReduceSum", ["iv", "one"], ["sxy3"], keepdims=1),
         node("Div", ["sxy3", "sxx3"], ["slope3"]),
@@ -70,7 +71,8 @@ def to_onnx(groups: int) -> bytes:
         node("Mul", ["rest", "rest"], ["squares"]),
         node("ReduceSum", ["squares", "one"], ["sse"], keepdims=0),
         node("Div", ["sse", "freedom"], ["variance"]),
-        node("Sqrt", ["variance"], ["scatter"]),
+        node("Sqrt", ["variance"], ["scattered"]),
+        node("Max", ["scattered", "least_scatter"], ["scatter"]),
         node("Squeeze", ["sxx3", "one"], ["sxx"]),
         node("Sqrt", ["sxx"], ["root"]),
         node("Squeeze", ["slope3", "one"], ["slope"]),
@@ -97,7 +99,14 @@ def to_onnx(groups: int) -> bytes:
         "all": [groups],
         "middle": middle,
     }
-    floats = {"freedom": SNIPPET - 2.0, "micro": 1e6, "minus_micro": -1e6, "healthy": NOISE_V}
+    floats = {
+        "freedom": SNIPPET - 2.0,
+        "micro": 1e6,
+        "minus_micro": -1e6,
+        "healthy": NOISE_V,
+        "least_sxx": LEAST_SXX_A2,
+        "least_scatter": LEAST_SCATTER_V,
+    }
     graph = helper.make_graph(
         nodes,
         SIGNAL_SET,
