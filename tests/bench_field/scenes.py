@@ -10,9 +10,6 @@ import numpy as np
 
 from twinloop.contracts.field import (
     VEHICLE,
-    BuiltJoint,
-    BuiltModule,
-    BuiltPack,
     VehicleAnomaly,
     VehicleBuilt,
     VehicleScore,
@@ -23,6 +20,7 @@ from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import WEEK_NS, Grid
 from twinloop.simulator.fleet import Customers, Fleet, FleetSpec, Spell, build, seams
 from twinloop.simulator.months import BASELINE_SE_UOHM, SE_UOHM, Anomalies, anomalies
+from twinloop.simulator.vehicle_built import vehicle_built
 
 DAYS = 240
 """So long the fleet is followed, from the first vehicle on."""
@@ -170,7 +168,8 @@ def events_of(scene: Scene, grid: Grid) -> Iterator[VehicleBuilt | VehicleScore 
     fleet, shown = scene.fleet, scene.shown
     spec = fleet.spec
     for vehicle in range(spec.vehicles):
-        yield built_event(fleet, vehicle)
+        level, se = np.zeros(spec.groups), np.full(spec.groups, BASELINE_SE_UOHM)
+        yield vehicle_built(fleet, vehicle, name(vehicle), level, se)
     for _, at_h in reports(spec, grid):
         at = spec.start + timedelta(hours=at_h)
         for vehicle, km in enumerate(fleet.distance_km(at_h)):
@@ -205,39 +204,3 @@ def events_of(scene: Scene, grid: Grid) -> Iterator[VehicleBuilt | VehicleScore 
             model_version=1,
             input_digest="",
         )
-
-
-def built_event(fleet: Fleet, vehicle: int) -> VehicleBuilt:
-    """The vehicle's build, as the pack line tells it."""
-    spec = fleet.spec
-    at = spec.start + timedelta(hours=float(fleet.built_h[vehicle]))
-    modules = []
-    for module in range(spec.modules):
-        groups = range(module * spec.groups_per_module, (module + 1) * spec.groups_per_module)
-        modules.append(
-            BuiltModule(
-                module_id=f"{name(vehicle)}-{module}",
-                joints=tuple(
-                    BuiltJoint(
-                        cell_group=group,
-                        part_id=fleet.part_id(vehicle, group),
-                        station=spec.stations[fleet.station[vehicle, group]],
-                        sequence=int(fleet.sequence[vehicle, group]),
-                        welded_at=spec.start + timedelta(hours=float(fleet.welded_h[vehicle, group])),
-                        recipe=spec.recipe,
-                        resistance_uohm=float(fleet.measured_uohm[vehicle, group]),
-                        baseline_uohm=0.0,
-                        baseline_se_uohm=BASELINE_SE_UOHM,
-                    )
-                    for group in groups
-                ),
-            )
-        )
-    return VehicleBuilt(
-        event_id=event_id("vehicle_built", name(vehicle)),
-        asset=VEHICLE + name(vehicle),
-        at=at,
-        observed_at=at,
-        trace_id=trace_id("vehicle_built", name(vehicle)),
-        packs=(BuiltPack(pack_id=name(vehicle), modules=tuple(modules)),),
-    )
