@@ -37,7 +37,9 @@ TITLES = {
 BEGIN, END = "<!-- figures -->\n", "<!-- end -->\n"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 820, 360, 60, 180, 24, 44
 
-Claims = list[dict[str, Any]]
+Firsts = list[dict[str, Any]]
+Run = dict[str, dict[str, Any]]
+"""Of each contestant: `claims`, how many of them are `wrong`, and the `first` that is right."""
 
 
 def record(found: dict[str, Any], docs: Path) -> None:
@@ -65,7 +67,7 @@ def rounded(what: Any) -> Any:
 
 def table_of_figures(found: dict[str, Any]) -> str:
     """What is found when something is wrong; who is accused when nothing is; how good forecasts are."""
-    scenes: dict[str, list[dict[str, Claims]]] = found["scenes"]
+    scenes: dict[str, list[Run]] = found["scenes"]
     lines = [f"{found['seeds']} seeds a scene.", ""]
     for scene in ("spell", "spell_among_traps"):
         if scene in scenes:
@@ -76,14 +78,14 @@ def table_of_figures(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _found(title: str, runs: list[dict[str, Claims]]) -> list[str]:
+def _found(title: str, runs: list[Run]) -> list[str]:
     lines = [
         f"| {title} | named rightly | half alike | wrong claims a seed | vehicles | days after |",
         "|---|---|---|---|---|---|",
     ]
     for which, name in NAMES.items():
-        first = [right[0] for run in runs if (right := [one for one in run[which] if one["right"]])]
-        wrong = sum(not one["right"] for run in runs for one in run[which])
+        first = _first(runs, which)
+        wrong = sum(run[which]["wrong"] for run in runs)
         alike = sum(one["like_truth"] >= 0.5 for one in first)
         cells = [name, f"{len(first)} of {len(runs)}", str(alike), f"{wrong / len(runs):.2f}"]
         cells += [_spread(first, "vehicles"), _spread(first, "waited_days")]
@@ -91,7 +93,7 @@ def _found(title: str, runs: list[dict[str, Claims]]) -> list[str]:
     return [*lines, ""]
 
 
-def _accused(scenes: dict[str, list[dict[str, Claims]]]) -> list[str]:
+def _accused(scenes: dict[str, list[Run]]) -> list[str]:
     if not scenes:
         return []
     lines = [
@@ -99,13 +101,13 @@ def _accused(scenes: dict[str, list[dict[str, Claims]]]) -> list[str]:
         f"|---|{'---|' * len(scenes)}",
     ]
     for which, name in NAMES.items():
-        cells = [f"{sum(bool(run[which]) for run in runs)} of {len(runs)}" for runs in scenes.values()]
+        cells = [f"{sum(run[which]['wrong'] > 0 for run in runs)} of {len(runs)}" for runs in scenes.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def _forecasts(runs: list[dict[str, Claims]]) -> list[str]:
-    made = [right[0] for run in runs if (right := [one for one in run["both"] if one["right"]])]
+def _forecasts(runs: list[Run]) -> list[str]:
+    made = _first(runs, "both")
     inside = sum(one["more_low"] <= one["more_true"] <= one["more_high"] for one in made)
     off = statistics.mean(one["more"] - one["more_true"] for one in made) if made else 0.0
     text = (
@@ -117,11 +119,15 @@ def _forecasts(runs: list[dict[str, Claims]]) -> list[str]:
     return [text]
 
 
-def _median(those: Claims, what: str) -> float:
+def _first(runs: list[Run], which: str) -> Firsts:
+    return [run[which]["first"] for run in runs if run[which]["first"] is not None]
+
+
+def _median(those: Firsts, what: str) -> float:
     return statistics.median(one[what] for one in those) if those else float("nan")
 
 
-def _spread(those: Claims, what: str) -> str:
+def _spread(those: Firsts, what: str) -> str:
     if not those:
         return ""
     values = [one[what] for one in those]
@@ -129,7 +135,8 @@ def _spread(those: Claims, what: str) -> str:
 
 
 def plot(seed: int) -> str:
-    """How the evidence of one seed grew, as an SVG: the capital of the bets, on a logarithmic axis."""
+    """How the evidence of one seed grew, as an SVG: the bets' capital, on a logarithmic axis that ends where
+    nobody doubts any more."""
     scene = play("spell", seed)
     policy, grid = FieldPolicy(), grid_of(scene.fleet.spec)
     table = table_of(scene, grid)
@@ -149,14 +156,13 @@ def plot(seed: int) -> str:
 
 
 def _svg(days: Any, lines: list[tuple[str, str, str, Any]], named_on: float) -> str:
-    high = max(12.0, float(np.ceil(max(values.max() for *_, values in lines) / 5) * 5))
-    low = -5.0
+    low, high = -5.0, 25.0
 
     def x(day: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * day / DAYS
 
     def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (high - max(value, low)) / (high - low)
+        return TOP + (HEIGHT - TOP - BOTTOM) * (high - min(max(value, low), high)) / (high - low)
 
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
