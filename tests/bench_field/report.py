@@ -33,6 +33,7 @@ TITLES = {
     "more_chance": "6 × more by chance",
     "harsh_customers": "harsh customers",
     "far_drivers": "far drivers",
+    "spell_of_two": "a spell of one of two stations",
 }
 BEGIN, END = "<!-- figures -->\n", "<!-- end -->\n"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 820, 360, 60, 180, 24, 44
@@ -69,7 +70,7 @@ def table_of_figures(found: dict[str, Any]) -> str:
     """What is found when something is wrong; who is accused when nothing is; how good forecasts are."""
     scenes: dict[str, list[Run]] = found["scenes"]
     lines = [f"{found['seeds']} seeds a scene.", ""]
-    for scene in ("spell", "spell_among_traps"):
+    for scene in ("spell", "spell_among_traps", "spell_of_two"):
         if scene in scenes:
             lines += _found(TITLES[scene], scenes[scene])
     lines += _accused({scene: runs for scene, runs in scenes.items() if not scene.startswith("spell")})

@@ -44,14 +44,14 @@ class Scene:
         return self.fleet.spec.spells[0] if self.fleet.spec.spells else None
 
 
-def a_spell(draw: np.random.Generator) -> FleetSpec:
+def a_spell(draw: np.random.Generator, spec: FleetSpec = SPEC) -> FleetSpec:
     """One to four days at one station with 88 to 92 % of the light."""
     start = draw.uniform(5, 52) * 24
     return replace(
-        SPEC,
+        spec,
         spells=(
             Spell(
-                int(draw.integers(len(SPEC.stations))),
+                int(draw.integers(len(spec.stations))),
                 start,
                 start + draw.uniform(1, 4) * 24,
                 draw.uniform(0.88, 0.92),
@@ -87,6 +87,11 @@ def spell_among_traps(draw: np.random.Generator) -> FleetSpec:
     return replace(far_drivers(draw), spells=a_spell(draw).spells)
 
 
+def spell_of_two(draw: np.random.Generator) -> FleetSpec:
+    """A spell where only two stations weld: half of a vehicle's joints are from the one that has it."""
+    return a_spell(draw, replace(SPEC, stations=SPEC.stations[:2]))
+
+
 SCENES: dict[str, Draw] = {
     "spell": a_spell,
     "spell_among_traps": spell_among_traps,
@@ -94,6 +99,7 @@ SCENES: dict[str, Draw] = {
     "more_chance": more_chance,
     "harsh_customers": harsh_customers,
     "far_drivers": far_drivers,
+    "spell_of_two": spell_of_two,
 }
 
 
