@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: install help bench fault mutants docs demo replay up down ps logs open test test-unit lint format install-dev proto lock clean certs bench-loop
+.PHONY: help demo replay up down ps logs open certs test fault mutants bench bench-loop test-unit lint format install install-dev bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -70,6 +70,9 @@ install:  # what running needs
 
 install-dev:  # and what lint and tests need
 	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+
+bench-field: install-dev  ## Measure how sure the slow loop is, on simulated fleets: RECORD=1 to write docs/slow-loop.md
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(RUN) -m bench_field $(if $(RECORD),--record)
 
 docs: install-dev  ## Write the pages of docs/ that are made from the code
 	PYTHONPATH=tests $(RUN) -m docs

@@ -13,6 +13,7 @@ from twinloop.contracts.controls import AnyControl
 from twinloop.contracts.deadletters import DeadLetter
 from twinloop.contracts.errors import ContractError
 from twinloop.contracts.events import Alarm, Anomaly, Event, JointWelded, Verdict
+from twinloop.contracts.field import AnyFieldEvidence, VehicleBuilt
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.times import utc
@@ -22,6 +23,7 @@ from twinloop.contracts.topics import (
     AUDIT,
     CHANGES,
     DEAD_LETTERS,
+    FIELD_EVIDENCE,
     GENEALOGY,
     MODELS,
     SCORES,
@@ -48,7 +50,8 @@ class Message:
 
 
 _TYPES: dict[Topic, Any] = {
-    GENEALOGY: JointWelded,
+    GENEALOGY: JointWelded | VehicleBuilt,
+    FIELD_EVIDENCE: AnyFieldEvidence,
     ANOMALIES: Anomaly,
     SCORES: Verdict,
     CHANGES: AnyChange | AnyControl,

@@ -60,7 +60,16 @@ GENEALOGY = Topic(
     Format.JSON,
     EVENT_PARTITIONS,
     retention_h=None,
-    meaning="What was built where, when, with which settings, and what it measured at end of line.",
+    meaning="What was built where, when, with which settings, and what it measured at end of line: joints, "
+    "and the vehicles that they went into.",
+)
+FIELD_EVIDENCE = Topic(
+    "field-evidence",
+    "asset",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=None,
+    meaning="What vehicles tell about their joints, and the stations and build windows that it points at.",
 )
 ANOMALIES = Topic(
     "anomalies",
@@ -125,6 +134,7 @@ ALL: tuple[Topic, ...] = (
     TELEMETRY_FACTORY,
     TELEMETRY_VEHICLE,
     GENEALOGY,
+    FIELD_EVIDENCE,
     ANOMALIES,
     SCORES,
     CHANGES,

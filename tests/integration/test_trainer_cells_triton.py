@@ -1,0 +1,39 @@
+"""The model `cells` on a real Triton answers what `twinloop.features.cells` computes."""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+import numpy as np
+import pytest
+
+from twinloop.features.cells import slopes
+from twinloop.local.stack import Stack
+from twinloop.simulator.vehicle import cells, drive
+from twinloop.trainer.cells_onnx import contract_of, to_onnx
+from twinloop.tritonio.client import triton as triton_client
+from twinloop.tritonio.repository import publish
+
+GROUPS = 96
+
+
+async def test_triton_finds_the_resistance_that_numpy_finds(stack: Stack, triton: str) -> None:
+    file = to_onnx(GROUPS)
+    contract = msgspec.structs.replace(contract_of(GROUPS, 1, file), model=f"cells_{uuid.uuid4().hex[:8]}")
+    publish(stack.endpoints.model_repository, contract, file)
+    draw = np.random.default_rng(1)
+    joints = np.full((32, GROUPS), 42e-6)
+    joints[:, 5] = 300e-6
+    minutes = drive(draw, cells(draw, 32, GROUPS), joints)
+    async with triton_client(triton) as server:
+        await server.load(contract.model)
+        await server.check(contract)
+        await server.probe(contract)
+        answer = await server.infer(contract, minutes.frames(np.full(32, 5000.0)))
+        await server.unload(contract.model)
+    wanted = slopes(minutes.windows())
+    assert answer.features[:, :GROUPS] == pytest.approx(wanted.delta_r_uohm, abs=0.02)
+    assert answer.features[:, GROUPS : 2 * GROUPS] == pytest.approx(wanted.se_uohm, abs=0.01)
+    assert answer.features[:, -1] == pytest.approx(5000.0)
+    assert (answer.score > contract.threshold).all()
