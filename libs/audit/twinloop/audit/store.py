@@ -14,19 +14,18 @@ import fcntl
 import os
 import re
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
 from twinloop.audit.chain import Act, Finding, Head, Problem, chained, entry_of, line_of, verify
 from twinloop.audit.errors import AuditAway, ChainBroken
 from twinloop.audit.kept import kept_of
+from twinloop.audit.lines import TAIL_BYTES, ends_at, is_in, lines_between
 from twinloop.contracts.audit import AuditEntry
 from twinloop.runtime.clock import Clock, SystemClock
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a chain may be called: its name is that of a file and the key of its copies."""
-_TAIL_BYTES: Final = 64 * 1024
 _SHOWN: Final = 400
 
 
@@ -146,13 +145,13 @@ class AuditStore:
     def _nothing_lost(self, after: Head | None) -> None:
         kept = kept_of(self.path)
         if kept is not None and not (
-            kept.offset <= self.size and _ends_at(self.path, kept.offset, Head(kept.number, kept.digest))
+            kept.offset <= self.size and ends_at(self.path, kept.offset, Head(kept.number, kept.digest))
         ):
             raise ChainBroken(
                 f"{self.path} does not have the entry number {kept.number}, of which there is a copy: "
                 "it was cut or replaced"
             )
-        if after is not None and after.number and not _is_in(self.path, after):
+        if after is not None and after.number and not is_in(self.path, after):
             raise ChainBroken(
                 f"{self.path} does not have the entry number {after.number}, which was written to it"
             )
@@ -200,7 +199,7 @@ class AuditStore:
 
     def _tail(self, size: int) -> tuple[bytes, int]:
         """The end of the file from the beginning of a line on, and where that is. At least one whole line."""
-        length = _TAIL_BYTES
+        length = TAIL_BYTES
         while True:
             start = max(0, size - length)
             data = os.pread(self._handle, size - start, start)
@@ -233,16 +232,6 @@ def whole_lines(path: Path) -> tuple[list[bytes], bytes]:
     return lines, torn
 
 
-def lines_between(path: Path, offset: int, end: int, at_most: int) -> bytes:
-    """Whole lines of `path[offset:end]`, about `at_most` bytes, at least one line if there is one."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(min(at_most, end - offset))
-        if len(data) < end - offset and not data.endswith(b"\n"):
-            data += file.readline(end - offset - len(data))
-    return data
-
-
 def _opened(path: Path, *, create: bool) -> int:
     """A locked handle on the file that now has that name."""
     if create:
@@ -263,38 +252,6 @@ def _opened(path: Path, *, create: bool) -> int:
         os.close(handle)
         raise
     return handle
-
-
-def _ends_at(path: Path, offset: int, head: Head) -> bool:
-    """Whether the entry `head` ends at `offset`."""
-    if offset <= 0:
-        return head == Head()
-    with path.open("rb") as file:
-        length = _TAIL_BYTES
-        while True:
-            start = max(0, offset - length)
-            file.seek(start)
-            data = file.read(offset - start)
-            line = data[:-1].rpartition(b"\n")[2]
-            if start == 0 or len(line) < len(data) - 1:
-                break
-            length *= 4
-    return data.endswith(b"\n") and _head_of(line) == head
-
-
-def _is_in(path: Path, head: Head) -> bool:
-    """Whether the file has the entry `head`, in the line of that number."""
-    with path.open("rb") as file:
-        line = next(islice(file, head.number - 1, None), b"")
-    return _head_of(line.removesuffix(b"\n")) == head
-
-
-def _head_of(line: bytes) -> Head | None:
-    try:
-        entry = entry_of(line)
-    except ValueError:
-        return None
-    return Head(entry.number, entry.digest)
 
 
 def _said(findings: Sequence[Finding]) -> str:

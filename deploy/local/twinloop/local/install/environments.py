@@ -19,6 +19,12 @@ Say = Callable[[str], None]
 
 _LINES_SHOWN = 12
 
+_COMMAND = """\
+#!/bin/sh
+exec "$(dirname -- "$(readlink -f -- "$0")")/python" -m twinloop.cli "$@"
+"""
+"""`bin/twinloop`: found from wherever it is called, whatever the length of the path to Python."""
+
 
 @contextmanager
 def one_builder(lock: Path, say: Say) -> Iterator[None]:
@@ -127,7 +133,10 @@ def ensure_services(places: Places, *, dev: bool, say: Say) -> None:
 
 
 def link_sources(places: Places) -> None:
-    """Make the checkout's own packages importable: one `.pth` file with a source folder a line."""
+    """Make the checkout's own packages importable, and `twinloop` a command.
+
+    One `.pth` file with a source folder a line, and one script beside the environment's Python.
+    """
     folders = sorted(
         folder
         for pattern in ("libs/*", "services/*", "deploy/local")
@@ -139,12 +148,17 @@ def link_sources(places: Places) -> None:
     text = "".join(f"{folder}\n" for folder in folders)
     if not link.exists() or link.read_text() != text:
         stamp_last(link, text)
+    command, text = places.services_venv / "bin" / "twinloop", _COMMAND
+    if not command.exists() or command.read_text() != text:
+        stamp_last(command, text, mode=0o755)
 
 
-def stamp_last(path: Path, text: str) -> None:
+def stamp_last(path: Path, text: str, *, mode: int | None = None) -> None:
     """Write a file whole or not at all."""
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     aside.write_text(text)
+    if mode is not None:
+        aside.chmod(mode)
     aside.replace(path)
 
 

@@ -1,0 +1,1 @@
+"""What people say to Twinloop from a terminal: changes, modes, stops, audit stores."""

@@ -1,0 +1,103 @@
+"""What can be said, and in which words."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from twinloop.cli import audit, people
+from twinloop.cli.places import STATE, Places
+from twinloop.contracts.changes import State
+from twinloop.contracts.modes import Mode
+
+Verb = Callable[[Namespace, Places], int]
+
+_EPILOG: Final = """\
+Addresses and who you are come from the environment (TWINLOOP_TWIN_URL, TWINLOOP_LINE_URL, and TWINLOOP_TOKEN
+or TWINLOOP_TOKEN_FILE), else from endpoints.env in the state folder of a local stack.
+
+Status: 0 done; 1 refused, or an audit store was tampered with; 2 it could not be asked.
+"""
+
+
+def parser() -> ArgumentParser:
+    """The whole grammar. What was chosen is the function `verb`."""
+    top = ArgumentParser(
+        prog="twinloop",
+        description="Say to Twinloop what it may do.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "--state",
+        dest="stack",
+        type=Path,
+        help=f"state folder of a local stack (default: ${STATE}, else .twinloop)",
+    )
+    top.add_argument("--token-file", type=Path, help="file with your token")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    changes = verbs.add_parser("changes", help="what is proposed, and what becomes of it")
+    of_changes = changes.add_subparsers(metavar="VERB", required=True)
+    listed = _verb(of_changes, "list", people.list_changes, "the newest first")
+    listed.add_argument("--asset", help="only of this one")
+    listed.add_argument("--state", choices=[*map(str, State)], help="only in this state")
+    listed.add_argument("--waiting", action="store_true", help="only those that wait for a person")
+    listed.add_argument("--limit", type=_count, default=50, help="at most so many (default: 50)")
+    shown = _verb(of_changes, "show", people.show_change, "one of them, with both forecasts beside it")
+    approved = _verb(of_changes, "approve", people.approve, "release it (operator)")
+    vetoed = _verb(of_changes, "veto", people.veto, "reject it (operator)")
+    for one in (shown, approved, vetoed):
+        one.add_argument("change", metavar="CHANGE", type=_said, help="its id, or the beginning of it")
+    for one in (approved, vetoed):
+        _reason(one)
+
+    modes = _verb(verbs, "modes", people.modes, "how far Twinloop may go at each asset")
+    modes.add_argument("asset", nargs="?", metavar="ASSET", help="only of this one")
+    mode = _verb(verbs, "mode", people.mode, "ask for a mode: down (operator), or one step up (engineer)")
+    hand_back = _verb(verbs, "hand-back", people.hand_back, "end an operator's override (operator)")
+    for one in (mode, hand_back):
+        one.add_argument("asset", metavar="ASSET", help="its name, or the last part of it")
+        _reason(one)
+    mode.add_argument("mode", metavar="MODE", choices=[*map(str, Mode)], help=", ".join(Mode))
+
+    kill = _verb(verbs, "kill", people.kill, "stop: nothing is commanded any more (operator)")
+    kill.add_argument("--asset", help="only at this one; default: everywhere")
+    kill.add_argument("--clear", action="store_true", help="take it back (engineer)")
+    _reason(kill)
+    _verb(verbs, "stations", people.stations, "what the line and its devices are at")
+
+    of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
+    verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
+    verified.add_argument("path", metavar="PATH", type=Path, help="a store, or the folder of several")
+    verified.add_argument("--kafka", action="store_true", help="compare with the copies on the topic, too")
+    return top
+
+
+def _verb(verbs: Any, name: str, verb: Verb, help_: str) -> ArgumentParser:
+    made: ArgumentParser = verbs.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
+    made.add_argument("--json", action="store_true", help="for scripts: what the service answers")
+    made.set_defaults(verb=verb)
+    return made
+
+
+def _reason(one: ArgumentParser) -> None:
+    one.add_argument("--reason", required=True, type=_said, help="why; it is written down with your name")
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    return text.strip()
+
+
+def _count(text: str) -> int:
+    if not 1 <= int(text) <= 1000:
+        raise ValueError
+    return int(text)
+
+
+_said.__name__ = "text"
+_count.__name__ = "number from 1 to 1000"

@@ -1,0 +1,109 @@
+"""What the services' APIs answer, as far as a person is shown it. What they say besides is left aside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from twinloop.contracts.changes import Action, Forecast
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A state that a change went through."""
+
+    state: str
+    at: datetime
+
+
+class Endorsement(msgspec.Struct, frozen=True, kw_only=True):
+    """Who agreed with a change that needs two."""
+
+    by: str
+    reason: str
+    at: datetime | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /changes`."""
+
+    change_id: str
+    asset: str
+    action: Action
+    state: str
+    mode: str = ""
+    diagnosis: str = ""
+    reason: str = ""
+    rollback_of: str | None = None
+    expires_at: datetime | None = None
+    states: list[Step] = []
+    do_nothing: Forecast | None = None
+    do_this: Forecast | None = None
+    waits_for: str | None = None
+    endorsed: list[Endorsement] = []
+    decided_by: str | None = None
+    decision: str | None = None
+
+
+class Governed(msgspec.Struct, frozen=True, kw_only=True):
+    """What governs an asset."""
+
+    requested: str
+    actual: str
+    killed: bool
+    manual: bool
+    pending: bool = False
+    why: str = ""
+
+
+class Shadow(msgspec.Struct, frozen=True, kw_only=True):
+    """As far as it is shown."""
+
+    mode: Governed
+
+
+class Asset(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /assets`. Only the twin that decides about an asset tells its shadow."""
+
+    asset: str
+    shadow: Shadow | None = None
+
+
+class ModeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A mode was requested; `actual` was in force then."""
+
+    requested: str
+    actual: str
+
+
+class Station(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /stations`. `device` is `None` while the PLC does not answer."""
+
+    asset: str
+    station: str = ""
+    mode: str
+    manual: bool = False
+    control_source: str | None = None
+    kill_switch: str | None = None
+    device: dict[str, object] | None = None
+
+
+class Stations(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a line, and the switch for all of them."""
+
+    stations: list[Station]
+    kill_switch: str | None = None
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `POST /kill`: `released` says whose device has confirmed that it has control."""
+
+    assets: list[str]
+    saved: bool = True
+    released: dict[str, bool] = {}
+
+
+class Cleared(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `POST /kill/clear`."""
+
+    assets: list[str]
