@@ -13,9 +13,11 @@ from typing import TypeVar
 import aiomqtt
 import httpx
 import pytest
+from asyncua import Client, ua
 from support.processes import ServiceProcess
 from support.topics import until
 
+from twinloop.local import certs
 from twinloop.sparkplug import (
     DeviceBorn,
     DeviceData,
@@ -65,12 +67,17 @@ def simulator(mqtt: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceP
     (tmp_path / "plant.toml").write_text(PLANT.format(group=topic_prefix.strip(".")))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+    certs.make(tmp_path / "certs", datetime.now(UTC))
+    opcua = tmp_path / "certs" / "opcua"
     one = ServiceProcess(
         "simulator",
         {
             "TWINLOOP_MQTT": mqtt,
             "TWINLOOP_OPCUA": endpoint,
             "TWINLOOP_SIMULATOR_STATIONS": str(tmp_path / "plant.toml"),
+            "TWINLOOP_SIMULATOR_OPCUA_CERTIFICATE": str(opcua / "plc.cert.der"),
+            "TWINLOOP_SIMULATOR_OPCUA_KEY": str(opcua / "plc.key.pem"),
+            "TWINLOOP_SIMULATOR_OPCUA_TRUSTED": str(opcua / "trusted-by-plc"),
         },
         tmp_path / "simulator.log",
     )
@@ -97,6 +104,8 @@ async def test_births_data_rebirth_and_the_death_of_a_killed_plant(
     one, client = host
     simulator.start()
     await until(lambda: simulator.ready)
+    with pytest.raises(ua.uaerrors.BadSecurityChecksFailed):
+        await Client(simulator.settings["TWINLOOP_OPCUA"], timeout=5).connect()
     await until(lambda: len(one.heard(DeviceBorn)) == 1)
     campaign = {"name": "x", "welds": 5, "rate_hz": 50, "seed": 1, "stations": ["weld1"]}
     async with httpx.AsyncClient() as panel:

@@ -10,7 +10,7 @@ import pytest
 from twinloop.simulator.faults import WindowDrift
 from twinloop.simulator.panel import BadCampaign, panel, parse_campaign
 from twinloop.simulator.plant import Plant, StationSpec
-from twinloop.simulator.plc import Range
+from twinloop.simulator.plc_state import Range
 
 KNOWN = ("weld1", "weld2")
 GOOD = {
@@ -31,7 +31,11 @@ def body(**changes: object) -> bytes:
 def client() -> tuple[httpx.AsyncClient, Plant]:
     spec = StationSpec("r", Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25))
     plant = Plant(dict.fromkeys(KNOWN, spec), first_part=1)
-    app = panel(plant.stations, plant.start, lambda: plant.run)
+
+    async def refresh(_: str) -> None:
+        pass
+
+    app = panel(plant, plant.start, refresh)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://panel"), plant
 
 

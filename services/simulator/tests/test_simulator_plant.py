@@ -208,3 +208,33 @@ def test_a_part_is_reported_with_every_metric_of_its_station() -> None:
         assert np.array_equal(signal, first.signals[:, column])
     assert np.isnan(broken.signals[:, 0]).sum() == 3
     assert "Signals/gas_flow_l_min" not in of_part(without, 0)
+
+
+def test_a_lying_plc_and_the_parts_that_tell_the_truth() -> None:
+    one = plant()
+    one.start(campaign(plc={"weld1": PlcFaults(apply_fraction=0.5, echo_read_back=True)}))
+    assert tell(one, "weld1", power(1020, 1000, 1)) == Outcome(Code.GOOD, 1020)
+    [part, other] = one.weld_next()
+    assert one.plc("weld1").shown[POWER] == 1020
+    assert (part.power_w, other.power_w) == (1010, 1000)
+    assert of_part(part, 0)["Setpoint/Power"] == 1010
+
+
+def test_the_faults_of_a_plc_come_and_go_with_the_welds() -> None:
+    one = plant()
+    one.start(campaign(4, plc={"weld1": PlcFaults(start=1, until=3, drop_answers=True)}))
+    seen = [one.plc("weld1").faults.drop_answers]
+    while one.weld_next():
+        seen.append(one.plc("weld1").faults.drop_answers)
+    assert seen == [False, False, True, True, False]
+
+
+def test_the_watchdog_of_every_station_falls_by_itself() -> None:
+    one = plant()
+    one.start(campaign())
+    tell(one, "weld1", power(1020, 1000, 1))
+    one.tick(1.4)
+    assert one.weld_next()[0].power_w == 1020
+    one.tick(1.5)
+    assert [one.plc(name).local_reason for name in one.stations] == ["watchdog", "watchdog"]
+    assert one.weld_next()[0].power_w == 1000

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from twinloop.runtime.settings import load, load_toml
-from twinloop.simulator.plc import Range
+from twinloop.simulator.opcua_server import Security
+from twinloop.simulator.plc_state import Range
 from twinloop.simulator.settings import PlantTable, SimulatorSettings
 
 STATION = """
@@ -25,6 +26,7 @@ def environment(patch: pytest.MonkeyPatch, **values: str) -> None:
         "TWINLOOP_MQTT": "127.0.0.1:1883",
         "TWINLOOP_OPCUA": "opc.tcp://127.0.0.1:4840/twinloop/",
         "TWINLOOP_SIMULATOR_STATIONS": "plant.toml",
+        "TWINLOOP_SIMULATOR_OPCUA_SECURITY": "none",
     }
     for name, value in {**good, **values}.items():
         patch.setenv(name, value)
@@ -55,12 +57,78 @@ def test_every_bad_setting_is_listed(
         assert name in said
 
 
+def secured(folder: Path) -> dict[str, str]:
+    (folder / "trusted").mkdir()
+    for name in ("plc.cert.der", "plc.key.pem", "plc.key"):
+        (folder / name).touch()
+    return {
+        "TWINLOOP_SIMULATOR_OPCUA_SECURITY": "sign_and_encrypt",
+        "TWINLOOP_SIMULATOR_OPCUA_CERTIFICATE": str(folder / "plc.cert.der"),
+        "TWINLOOP_SIMULATOR_OPCUA_KEY": str(folder / "plc.key.pem"),
+        "TWINLOOP_SIMULATOR_OPCUA_TRUSTED": str(folder / "trusted"),
+    }
+
+
+def test_certificates_are_used_unless_none_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment(monkeypatch, **secured(tmp_path))
+    there = Security(tmp_path / "plc.cert.der", tmp_path / "plc.key.pem", tmp_path / "trusted")
+    assert load(SimulatorSettings).security() == there
+    monkeypatch.delenv("TWINLOOP_SIMULATOR_OPCUA_SECURITY")
+    assert load(SimulatorSettings).security() == there
+    monkeypatch.setenv("TWINLOOP_SIMULATOR_OPCUA_SECURITY", "none")
+    assert load(SimulatorSettings).security() is None
+
+
+def test_without_certificates_security_must_be_refused_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(monkeypatch)
+    monkeypatch.delenv("TWINLOOP_SIMULATOR_OPCUA_SECURITY")
+    with pytest.raises(SystemExit):
+        load(SimulatorSettings)
+    said = capsys.readouterr().err
+    for name in ("CERTIFICATE", "KEY", "TRUSTED"):
+        assert f"TWINLOOP_SIMULATOR_OPCUA_{name}: " in said
+    assert "make certs" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "problem"),
+    [
+        ("CERTIFICATE", "nowhere.der", "is not there"),
+        ("KEY", "nowhere.pem", "is not there"),
+        ("KEY", "plc.key", "must end in .pem"),
+        ("TRUSTED", "plc.cert.der", "is not there"),
+        ("SECURITY", "some", "sign_and_encrypt"),
+    ],
+)
+def test_a_bad_security_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    file: str,
+    problem: str,
+) -> None:
+    variable = f"TWINLOOP_SIMULATOR_OPCUA_{name}"
+    value = file if name == "SECURITY" else str(tmp_path / file)
+    environment(monkeypatch, **{**secured(tmp_path), variable: value})
+    with pytest.raises(SystemExit):
+        load(SimulatorSettings)
+    said = capsys.readouterr().err
+    assert variable in said
+    assert problem in said
+
+
 def test_a_plant_file(tmp_path: Path) -> None:
     file = tmp_path / "plant.toml"
     file.write_text(STATION)
     [(name, station)] = load_toml(file, PlantTable).stations.items()
     assert name == "weld1"
     assert station.spec().power_w == Range(nominal=1000, low=850, high=1350, max_step=30)
+    assert station.spec().watchdog_s == 1.5
+    file.write_text(STATION + "watchdog_s = 2.5\n")
+    assert load_toml(file, PlantTable).stations["weld1"].spec().watchdog_s == 2.5
 
 
 def test_every_bad_field_of_a_plant_file_is_listed(
@@ -69,14 +137,14 @@ def test_every_bad_field_of_a_plant_file_is_listed(
     file = tmp_path / "plant.toml"
     file.write_text(
         STATION.replace("low = 850", "low = 1100").replace("max_step = 0.25", "max_step = 0.0")
-        + 'colour = "red"\n'
+        + 'colour = "red"\nwatchdog_s = 0\n'
     )
     with pytest.raises(SystemExit) as caught:
         load_toml(file, PlantTable)
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    for field in ("stations.weld1.power_w", "stations.weld1.focus_mm.max_step", "stations.weld1.colour"):
-        assert field in said
+    for field in ("power_w", "focus_mm.max_step", "colour", "watchdog_s"):
+        assert f"stations.weld1.{field}: " in said
 
 
 def test_the_file_of_the_reference_line_is_good() -> None:

@@ -28,7 +28,7 @@ class Metrics:
         )
         self.commands = Counter(
             "twinloop_simulator_commands_total",
-            "Calls of PLC methods, by station, method and the status code of the answer.",
+            "Calls of PLC methods, by station, method and the status code of the answer, or Unanswered.",
             ["station", "method", "code"],
             registry=registry,
         )

@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC
 
 from asyncua import ua
 from asyncua.common.node import Node
@@ -25,20 +24,18 @@ from asyncua.ua.status_codes import StatusCodes
 
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.logging import logger
-from twinloop.simulator.commands import (
-    FOCUS,
-    POWER,
-    Code,
-    Command,
-    Heartbeat,
-    Hold,
-    Outcome,
-    ReleaseControl,
-    Resume,
-    SetParameter,
-    TakeControl,
-)
+from twinloop.simulator.commands import FOCUS, POWER, Code
 from twinloop.simulator.metrics import Metrics
+from twinloop.simulator.opcua_methods import (
+    BOOLEAN,
+    DOUBLE,
+    METHODS,
+    STRING,
+    UINT64,
+    Method,
+    argument,
+    command_in,
+)
 from twinloop.simulator.opcua_server import PlantServer, Security, Unanswered
 from twinloop.simulator.plant import Plant
 from twinloop.simulator.plc_faults import fate
@@ -48,60 +45,6 @@ log = logger(__name__)
 NAMESPACE_URI = "urn:twinloop:reference-plant"
 TICK_S = 0.05
 """How often the PLCs look at their clocks: a watchdog falls at most this much late."""
-
-_STRING, _DOUBLE, _UINT64, _DATE_TIME, _BOOLEAN = (
-    ua.VariantType.String,
-    ua.VariantType.Double,
-    ua.VariantType.UInt64,
-    ua.VariantType.DateTime,
-    ua.VariantType.Boolean,
-)
-Arguments = tuple[tuple[str, ua.VariantType], ...]
-_ID = ("CommandId", _STRING)
-_WHEN: Arguments = (("IssuedAt", _DATE_TIME), ("ExpiresAt", _DATE_TIME))
-
-
-@dataclass(frozen=True, slots=True)
-class _Method:
-    """How a command is called: its arguments, and what of the outcome is the answer."""
-
-    command: Callable[..., Command]
-    arguments: Arguments
-    answer: tuple[str, ua.VariantType]
-    value: Callable[[Outcome], float | str | int]
-
-
-_METHODS: dict[str, _Method] = {
-    "SetParameter": _Method(
-        SetParameter,
-        (
-            _ID,
-            ("Parameter", _STRING),
-            ("Value", _DOUBLE),
-            ("Expected", _DOUBLE),
-            ("Sequence", _UINT64),
-            ("Recipe", _STRING),
-            *_WHEN,
-        ),
-        ("Actual", _DOUBLE),
-        lambda outcome: outcome.actual,
-    ),
-    "Hold": _Method(
-        Hold,
-        (_ID, ("Reason", _STRING), ("Sequence", _UINT64), *_WHEN),
-        ("State", _STRING),
-        lambda outcome: outcome.mode,
-    ),
-    "Resume": _Method(Resume, (_ID,), ("State", _STRING), lambda outcome: outcome.mode),
-    "TakeControl": _Method(TakeControl, (_ID,), ("ControlSource", _STRING), lambda outcome: outcome.source),
-    "ReleaseControl": _Method(
-        ReleaseControl,
-        (_ID, ("Reason", _STRING)),
-        ("ControlSource", _STRING),
-        lambda outcome: outcome.source,
-    ),
-    "Heartbeat": _Method(Heartbeat, (("Counter", _UINT64),), ("Beat", _UINT64), lambda outcome: outcome.beat),
-}
 
 Call = Callable[..., Awaitable[list[ua.Variant] | ua.StatusCode]]
 
@@ -140,13 +83,13 @@ class PlcServer:
                 )
                 for variable, value in self._values(name).items()
             }
-            for method, how in _METHODS.items():
+            for method, how in METHODS.items():
                 await station.add_method(
                     _node_id(f"{name}/{method}", index),
                     ua.QualifiedName(method, index),
                     self._method(name, method, how),
-                    [_argument(*one) for one in how.arguments],
-                    [_argument(*how.answer)],
+                    [argument(*one) for one in how.arguments],
+                    [argument(*how.answer)],
                 )
 
     async def keep(self) -> None:
@@ -182,23 +125,23 @@ class PlcServer:
     def _values(self, station: str) -> dict[str, ua.Variant]:
         plc = self._plant.plc(station)
         return {
-            "LaserPower": ua.Variant(plc.shown[POWER], _DOUBLE),
-            "FocusOffset": ua.Variant(plc.shown[FOCUS], _DOUBLE),
-            "PartCounter": ua.Variant(self._plant.counter(station), _UINT64),
-            "PackMLState": ua.Variant(plc.mode.value, _STRING),
-            "Recipe": ua.Variant(plc.recipe, _STRING),
-            "LastCommandSequence": ua.Variant(plc.last_sequence, _UINT64),
-            "LastCommandId": ua.Variant(plc.last_command_id, _STRING),
-            "ControlSource": ua.Variant(plc.control.value, _STRING),
-            "LocalReason": ua.Variant(plc.local_reason.value, _STRING),
-            "Beat": ua.Variant(plc.beat, _UINT64),
-            "MaintenanceLock": ua.Variant(plc.maintenance_lock, _BOOLEAN),
-            "HighAlarm": ua.Variant(plc.high_alarm, _BOOLEAN),
+            "LaserPower": ua.Variant(plc.shown[POWER], DOUBLE),
+            "FocusOffset": ua.Variant(plc.shown[FOCUS], DOUBLE),
+            "PartCounter": ua.Variant(self._plant.counter(station), UINT64),
+            "PackMLState": ua.Variant(plc.mode.value, STRING),
+            "Recipe": ua.Variant(plc.recipe, STRING),
+            "LastCommandSequence": ua.Variant(plc.last_sequence, UINT64),
+            "LastCommandId": ua.Variant(plc.last_command_id, STRING),
+            "ControlSource": ua.Variant(plc.control.value, STRING),
+            "LocalReason": ua.Variant(plc.local_reason.value, STRING),
+            "Beat": ua.Variant(plc.beat, UINT64),
+            "MaintenanceLock": ua.Variant(plc.maintenance_lock, BOOLEAN),
+            "HighAlarm": ua.Variant(plc.high_alarm, BOOLEAN),
         }
 
-    def _method(self, station: str, method: str, how: _Method) -> Call:
+    def _method(self, station: str, method: str, how: Method) -> Call:
         async def call(_parent: ua.NodeId, *given: ua.Variant) -> list[ua.Variant] | ua.StatusCode:
-            command = _command(how, given)
+            command = command_in(how, given)
             if command is None:
                 self._metrics.commands.labels(station, method, Code.BAD_INVALID_ARGUMENT).inc()
                 return ua.StatusCode(ua.UInt32(StatusCodes.BadInvalidArgument))
@@ -228,29 +171,6 @@ async def _later(delay_s: float) -> None:
 
 def _node_id(text: str, index: int) -> ua.NodeId:
     return ua.NodeId.from_string(f"ns={index};s={text}")
-
-
-def _argument(name: str, kind: ua.VariantType) -> ua.Argument:
-    return ua.Argument(
-        Name=name, DataType=ua.NodeId(ua.Int32(kind.value)), ValueRank=ua.Int32(ua.ValueRank.Scalar)
-    )
-
-
-def _command(how: _Method, given: Sequence[ua.Variant]) -> Command | None:
-    """The command in a call's arguments, or `None` when their number or types are others than declared."""
-    if len(given) != len(how.arguments):
-        return None
-    values = []
-    for variant, (_, kind) in zip(given, how.arguments, strict=True):
-        if variant.VariantType != kind or variant.is_array or variant.Value is None:
-            return None
-        values.append(_aware(variant.Value) if isinstance(variant.Value, datetime) else variant.Value)
-    return how.command(*values)
-
-
-def _aware(at: datetime) -> datetime:
-    """OPC UA times are UTC, whether or not the library says so."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 @contextlib.asynccontextmanager

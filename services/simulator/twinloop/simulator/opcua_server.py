@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,7 +39,7 @@ APPLICATION_URI = "urn:twinloop:plc"
 """What the server calls itself; its certificate must say the same."""
 
 Trusts: TypeAlias = Callable[[bytes | None], bool]
-"""Whether a secure channel opened with this certificate (DER; `None`: not secured) is let in."""
+"""Whether a channel opened with this certificate (DER; `None` or empty: not secured) is let in."""
 
 _CALL = ua.NodeId(ua.Int32(ObjectIds.CallRequest_Encoding_DefaultBinary))
 _OPEN_TO_ALL = frozenset(
@@ -154,6 +155,16 @@ class _BinaryServer(BinaryServer):
         )
 
 
+def _is_trusted(store: TrustStore, der: bytes | None) -> bool:
+    if not der:
+        return False
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return False
+    return store.is_trusted(certificate)
+
+
 class PlantServer(Server):
     """Use `open`, build the address space, then `start`."""
 
@@ -168,6 +179,8 @@ class PlantServer(Server):
 
         Raises `SecurityUnusable`, also when there is nobody to trust.
         """
+        if security is not None:
+            await self._secure(security)
         await self.init()
         self.set_endpoint(endpoint)
         self.set_server_name("Twinloop reference plant")
@@ -175,9 +188,11 @@ class PlantServer(Server):
         if security is None:
             self.set_security_policy([ua.SecurityPolicyType.NoSecurity])
             return
+        self.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
         self.application_type = ua.ApplicationType.Server
         await self.set_application_uri(APPLICATION_URI)
-        self.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
+
+    async def _secure(self, security: Security) -> None:
         store = TrustStore([security.trusted], [])
         try:
             await self.load_certificate(security.certificate)
@@ -187,7 +202,7 @@ class PlantServer(Server):
             raise SecurityUnusable(f"{security} cannot be used: {error}") from error
         options = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_CLIENT
         self.set_certificate_validator(CertificateValidator(options, store))
-        self._trusts = lambda der: der is not None and store.is_trusted(x509.load_der_x509_certificate(der))
+        self._trusts = partial(_is_trusted, store)
 
     async def start(self) -> None:
         """As asyncua's, with our binary server."""
