@@ -26,10 +26,11 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from fault.scene import until
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import commission
-from twinloop.local.demo.operator import ENGINEER, OPERATOR, People
+from twinloop.local.demo.operator import ENGINEER, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.report import latency
 from twinloop.local.demo.scenarios import CLOSED, asset
+from twinloop.local.plan import OPERATOR
 from twinloop.local.services import SERVICES
 from twinloop.local.stack import Stack
 

@@ -40,11 +40,12 @@ from twinloop.contracts.changes import (
 )
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import commission
-from twinloop.local.demo.operator import OPERATOR, People
+from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.record import Record
 from twinloop.local.demo.scenarios import CLOSED, asset
+from twinloop.local.plan import OPERATOR
 from twinloop.local.services import SERVICES
 from twinloop.local.stack import Stack
 

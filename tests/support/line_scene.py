@@ -1,4 +1,4 @@
-"""A line as a process between a real broker and a real, secured PLC, with the people and services around."""
+"""A line as a process between a real broker and a secured PLC, and the people and services around it."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def main(
         plc(
             settings.opcua,
             [one.station for one in limits.assets.values()],
-            context.stopping,
+            asyncio.Event(),  # its session outlives `stopping`: control is given back over it
             timeout_s=settings.call_timeout_s,
             metrics=metrics,
             security=settings.security,
