@@ -40,7 +40,7 @@ from twinloop.contracts.changes import (
 )
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import commission
-from twinloop.local.demo.operator import People
+from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.record import Record
@@ -97,9 +97,7 @@ class Walk:
 
     async def _begin(self, state: State) -> None:
         """A dirty window from the first weld, at an asset that was just promoted."""
-        await self.people.post(
-            OPERATOR, f"/assets/{ASSET}/mode", {"mode": str(Mode.SHADOW), "reason": "the next kill"}
-        )
+        await until(self._in_shadow, END_S, "the asset could not be taken down to shadow")
         await self.panel.start(
             {
                 "name": f"kill-{self.kills}",
@@ -112,7 +110,27 @@ class Walk:
             }
         )
         self.record = await self.reader.read()
-        await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
+        await until(self._supervised, END_S, "the asset could not be promoted")
+
+    async def _supervised(self) -> bool:
+        """Led up; again when a service that has just started sheds what it finds."""
+        with contextlib.suppress(httpx.HTTPError, ModeNotEntered):
+            await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
+            return True
+        return False
+
+    async def _in_shadow(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            mode = (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]["mode"]
+            if mode["manual"]:  # the campaign before was ended at the panel, as by an operator
+                await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
+            elif mode["actual"] != Mode.SHADOW:
+                await self.people.post(
+                    OPERATOR, f"/assets/{ASSET}/mode", {"mode": str(Mode.SHADOW), "reason": "the next kill"}
+                )
+            else:
+                return True
+        return False
 
     async def _look(self) -> dict[str, list[AnyChange]]:
         self.record = await self.reader.read()

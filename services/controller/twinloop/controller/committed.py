@@ -1,6 +1,6 @@
-"""Faust's Kafka consumer, mended for topics that are written in transactions (Faust 0.15).
+"""Faust's Kafka consumer and producer, mended (Faust 0.15).
 
-Four things, each found by trying:
+Five things, each found by trying. Its consumer, on topics that are written in transactions:
 
 - it reads uncommitted records, so that an aborted anomaly would be acted on;
 - it counts a record that follows a gap in the offsets as part of that gap. Commit markers are gaps, so on a
@@ -8,13 +8,18 @@ Four things, each found by trying:
   commit moves on by two or three offsets only, while the rest piles up and is read again after a restart;
 - it takes offset 0 for "nothing read yet", and so misses a gap right behind it: commits stand still;
 - its thread keeps a process alive that wants to end while Kafka does not answer.
+
+And its producer: before offsets are committed the table's changelog is to be written, but that gives up on a
+buffer from which nothing went for a tenth of a second, as on a busy machine, and does not wait for the record
+that has just left it. A process that was killed then had lost states whose records were committed.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from mode.threads import WorkerThread
 
 _FETCH_MAX_WAIT_MS = 100
@@ -59,7 +64,32 @@ class CommittedConsumer(Consumer):  # type: ignore[misc]
         return super()._new_offset(tp)
 
 
+class WholeProducer(Producer):  # type: ignore[misc]
+    """Flushed is what Kafka has acknowledged: all of it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unacknowledged: set[asyncio.Future[Any]] = set()
+
+    def send_soon(self, fut: asyncio.Future[Any]) -> None:
+        """Buffer a change of a table."""
+        self._unacknowledged.add(fut)
+        fut.add_done_callback(self._unacknowledged.discard)
+        super().send_soon(fut)
+
+    async def flush(self) -> None:
+        """Wait until Kafka has everything that was buffered by now. Raises what it says of a record that it
+        does not take: then nothing must be committed."""
+        buffered = set(self._unacknowledged)
+        await super().flush()
+        if buffered:
+            await asyncio.wait(buffered)
+        for one in buffered:
+            one.result()
+
+
 class CommittedTransport(Transport):  # type: ignore[misc]
-    """The transport that makes `CommittedConsumer`."""
+    """The transport that makes them."""
 
     Consumer = CommittedConsumer
+    Producer = WholeProducer

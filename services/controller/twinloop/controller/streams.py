@@ -60,6 +60,8 @@ class Streams:
             broker_session_timeout=10.0,
             broker_heartbeat_interval=2.0,
             broker_commit_interval=commit_interval_s,
+            # A station's state is some ten kilobytes: with less, each would wait for the one before.
+            producer_max_batch_size=1_000_000,
             # At a stop or a rebalance the record being folded is finished, acknowledged and committed.
             stream_wait_empty=True,
             stream_recovery_delay=0.0,
