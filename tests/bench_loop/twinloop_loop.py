@@ -32,6 +32,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.modes import Mode
+from twinloop.controller.agreement import agreed
 from twinloop.controller.diagnose import diagnose
 from twinloop.controller.policy import AssetPolicy, ControllerPolicy
 from twinloop.controller.state import Diagnosed, Outcome, Refused, Station
@@ -49,6 +50,7 @@ from twinloop.runtime.settings import load_toml
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.simulator import telemetry
 from twinloop.simulator.plant import MadePart
+from twinloop.simulator.process import NOMINAL_POWER_W
 from twinloop.simulator.publisher import Outbox, publish
 from twinloop.sparkplug import Message
 
@@ -72,8 +74,9 @@ def signal_sets() -> SignalSets:
 
 
 def diagnosis_of(features: dict[str, float], deviations: dict[str, float]) -> str:
-    """The controller's diagnosis of one anomalous window."""
-    return str(diagnose(features, deviations, policy().diagnosis).diagnosis)
+    """The controller's diagnosis of one anomalous window of a part made at nominal power."""
+    reading = diagnose(features, deviations, policy().diagnosis)
+    return str(agreed(reading, NOMINAL_POWER_W, policy()))
 
 
 @dataclass

@@ -171,7 +171,7 @@ def joint(number: int, at: datetime, uohm: float, power_w: float, focus_mm: floa
         trace_id=f"trace-{number}",
         part_id=f"part-{number}",
         sequence=number,
-        recipe="tab-a",
+        recipe=POLICY.recipe or "",
         resistance_uohm=uohm,
         power_w=power_w,
         focus_mm=focus_mm,

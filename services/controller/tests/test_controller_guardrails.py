@@ -393,7 +393,7 @@ def test_guardrail_10_a_proposal_says_all_that_its_envelope_must() -> None:
     (proposed,) = desk.of(Proposed)
     assert isinstance(proposed.action, SetParameter)
     assert proposed.action.expected == 1000.0  # compare and set
-    assert proposed.recipe == "tab-a"
+    assert proposed.recipe == "cu-al-tab-7"
     assert (proposed.model, proposed.model_version, proposed.input_digest) == ("weld", 1, "d")
     assert proposed.mode is Mode.AUTO
     assert proposed.expires_at > proposed.at

@@ -12,9 +12,9 @@ from twinloop.contracts.changes import Hold, Parameter, Proposed, SetParameter
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
-from twinloop.controller import flight, guard, modes, tell, verdicts
+from twinloop.controller import calls, flight, guard, modes, tell, verdicts
 from twinloop.controller.policy import AssetPolicy
-from twinloop.controller.propose import Saturated, Wish, evidence, propose
+from twinloop.controller.propose import Call, Saturated, Wish, evidence, propose
 from twinloop.controller.state import (
     Cause,
     Finding,
@@ -45,21 +45,24 @@ def consider(station: Station, finding: Finding, given: Given) -> Step:
         return station, ()
     if isinstance(wish, Refused):
         return station, (wish,)
+    if isinstance(wish, Call):
+        return calls.call(station, finding.diagnosis, wish, trigger, given.now)
     if isinstance(wish, Saturated):
         return _saturated(station, wish, trigger, given)
-    return _guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
+    return guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
 
 
-def _guarded(
+def guarded(
     station: Station, finding: Finding, found: Sequence[Finding], wish: Wish, trigger: Trigger, given: Given
 ) -> Step:
+    """Propose `wish` if no guard objects. `finding` is the newest of those that speak for it."""
     mode = modes.effective(station, given.policy)
     free = station
     interrupted: tuple[Outcome, ...] = ()
     if isinstance(wish.action, Hold):
         # A stop does not wait until the last setpoint is measured.
         cause = Cause(trigger.event_id, trigger.observed_at, trigger.trace_id)
-        reason = "a gap appeared before enough parts were measured"
+        reason = f"{wish.action.reason}, before enough parts were measured"
         free, interrupted = verdicts.interrupt(station, reason, cause, given)
     case = guard.Case(
         action=wish.action,
@@ -75,7 +78,7 @@ def _guarded(
     refused = guard.refusal(case)
     if refused is None:
         proposed = _proposed(free, finding, found, wish, trigger, mode, given)
-        return _begun(free, proposed, interrupted, given)
+        return _begun(free, proposed, wish, interrupted, given)
     if refused.guard == "mode" and mode is Mode.SHADOW:
         proposed = _proposed(station, finding, found, wish, trigger, mode, given)
         return replace(station, findings=()), (WouldPropose(proposed),)
@@ -84,27 +87,28 @@ def _guarded(
     return station, (refused,)
 
 
-def _begun(station: Station, proposed: Proposed, interrupted: tuple[Outcome, ...], given: Given) -> Step:
+def _begun(
+    station: Station, proposed: Proposed, wish: Wish, interrupted: tuple[Outcome, ...], given: Given
+) -> Step:
     # What spoke for this change does not speak for another one.
-    after = flight.begin(replace(station, findings=()), proposed, given.policy)
+    after = replace(flight.begin(station, proposed, given.policy), findings=())
     outcomes: tuple[Outcome, ...] = (*interrupted, proposed)
     if isinstance(proposed.action, Hold) and after.in_flight is not None:
-        text = f"{proposed.reason}: the station is to be held; check the clamping and the sheets"
-        cause = proposed.event_id
-        gap = tell.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, given.now)
-        outcomes = (*outcomes, gap)
+        text = f"{proposed.reason}: the station is to be held; {wish.advice}"
+        call = tell.alarm(station.asset, after.in_flight, wish.code, text, proposed.event_id, given.now)
+        outcomes = (*outcomes, call)
     return after, outcomes
 
 
 def _in_the_way(station: Station, wish: Wish, trigger: Trigger, refused: Refused, given: Given) -> Step:
-    """A change that waits for somebody keeps the station from being held: then a person must hear of the gap
-    at once, and once."""
+    """A change that waits for somebody keeps the station from being held: then a person must hear of it at
+    once, and once."""
     change = station.in_flight
-    if change is None or change.gap_told:
+    if change is None or change.hold_told:
         return station, (refused,)
     text = f"{wish.reason}, and change {change.change_id} is in the way of a hold: stop the station"
-    gap = tell.alarm(station.asset, change, AlarmCode.GAP, text, trigger.event_id, given.now)
-    return replace(station, in_flight=replace(change, gap_told=True)), (refused, gap)
+    call = tell.alarm(station.asset, change, wish.code, text, trigger.event_id, given.now)
+    return replace(station, in_flight=replace(change, hold_told=True)), (refused, call)
 
 
 def _proposed(
