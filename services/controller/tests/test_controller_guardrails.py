@@ -86,12 +86,14 @@ class Desk:
 
     def dirty(self, depth_mm: float | None = None, **what: Any) -> None:
         """The newest part's window absorbs a tenth of the power, unless `what` says otherwise."""
-        depth = 0.42 + 0.001 * (self.number % 3) if depth_mm is None else depth_mm
-        features = {"oct_depth_mm.mean": depth, "back_reflection.mean": 0.81}
+        ratio = self.power_w / 1000.0
+        usual = 0.42 + 0.75 * (ratio - 1.0) + 0.001 * (self.number % 3)
+        depth = usual if depth_mm is None else depth_mm
+        features = {"oct_depth_mm.mean": depth, "back_reflection.mean": 0.81 * ratio}
         deviations = {
             "oct_depth_mm.mean": -9.5,
             "back_reflection.mean": -18.0,
-            "window_temperature_c.mean": 15.0,
+            "window_temperature_c.mean": 15.0 * ratio,
             "plasma.mean": -5.0,
             **what.pop("deviations", {}),
         }
@@ -365,7 +367,7 @@ def test_guardrail_06_total_authority_ends_in_a_call_for_maintenance() -> None:
 
 def test_guardrail_07_deadband() -> None:
     desk = Desk().ready().parts(8, dirty=True, depth_mm=None)
-    quiet = Desk().ready()
+    quiet = Desk(power_w=1110.0).ready()
     for n in range(8):
         quiet.parts(1, dirty=True, depth_mm=0.499 + 0.0005 * (n % 2))
     assert desk.of(Proposed)

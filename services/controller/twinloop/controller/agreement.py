@@ -1,9 +1,9 @@
 """Whether the sensors of a weld tell one story. Pure.
 
-Two of them fix the state: the window's temperature its transmission, and the depth, once that is known, how much
-of the power couples. What couples less is out of focus, by a distance on either side; what couples more has more
-power than was set. The third, the back reflection, must then read what that state reflects, and plasma must
-not be weaker than the depth tells.
+Two of them fix the state: the window's temperature its transmission, and the depth, once that is known, how
+much of the power couples. What couples less is out of focus, by a distance on either side; what couples
+more has more power than was set. The third, the back reflection, must then read what that state reflects, and
+plasma must not be weaker than the depth tells.
 
 | | coupling | back reflection |
 |---|---|---|

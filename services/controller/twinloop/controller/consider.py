@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from twinloop.contracts.changes import Hold, Parameter, Proposed, SetParameter
+from twinloop.contracts.changes import Diagnosis, Hold, Proposed, SetParameter
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
@@ -28,8 +28,8 @@ from twinloop.controller.state import (
 )
 
 _MAINTENANCE: Final = {
-    Parameter.LASER_POWER_W: AlarmCode.WINDOW_MAINTENANCE,
-    Parameter.FOCUS_MM: AlarmCode.FOCUS_MAINTENANCE,
+    Diagnosis.DIRTY_WINDOW: AlarmCode.WINDOW_MAINTENANCE,
+    Diagnosis.DEFOCUS: AlarmCode.FOCUS_MAINTENANCE,
 }
 
 
@@ -48,7 +48,8 @@ def consider(station: Station, finding: Finding, given: Given) -> Step:
     if isinstance(wish, Call):
         return calls.call(station, finding.diagnosis, wish, trigger, given.now)
     if isinstance(wish, Saturated):
-        return _saturated(station, wish, trigger, given)
+        code = _MAINTENANCE.get(finding.diagnosis, AlarmCode.PERSON_NEEDED)
+        return _saturated(station, wish, code, trigger, given)
     return guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
 
 
@@ -64,6 +65,8 @@ def guarded(
         cause = Cause(trigger.event_id, trigger.observed_at, trigger.trace_id)
         reason = f"{wish.action.reason}, before enough parts were measured"
         free, interrupted = verdicts.interrupt(station, reason, cause, given)
+        if mode is Mode.AUTO:
+            free = flight.overtaken(free)
     case = guard.Case(
         action=wish.action,
         diagnosis=finding.diagnosis,
@@ -147,12 +150,11 @@ def _proposed(
     )
 
 
-def _saturated(station: Station, wish: Saturated, trigger: Trigger, given: Given) -> Step:
+def _saturated(station: Station, wish: Saturated, code: AlarmCode, trigger: Trigger, given: Given) -> Step:
     """Nothing is left to do but to call a person: once, until there is room again."""
     refused = Refused(wish.guard, wish.text)
     if wish.parameter in station.saturated or not modes.effective(station, given.policy).acts:
         return station, (refused,)
-    code = _MAINTENANCE[wish.parameter]
     call = Alarm(
         event_id=event_id("alarm", code, station.asset, trigger.event_id, trigger.observed_at.isoformat()),
         asset=station.asset,

@@ -34,8 +34,8 @@ NEEDED: Final = (DEPTH, REFLECTION, TEMPERATURE, PLASMA)
 class Reading:
     """A diagnosis by the signature alone, with the measurements that it, and actions, follow from.
 
-    `depth`, `temperature` and `plasma` are deviations, in standard deviations. Not `sound`: the input was bad,
-    and all of them are 0.0.
+    `depth`, `temperature` and `plasma` are deviations, in standard deviations. Not `sound`: the input was
+    bad, and all of them are 0.0.
     """
 
     diagnosis: Diagnosis

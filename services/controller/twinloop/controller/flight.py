@@ -58,6 +58,17 @@ def compared(station: Station, change: InFlight, policy: AssetPolicy) -> InFligh
     return replace(change, before_uohm=fmean(before), before_parts=len(before)) if before else change
 
 
+def overtaken(station: Station) -> Station:
+    """A stop does not wait for a change that nobody has released yet. Should it be released all the same, the
+    line refuses it: a station that is held gets no setpoint."""
+    change = station.in_flight
+    if change is None or isinstance(change.action, Hold):
+        return station
+    if change.state not in (State.PROPOSED, State.SIMULATED):
+        return station
+    return replace(station, in_flight=None, given_up=change)
+
+
 def settle(station: Station, change: InFlight, at: datetime) -> Station:
     """The change ended without being applied: the cooldown begins anew."""
     newest = station.newest

@@ -92,8 +92,9 @@ def _failed(station: Station, change: InFlight, why: str, cause: str, given: Giv
     if station.failures != given.policy.scrap.failures:
         return station, ()
     text = (
-        f"{station.failures} changes in a row failed, the last one because {why}. No setpoint is tried any more; "
-        "the station can still be stopped. Check the device, then take the asset to shadow and promote it anew"
+        f"{station.failures} changes in a row failed, the last one because {why}. No setpoint is tried any "
+        "more; the station can still be stopped. Check the device, then take the asset to shadow and promote "
+        "it anew"
     )
     return station, (tell.alarm(station.asset, change, AlarmCode.PERSON_NEEDED, text, cause, given.now),)
 

@@ -76,8 +76,8 @@ def propose(
             f"the sensors contradict each other on {len(found)} parts: a depth of "
             f"{fmean(one.depth_mm for one in found):.3f} mm, a reflection of "
             f"{fmean(one.reflection for one in found):.2f} and a window temperature "
-            f"{fmean(one.temperature for one in found):+.1f} deviations off are no state of the process. Nothing "
-            "follows from such parts: check the sensors",
+            f"{fmean(one.temperature for one in found):+.1f} deviations off are no state of the process. "
+            "Nothing follows from such parts: check the sensors",
         )
     return None
 
@@ -102,8 +102,8 @@ def _gap(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> Wis
         )
     return Call(
         AlarmCode.GAP,
-        f"{seen}, and {len(measured) - bad} of {len(measured)} joints are within {rule.confirmed_uohm:g} µΩ: a "
-        "small gap, or a plasma sensor that is wrong. The station goes on: check clamping, sheets and sensor",
+        f"{seen}, and {len(measured) - bad} of {len(measured)} joints are within {rule.confirmed_uohm:g} µΩ: "
+        "a small gap, or a plasma sensor that is wrong. The station goes on: check clamping and sensor",
     )
 
 

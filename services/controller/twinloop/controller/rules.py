@@ -104,10 +104,10 @@ class AgreementPolicy(Table):
     `heating_c`: so much warmer an opaque window would be at nominal power. `temperature_sigma_c`: one
     deviation of its temperature. `coupling_exponent`: of the coupled power over the distance from focus.
 
-    `cold`: so many deviations below the reference no window is. `power`: so far from 1 the coupling must be for
-    a power error. `coupling` is how wrong the coupling may be, relative, `reflection` how wrong the reflection
-    (natural logarithm). Less depth than `least_depth_mm`, or transmission than `least_transmission`, says
-    nothing more.
+    `cold`: so many deviations below the reference no window is. `power`: so far from 1 the coupling must be
+    for a power error. `coupling` is how wrong the coupling may be, relative, `reflection` how wrong the
+    reflection (natural logarithm). Less depth than `least_depth_mm`, or transmission than
+    `least_transmission`, says nothing more.
     """
 
     heating_c: PositiveFloat

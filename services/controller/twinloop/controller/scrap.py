@@ -1,8 +1,8 @@
 """Scrap that nothing mends stops the station, whatever the diagnosis, or with none at all. Pure.
 
-While changes are applied the loop is at work, and scrap is what it costs. When most of the last parts are above
-the limit and nothing was changed within them, nothing is going to: no diagnosis, no room left, a device that
-does not obey, or a person who does not answer. Guards are asked as for any hold.
+While changes are applied the loop is at work, and scrap is what it costs. When most of the last parts are
+above the limit and nothing was changed within them, nothing is going to be: there is no diagnosis, no room,
+or a device that does not obey, or a person who does not answer. Guards are asked as for any hold.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """What an anomalous part was diagnosed with. `reflection` is a part of the healthy one; the deviations are
-    what the sensors are heard together by, once the part's setpoints are known."""
+    """What an anomalous part was diagnosed with. `reflection` is a part of the healthy one; by the deviations
+    the sensors are heard together, once the part's setpoints are known."""
 
     sequence: int
     observed_at: datetime
@@ -172,8 +172,8 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     `given_up` is the last change that nobody finished in time; `closed` are the last ones that ended.
     `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised, `called`
     what a person was called about because nothing is done about it. `failures` changes failed in a row;
-    `applied_after` is the last part made before a change was last applied, `scrap_told` the part at which scrap
-    was last reason to stop.
+    `applied_after` is the last part made before a change was last applied, `scrap_told` the part at which
+    scrap was last reason to stop.
     """
 
     asset: str

@@ -6,9 +6,9 @@ does not. The prior is flat over what the model covers. A grid because the refle
 focus, and a mean over both would be neither; it is coarse first, and fine where that is likely. A gap between
 the sheets is no part of the state: it shows as plasma that the state does not explain.
 
-Where that explains the parts badly, another power than the set one is tried: delivered through a clean window and
-in focus, so that depth, temperature and reflection together fix one figure, and a sensor that is wrong is not
-taken for it.
+Where that explains the parts badly, another power than the set one is tried: delivered through a clean window
+and in focus, so that depth, temperature and reflection together fix one figure, and a sensor that is wrong is
+not taken for it.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ def _posterior(misfit: Array, transmission: Array, error: Array, factor: Array) 
 def alike(model: ProcessModel, parts: Sequence[Part], least: int) -> list[Part]:
     """The newest of `parts`, oldest first, that one state made: back to where the signals jumped.
 
-    Parts with the same setpoints are compared, with the median of the newest `least` of them. One that is apart
-    is an outlier, two in succession are of another time, and so is everything before.
+    Parts with the same setpoints are compared, with the median of the newest `least` of them. One that is
+    apart is an outlier, two in succession are of another time, and so is everything before.
     """
     groups = {at: list(reversed(same)) for at, same in _groups(parts).items()}
     names = (*_SIGNALS, "plasma")
