@@ -107,7 +107,7 @@ def _in_the_way(station: Station, wish: Wish, trigger: Trigger, refused: Refused
     """A change that waits for somebody keeps the station from being held: then a person must hear of it at
     once, and once."""
     change = station.in_flight
-    if change is None or change.hold_told:
+    if change is None or change.hold_told or isinstance(change.action, Hold):
         return station, (refused,)
     text = f"{wish.reason}, and change {change.change_id} is in the way of a hold: stop the station"
     call = tell.alarm(station.asset, change, wish.code, text, trigger.event_id, given.now)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from twinloop.contracts.changes import Diagnosis, Hold, Proposed
-from twinloop.contracts.events import AlarmCode
+from twinloop.contracts.events import Alarm, AlarmCode
+from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
 from twinloop.controller import modes
 from twinloop.controller.consider import guarded
@@ -34,7 +35,26 @@ def considered(station: Station, cause: Cause, given: Given) -> Step:
     after, outcomes = guarded(station, finding, (finding,), wish, _trigger(station, cause), given)
     if any(isinstance(one, Proposed | WouldPropose) for one in outcomes):
         after = replace(after, scrap_told=newest.sequence)
+    if any(isinstance(one, WouldPropose) for one in outcomes):
+        text = f"{wish.reason}. The asset is in shadow, so it is not stopped: {wish.advice}"
+        outcomes = (*outcomes, _call(station, text, cause, given))
     return after, outcomes
+
+
+def _call(station: Station, text: str, cause: Cause, given: Given) -> Alarm:
+    """Where nothing may be done, a person must."""
+    return Alarm(
+        event_id=event_id(
+            "alarm", AlarmCode.SCRAP, station.asset, cause.event_id, cause.observed_at.isoformat()
+        ),
+        asset=station.asset,
+        at=given.now,
+        observed_at=cause.observed_at,
+        trace_id=cause.trace_id,
+        caused_by=cause.event_id,
+        code=AlarmCode.SCRAP,
+        text=text,
+    )
 
 
 def unmended(station: Station, policy: AssetPolicy) -> Wish | None:
@@ -53,7 +73,7 @@ def unmended(station: Station, policy: AssetPolicy) -> Wish | None:
         Hold(reason="the station makes scrap that nothing mends"),
         f"{bad} of the last {of} joints are over {limit_uohm:g} µΩ, and {why}",
         AlarmCode.SCRAP,
-        "find the cause before it is started again",
+        "find the cause",
     )
 
 
