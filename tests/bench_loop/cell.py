@@ -20,8 +20,9 @@ from bench_loop.rules import CONFIG, FOCUS, HOLD, POWER, RATE_HZ, STATION, rules
 from twinloop.simulator import faults as inject
 from twinloop.simulator.plant import MadePart, StationSpec
 from twinloop.simulator.plc import (
-    Command,
+    ControlSource,
     Hold,
+    LocalReason,
     Mode,
     Outcome,
     PlcFaults,
@@ -38,7 +39,11 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST_PART = 1000
 _VALID_FOR = timedelta(seconds=5)
 
+_UPTIME_S = 0.0
+"""The PLC's own clock stands still: heartbeats are transport, so its watchdog must not fall."""
+
 Noise = NDArray[np.float64]
+Command = SetParameter | Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,9 @@ def station_spec() -> StationSpec:
 
 
 def commissioned(spec: StationSpec, faults: PlcFaults) -> PlcState:
-    """A PLC that may be commanded, as it is before a campaign."""
-    return reset(new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe), faults)
+    """A PLC that may be commanded, as it is before a campaign: control was taken."""
+    plc = reset(new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe), faults)
+    return replace(plc, control=ControlSource.REMOTE, local_reason=LocalReason.NONE)
 
 
 def noise_of(seed: int, parts: int) -> list[Noise]:
@@ -160,7 +166,7 @@ class Cell:
         """Let the PLC decide, and write down what it was asked."""
         unsafe = self._unsafe(command)
         before = self._plc
-        self._plc, outcome = decide(before, command, self.now)
+        self._plc, outcome = decide(before, command, self.now, _UPTIME_S)
         if isinstance(command, SetParameter):
             was = before.setpoints[command.parameter]
             write = Write(self.number, command.parameter, command.value, was, outcome.code, unsafe)

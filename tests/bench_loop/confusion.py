@@ -22,7 +22,7 @@ HELD_OUT = 1_000_000
 """Seeds from here on are neither of the commissioning nor of the bench."""
 PARTS = 20
 """So many parts of each fault and seed."""
-COLUMNS = ("no anomaly", "dirty_window", "defocus", "gap", "unknown")
+COLUMNS = ("no anomaly", "dirty_window", "defocus", "gap", "power_error", "sensor_fault", "unknown")
 TRUTHS = ("healthy", "dirty window", "defocus", "gap", "local gap", "power error", "sensor fault")
 RIGHT = {
     "healthy": ("no anomaly",),
@@ -30,11 +30,10 @@ RIGHT = {
     "defocus": ("defocus",),
     "gap": ("gap",),
     "local gap": ("gap",),
-    "power error": ("unknown",),
-    "sensor fault": ("unknown", "no anomaly"),
+    "power error": ("power_error",),
+    "sensor fault": ("sensor_fault", "unknown", "no anomaly"),
 }
-"""What may be said of each. There is no word for a power error or a sensor fault: unknown, never acted on, is
-then the right one."""
+"""What may be said of each. What is unknown is never acted on, so it is not wrong where a sensor is."""
 
 Matrix = dict[str, Counter[str]]
 

@@ -1,12 +1,13 @@
-"""Twinloop's own decisions around a cell, in-process: the only file here that knows its services.
+"""Twinloop's own decisions around a cell, in-process, as its services make them.
 
     part -> publisher faults -> ingest's normalisation and gate
          -> (half of the latency later) windows -> ONNX model -> detector.judge -> controller.decide
-         -> twin.foresee, twin.judge -> envelope
+         -> twin.foresee, twin.judge -> signed envelope
          -> (the other half later) line's guards -> the PLC -> read back -> controller
 
-What is left out is transport: MQTT and Sparkplug's session, Kafka, Triton, OPC UA. Instead of their time
-there is a latency in parts, from a part's end until what follows from it is in force.
+A person has promoted the asset to AUTO, step by step, once its first part was known. What is left out is
+transport: MQTT and Sparkplug's session, Kafka, Triton, OPC UA and its heartbeats, and the audit store.
+Instead of their time there is a latency in parts, from a part's end until what follows from it is in force.
 """
 
 from __future__ import annotations
@@ -14,36 +15,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
-from typing import Any
 
 import numpy as np
 
+from bench_loop.carried import Line
 from bench_loop.cell import Cell, Strategy
-from bench_loop.rules import ASSET, CONFIG, FOCUS, POWER, STATION
+from bench_loop.released import Twin
+from bench_loop.rules import ASSET, CONFIG, STATION
 from bench_loop.served import served
-from twinloop.contracts.changes import (
-    UNIT,
-    AnyChange,
-    Applied,
-    Approved,
-    Envelope,
-    Failed,
-    Hold,
-    Inconclusive,
-    Issued,
-    Proposed,
-    Rejected,
-    SetParameter,
-    Simulated,
-    Verified,
-    signing_bytes,
-)
+from twinloop.contracts.changes import AnyChange, ChangeEvent, Proposed
+from twinloop.contracts.controls import AnyControl, ControlEvent, ModeRequested
 from twinloop.contracts.events import Alarm, Anomaly
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelRoute
+from twinloop.contracts.modes import Mode
+from twinloop.controller.agreement import agreed
 from twinloop.controller.diagnose import diagnose
 from twinloop.controller.policy import AssetPolicy, ControllerPolicy
 from twinloop.controller.state import Diagnosed, Outcome, Refused, Station
@@ -57,63 +46,37 @@ from twinloop.ingest.errors import Refused as NotTaken
 from twinloop.ingest.normalize import Ages, Normalized, part_made
 from twinloop.ingest.signal_sets import SignalSets
 from twinloop.ingest.signal_sets import load as load_signal_sets
-from twinloop.line.guard import Case as LineCase
-from twinloop.line.guard import refusal
-from twinloop.line.ledger import Ledger
-from twinloop.line.limits import LineLimits, StationLimits
-from twinloop.line.plc import Device
 from twinloop.runtime.settings import load_toml
 from twinloop.runtime.stream.ports import TopicPartition
-from twinloop.simulator import plc as device_rules
 from twinloop.simulator import telemetry
 from twinloop.simulator.plant import MadePart
+from twinloop.simulator.process import NOMINAL_POWER_W
 from twinloop.simulator.publisher import Outbox, publish
 from twinloop.sparkplug import Message
-from twinloop.trust.keys import Signer
-from twinloop.twin.approve import APPROVER
-from twinloop.twin.assets import Asset, TwinAssets, WeldModel
-from twinloop.twin.judge import foresee
-from twinloop.twin.judge import judge as judge_change
-from twinloop.twin.observe import Observations
 
 LATENCY_PARTS = 6
 """From a part's end until a change that follows from it is in force: 0.3 s at 20 parts a second, as in the
 demo. Half of it passes until the controller has decided, the rest until the PLC was read back."""
 _AGES = Ages(max_age_s=3600.0, max_ahead_s=5.0)
 _INPUT = TopicPartition("telemetry.factory", 0)
-_READ_BACK_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """What each service is configured with for the station, from the files that the demo runs with."""
-
-    policy: AssetPolicy
-    limits: StationLimits
-    asset: Asset
-    model: WeldModel
-    sets: SignalSets
-    signer: Signer
 
 
 @cache
-def configured() -> Configured:
-    """Read once a process."""
-    twin = load_toml(CONFIG / "twin.toml", TwinAssets)
-    asset = twin.assets[ASSET]
-    return Configured(
-        load_toml(CONFIG / "controller.toml", ControllerPolicy).of(ASSET),
-        load_toml(CONFIG / "line.toml", LineLimits).assets[ASSET],
-        asset,
-        twin.models[asset.model],
-        load_signal_sets(),
-        Signer.generate(),
-    )
+def policy() -> AssetPolicy:
+    """The controller's, as the demo runs it."""
+    return load_toml(CONFIG / "controller.toml", ControllerPolicy).of(ASSET)
+
+
+@cache
+def signal_sets() -> SignalSets:
+    """What ingest knows of signals."""
+    return load_signal_sets()
 
 
 def diagnosis_of(features: dict[str, float], deviations: dict[str, float]) -> str:
-    """The controller's diagnosis of one anomalous window."""
-    return str(diagnose(features, deviations, configured().policy.diagnosis).diagnosis)
+    """The controller's diagnosis of one anomalous window of a part made at nominal power."""
+    reading = diagnose(features, deviations, policy().diagnosis)
+    return str(agreed(reading, NOMINAL_POWER_W, policy()))
 
 
 @dataclass
@@ -127,27 +90,27 @@ class _Record:
 
 @dataclass(eq=False)
 class Loop:
-    """One cell's state in every service. `due`: released changes, by the number of the weld before which they
-    reach the line."""
+    """One cell's state in every service. `due`: ids of released changes, by the weld before which
+    they reach the line."""
 
     cell: Cell
     latency_parts: int
     station: Station = field(default_factory=lambda: Station(asset=ASSET))
-    observations: Observations = field(
-        default_factory=lambda: Observations({ASSET: configured().asset.estimate.parts})
-    )
-    ledger: Ledger = field(default_factory=Ledger)
     gate: NamedGate = field(default_factory=NamedGate)
     outbox: Outbox = field(default_factory=Outbox)
     held_back: dict[int, MadePart] = field(default_factory=dict)
     arriving: dict[int, list[Normalized]] = field(default_factory=lambda: defaultdict(list))
-    due: dict[int, list[Proposed]] = field(default_factory=lambda: defaultdict(list))
-    releases: int = 0
+    due: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     detected: int | None = None
     alarms: list[str] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     diagnoses: Counter[str] = field(default_factory=Counter)
+    promoted: bool = False
+
+    def __post_init__(self) -> None:
+        self.twin = Twin(self.tell)
+        self.line = Line(self.cell, self.tell)
 
     def publish(self, part: MadePart) -> None:
         """The station reports `part`; what reaches ingest, and is taken, is under way."""
@@ -164,7 +127,7 @@ class Loop:
         ended_ms = round((self.cell.now.timestamp() + part.clock_offset_s) * 1000)
         values = telemetry.of_part(part, ended_ms)
         try:
-            made = part_made(ASSET, ended_ms, values, configured().sets, _AGES, self.cell.now)
+            made = part_made(ASSET, ended_ms, values, signal_sets(), _AGES, self.cell.now)
         except NotTaken:
             return None  # a dead letter
         frame = made.frame
@@ -173,10 +136,29 @@ class Loop:
 
     def arrive(self, made: Normalized) -> None:
         """The twin and the controller learn of a part."""
-        self.observations.show(made.frame)
+        self.twin.show(made.frame)
         if made.joint is not None:
-            self.observations.made(made.joint)
+            self.twin.made(made.joint, self.cell.now)
             self.fold(made.joint)
+            if not self.promoted:
+                self.promoted = True
+                self.promote()
+
+    def promote(self) -> None:
+        """A person asks for AUTO, step by step."""
+        for mode in (Mode.SUPERVISED, Mode.AUTO):
+            self.tell(
+                ModeRequested(
+                    event_id=event_id("mode_requested", ASSET, mode),
+                    asset=ASSET,
+                    at=self.cell.now,
+                    observed_at=self.cell.now,
+                    trace_id="",
+                    mode=mode,
+                    by="person:eva",
+                    reason="commissioned",
+                )
+            )
 
     def anomalous(self, anomaly: Anomaly) -> None:
         """The controller learns that a part is."""
@@ -187,7 +169,7 @@ class Loop:
 
     def fold(self, event: StationEvent) -> None:
         """Let the controller decide, and everybody read what it says."""
-        self.station, outcomes = decide(self.station, event, configured().policy, self.cell.now)
+        self.station, outcomes = decide(self.station, event, policy(), self.cell.now)
         for one in outcomes:
             self._follow(one)
 
@@ -198,127 +180,24 @@ class Loop:
             self.diagnoses[str(outcome.diagnosis)] += 1
         elif isinstance(outcome, Refused):
             self.refusals[outcome.guard] += 1
-        elif isinstance(outcome, Proposed):
-            self.tell(outcome)
-            self._twin(outcome)
-        elif isinstance(outcome, Verified | Inconclusive):
-            self.tell(outcome)
+        elif isinstance(outcome, ChangeEvent | ControlEvent):
+            self.tell(outcome)  # type: ignore[arg-type]  # what the controller writes is one of them
+        if isinstance(outcome, Proposed) and self.twin.decide(outcome, self.cell.now):
+            later = self.latency_parts - self.latency_parts // 2
+            self.due[self.cell.number + later].append(outcome.change_id)
 
-    def tell(self, event: AnyChange) -> None:
+    def tell(self, event: AnyChange | AnyControl) -> None:
         """An event on `changes`: folded by everyone."""
         self.changes[str(event.__struct_config__.tag)] += 1
-        self.ledger.fold(event)
+        self.twin.fold(event)
+        self.line.fold(event)
         self.fold(event)
 
-    def _twin(self, proposed: Proposed) -> None:
-        """Forecast, release or reject."""
-        own, now = configured(), self.cell.now
-        seen = self.observations.of(ASSET)
-        forecasts = foresee(proposed, seen, own.asset, own.model, now)
-        do_nothing, do_this = forecasts if isinstance(forecasts, tuple) else (None, None)
-        decision = judge_change(proposed, forecasts, own.asset, now)
-        self.tell(Simulated(**self._of(proposed, "simulated"), do_nothing=do_nothing, do_this=do_this))
-        if not decision.approved:
-            self.tell(Rejected(**self._of(proposed, "rejected"), approver=APPROVER, reason=decision.reason))
-            return
-        self.releases += 1
-        envelope = self._envelope(proposed, now)
-        self.tell(
-            Approved(
-                **self._of(proposed, "approved"),
-                approver=APPROVER,
-                reason=decision.reason,
-                envelope=envelope,
-                signature=own.signer.sign(signing_bytes(envelope)),
-                key_id=own.signer.key_id,
-            )
-        )
-        self.due[self.cell.number + self.latency_parts - self.latency_parts // 2].append(proposed)
-
-    def _envelope(self, proposed: Proposed, now: datetime) -> Envelope:
-        action = proposed.action
-        return Envelope(
-            command_id=proposed.change_id,
-            asset=ASSET,
-            action=action,
-            unit=UNIT[action.parameter] if isinstance(action, SetParameter) else "",
-            recipe=proposed.recipe,
-            sequence=self.releases,
-            issued_at=now,
-            expires_at=now + timedelta(seconds=5),
-            model=proposed.model,
-            model_version=proposed.model_version,
-            input_digest=proposed.input_digest,
-            mode=proposed.mode,
-            approver=APPROVER,
-            rollback_of=proposed.rollback_of,
-        )
-
-    def carry(self, proposed: Proposed) -> None:
-        """The line's part: guards, `issued`, the command, and what the device holds then."""
-        limits = configured().limits
-        touched = self.ledger.touched(ASSET)
-        refused = refusal(LineCase(proposed, self._device(), touched, limits, self.cell.now))
-        if refused is not None:
-            self._failed(proposed, refused.guard, refused.reason)
-            return
-        sequence = self.cell.plc.last_sequence + 1
-        made = self.cell.counter
-        self.tell(Issued(**self._of(proposed, "issued"), command_sequence=sequence, part_counter=made))
-        outcome = self.cell.command(_command(proposed, sequence, self.cell.now))
-        if outcome.code is not device_rules.Code.GOOD:
-            self._failed(proposed, "plc", f"the device said {outcome.code}")
-            return
-        device, action = self._device(), proposed.action
-        tolerance = limits.of(action.parameter).tolerance if isinstance(action, SetParameter) else 0.0
-        actual = device.value(action.parameter) if isinstance(action, SetParameter) else device.mode
-        if device.holds(action, tolerance + _READ_BACK_TOLERANCE):
-            self.tell(Applied(**self._of(proposed, "applied"), actual=actual, part_counter=made))
-        else:
-            self._failed(proposed, "read_back", f"the device holds {actual}")
-
-    def _failed(self, proposed: Proposed, guard: str, reason: str) -> None:
-        self.refusals[f"line:{guard}"] += 1
-        self.tell(Failed(**self._of(proposed, "failed"), guard=guard, reason=reason))
-
-    def _device(self) -> Device:
-        plc = self.cell.plc
-        return Device(
-            power_w=plc.setpoints[POWER],
-            focus_mm=plc.setpoints[FOCUS],
-            part_counter=self.cell.counter,
-            mode=str(plc.mode),
-            recipe=plc.recipe,
-            last_sequence=plc.last_sequence,
-            last_command_id=plc.last_command_id,
-        )
-
-    def _of(self, proposed: Proposed, state: str) -> dict[str, Any]:
-        """What the events of a change say alike."""
-        return {
-            "event_id": event_id(state, proposed.change_id),
-            "asset": ASSET,
-            "at": self.cell.now,
-            "observed_at": proposed.observed_at,
-            "trace_id": proposed.trace_id,
-            "change_id": proposed.change_id,
-        }
-
-
-def _command(proposed: Proposed, sequence: int, now: datetime) -> device_rules.Command:
-    action, until = proposed.action, proposed.expires_at
-    if isinstance(action, Hold):
-        return device_rules.Hold(proposed.change_id, action.reason, sequence, now, until)
-    return device_rules.SetParameter(
-        proposed.change_id,
-        action.parameter,
-        action.value,
-        action.expected,
-        sequence,
-        proposed.recipe,
-        now,
-        until,
-    )
+    def command(self) -> None:
+        """What has been on its way to the PLC for long enough arrives."""
+        self.twin.tidy(self.cell.now)
+        for change_id in self.due.pop(self.cell.number, ()):
+            self.line.carry(change_id)
 
 
 class Twinloop(Strategy):
@@ -340,9 +219,7 @@ class Twinloop(Strategy):
 
     def before(self, cell: Cell) -> None:
         """What has been on its way to the PLC for long enough arrives."""
-        loop = self.loop(cell)
-        for proposed in loop.due.pop(cell.number, ()):
-            loop.carry(proposed)
+        self.loop(cell).command()
 
     def after(self, made: Sequence[tuple[Cell, MadePart]], number: int) -> None:
         """Report the parts, and take what has been on its way for long enough."""

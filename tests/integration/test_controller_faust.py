@@ -214,7 +214,7 @@ def joint(number: int, power_w: float = 1000.0, uohm: float = 42.0) -> JointWeld
         trace_id="1" * 32,
         part_id=f"part-{number}",
         sequence=number,
-        recipe="tab-a",
+        recipe="cu-al-tab-7",
         resistance_uohm=uohm + number % 3,
         power_w=power_w,
         focus_mm=0.0,
@@ -314,7 +314,7 @@ async def test_a_change_is_proposed_and_verified_across_a_crash_that_loses_the_d
         assert proposed.caused_by == "anomaly-24"
         assert proposed.evidence == ("anomaly-21", "anomaly-22", "anomaly-23", "anomaly-24")
         assert proposed.trace_id == "2" * 32
-        assert (proposed.model, proposed.model_version, proposed.recipe) == ("weld", 3, "tab-a")
+        assert (proposed.model, proposed.model_version, proposed.recipe) == ("weld", 3, "cu-al-tab-7")
         assert (proposed.mode, proposed.expires_at - proposed.at) == (Mode.AUTO, timedelta(seconds=30))
         assert (proposed.at - proposed.observed_at).total_seconds() < 1
 

@@ -34,6 +34,7 @@ class Case:
     error_mm: float
     before: Setpoints
     after: Setpoints
+    power_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def _both(draw: np.random.Generator) -> Case:
     return Case(glass, error, Setpoints(watts, 0.0), Setpoints(watts, step))
 
 
+def _misfired(draw: np.random.Generator) -> Case:
+    """The laser delivers more, or less, than it is told."""
+    factor, watts = float(draw.choice((0.87, 1.1, 1.2, 1.3))), float(draw.uniform(980, 1020))
+    return Case(1.0, 0.0, Setpoints(watts, 0.0), Setpoints(_power_step(draw, watts), 0.0), factor)
+
+
 def _beyond(draw: np.random.Generator) -> Case:
     error = float(draw.uniform(1.4, 2.0) * draw.choice((-1, 1)))
     return Case(float(draw.uniform(0.3, 0.6)), error, Setpoints(1000.0, 0.0), Setpoints(1030.0, 0.0))
@@ -87,6 +94,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Case]] = {
     "dirty window": _dirty,
     "out of focus": _defocused,
     "both": _both,
+    "power error": _misfired,
     "beyond the trials": _beyond,
 }
 
@@ -131,7 +139,11 @@ def _weld(
     for n in range(count):
         weld = plant.weld(
             plant.Setpoints(at.power_w, at.focus_mm),
-            plant.Conditions(window_transmission=case.transmission, defocus_mm=case.error_mm),
+            plant.Conditions(
+                window_transmission=case.transmission,
+                defocus_mm=case.error_mm,
+                power_factor=case.power_factor,
+            ),
             plant.draw_noise(draw),
         )
         means = weld.signals.mean(axis=0)

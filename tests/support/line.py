@@ -48,6 +48,7 @@ RECIPE = "cu-al-tab-7"
 SIGNER = Signer.generate()
 LIMITS = StationLimits(
     station="weld1",
+    recipe=RECIPE,
     highest_mode=Mode.AUTO,
     beat_s=0.5,
     laser_power_w=ParameterLimits(

@@ -58,6 +58,8 @@ class Fault:
     defocus_mm: float = 0.0
     plasma: float = 0.0
     extra_uohm: float = 0.0
+    factor: float = 1.0
+    depth_bias_mm: float = 0.0
 
 
 @dataclass
@@ -117,13 +119,13 @@ class Loop:
     def _weld(self, number: int) -> None:
         self.now += timedelta(milliseconds=50)
         fault, gauss = self.fault(number), self.random.gauss
-        z_mm, ratio = fault.defocus_mm + self.focus_mm, self.power_w / 1000.0
+        z_mm, ratio = fault.defocus_mm + self.focus_mm, fault.factor * self.power_w / 1000.0
         q = fault.tau * ratio * (1 + gauss(0, 0.01)) * (1 + (z_mm / 1.2) ** 2) ** -0.75
         depth = max(0.0, 0.5 * (q - 0.4) / 0.6)
         width = min(1.4, math.sqrt(max(0.0, depth - 0.3) / 0.2))
         uohm = 30 + 12 / max(width, 0.008) + 400 * max(0, depth - 0.68) + fault.extra_uohm
         features = {
-            "oct_depth_mm.mean": depth + gauss(0, 0.0012),
+            "oct_depth_mm.mean": depth + fault.depth_bias_mm + gauss(0, 0.0012),
             "window_temperature_c.mean": 28 + 60 * (1 - fault.tau) * ratio + gauss(0, 0.4),
             "back_reflection.mean": fault.tau**2
             * ratio
@@ -171,7 +173,7 @@ def joint(number: int, at: datetime, uohm: float, power_w: float, focus_mm: floa
         trace_id=f"trace-{number}",
         part_id=f"part-{number}",
         sequence=number,
-        recipe="tab-a",
+        recipe=POLICY.recipe or "",
         resistance_uohm=uohm,
         power_w=power_w,
         focus_mm=focus_mm,

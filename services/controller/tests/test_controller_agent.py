@@ -316,7 +316,7 @@ async def test_a_state_that_cannot_be_read_is_taken_for_the_highest_mode_and_she
 async def test_time_alone_verifies_a_hold_once(plant: Plant) -> None:
     await plant.promoted()
     for _ in range(3):
-        await plant.parts(1)
+        await plant.parts(1, uohm=300.0)
         gap = plant.dirty()
         await plant.tell(msgspec.structs.replace(gap, deviations=gap.deviations | {"plasma.mean": 20.0}))
     (proposed,) = plant.of(Proposed)

@@ -115,11 +115,14 @@ def test_a_gap_while_the_window_is_dirty_is_a_gap() -> None:
     assert {one.change_id for one in loop.of(Proposed)} - ended == {last.change_id}
 
 
-def test_refused_changes_are_tried_again_only_after_the_cooldown() -> None:
+def test_refused_changes_are_tried_again_only_after_the_cooldown_and_not_for_ever() -> None:
     loop = Loop(1, drift, refuse=True).run(400)
     proposals = loop.of(Proposed)
-    assert len(proposals) >= 2
-    assert Counter(one.code for one in loop.of(Alarm)) == {AlarmCode.CHANGE_FAILED: len(proposals)}
+    assert len(proposals) == POLICY.scrap.failures
+    assert Counter(one.code for one in loop.of(Alarm)) == {
+        AlarmCode.CHANGE_FAILED: len(proposals),
+        AlarmCode.PERSON_NEEDED: 1,
+    }
     assert not loop.of(Verified)
     at = [int(one.trace_id.removeprefix("trace-")) for one in proposals]
     assert all(after - before >= POLICY.cooldown.parts + loop.lag for before, after in pairwise(at))

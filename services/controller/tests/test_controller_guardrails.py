@@ -54,6 +54,7 @@ class Desk:
     outcomes: list[Outcome] = field(default_factory=list)
     away: str | None = None
     power_w: float = 1000.0
+    recipe: str = POLICY.recipe or ""
 
     def __post_init__(self) -> None:
         self.now = START
@@ -79,19 +80,21 @@ class Desk:
             self.now += timedelta(milliseconds=100)
             self.number += 1
             measured = (42.0 if uohm is None else uohm) + 0.5 * (self.number % 3)
-            self.fold(joint(self.number, self.now, measured, self.power_w))
+            self.fold(changed(joint(self.number, self.now, measured, self.power_w), recipe=self.recipe))
             if dirty:
                 self.dirty(**what)
         return self
 
     def dirty(self, depth_mm: float | None = None, **what: Any) -> None:
         """The newest part's window absorbs a tenth of the power, unless `what` says otherwise."""
-        depth = 0.42 + 0.001 * (self.number % 3) if depth_mm is None else depth_mm
-        features = {"oct_depth_mm.mean": depth, "back_reflection.mean": 0.81}
+        ratio = self.power_w / 1000.0
+        usual = 0.42 + 0.75 * (ratio - 1.0) + 0.001 * (self.number % 3)
+        depth = usual if depth_mm is None else depth_mm
+        features = {"oct_depth_mm.mean": depth, "back_reflection.mean": 0.81 * ratio}
         deviations = {
             "oct_depth_mm.mean": -9.5,
             "back_reflection.mean": -18.0,
-            "window_temperature_c.mean": 15.0,
+            "window_temperature_c.mean": 15.0 * ratio,
             "plasma.mean": -5.0,
             **what.pop("deviations", {}),
         }
@@ -325,6 +328,17 @@ def test_guardrail_05_nested_limits(limits: dict[str, Any], value: float, expect
     assert refused.guard == name
 
 
+def test_guardrail_04_while_sensors_contradict_each_other_no_setpoint_is_changed() -> None:
+    desk = Desk().ready()
+    for n in range(POLICY.persistence.sensor_fault.parts):
+        desk.parts(1, dirty=True, depth_mm=0.499 + 0.0005 * (n % 2))
+    refused = guard.refusal(case(desk, power(1030)))
+    assert refused is not None
+    assert refused.guard == "fault_gate"
+    assert desk.codes() == [AlarmCode.INPUT_INVALID]
+    assert desk.station.governance.actual is Mode.AUTO
+
+
 def test_guardrail_05_limits_that_are_not_nested_are_no_policy() -> None:
     whole = POLICY.laser_power_w.model_dump()
     for wrong in ({"operator": {"low": 700, "high": 1350}}, {"validity": {"low": 800, "high": 1350}}):
@@ -365,7 +379,7 @@ def test_guardrail_06_total_authority_ends_in_a_call_for_maintenance() -> None:
 
 def test_guardrail_07_deadband() -> None:
     desk = Desk().ready().parts(8, dirty=True, depth_mm=None)
-    quiet = Desk().ready()
+    quiet = Desk(power_w=1110.0).ready()
     for n in range(8):
         quiet.parts(1, dirty=True, depth_mm=0.499 + 0.0005 * (n % 2))
     assert desk.of(Proposed)
@@ -388,12 +402,32 @@ def test_guardrail_08_cooldown(slow: str) -> None:
     assert len(desk.of(Proposed)) == 2
 
 
+def test_guardrail_09_permissive() -> None:
+    desk = Desk().ready()
+    desk.parts(3, dirty=True)
+    desk.recipe = "cu-cu-tab-2"
+    before = desk.station.intercept_mm
+    desk.parts(3, dirty=True)
+    assert desk.station.intercept_mm == before  # another recipe teaches nothing
+    assert not desk.of(Proposed)
+    assert {one.guard for one in desk.of(Refused)} == {"permissive"}
+    refused = guard.refusal(case(desk, power(1030)))
+    assert refused is not None
+    assert refused.guard == "permissive"
+    assert "'cu-al-tab-7' was released" in refused.reason
+    assert guard.refusal(case(desk, Hold(reason="gap"), diagnosis=Diagnosis.GAP)) is None
+    nothing = POLICY.model_copy(update={"recipe": None})
+    refused = guard.refusal(case(Desk(nothing).ready(), power(1030)))
+    assert refused is not None
+    assert refused.reason == "no recipe was released for the asset"
+
+
 def test_guardrail_10_a_proposal_says_all_that_its_envelope_must() -> None:
     desk = Desk().ready().parts(4, dirty=True)
     (proposed,) = desk.of(Proposed)
     assert isinstance(proposed.action, SetParameter)
     assert proposed.action.expected == 1000.0  # compare and set
-    assert proposed.recipe == "tab-a"
+    assert proposed.recipe == "cu-al-tab-7"
     assert (proposed.model, proposed.model_version, proposed.input_digest) == ("weld", 1, "d")
     assert proposed.mode is Mode.AUTO
     assert proposed.expires_at > proposed.at
@@ -415,6 +449,41 @@ def test_guardrail_11_a_gap_behind_a_change_that_waits_is_alarmed_at_once() -> N
     desk.parts(6, dirty=True, deviations={"plasma.mean": 20.0})
     assert [type(one.action) for one in desk.of(Proposed)] == [SetParameter]
     assert desk.codes() == [AlarmCode.GAP]
+
+
+def test_guardrail_11_a_stop_overtakes_what_nobody_has_released() -> None:
+    desk = Desk().ready().parts(4, dirty=True)
+    (first,) = desk.of(Proposed)
+    desk.parts(6, dirty=True, uohm=300.0, deviations={"plasma.mean": 20.0})
+    assert [type(one.action) for one in desk.of(Proposed)] == [SetParameter, Hold]
+    assert desk.codes() == [AlarmCode.GAP]
+    hold = desk.of(Proposed)[-1]
+    desk.applied(hold)
+    events = life(first, desk.now, desk.number, refused=True)  # released all the same: the line refuses
+    for event in events:
+        desk.fold(event)
+    assert desk.station.in_flight is not None
+    assert desk.station.in_flight.change_id == hold.change_id
+
+
+def test_guardrail_12_after_failures_in_a_row_no_setpoint_is_tried_until_a_person_promotes_anew() -> None:
+    desk = Desk().ready()
+    for _ in range(POLICY.scrap.failures):
+        desk.parts(12, dirty=True)
+        for event in life(desk.of(Proposed)[-1], desk.now, desk.number, refused=True):
+            desk.fold(event)
+    tried = len(desk.of(Proposed))
+    assert tried == POLICY.scrap.failures
+    assert desk.codes() == [AlarmCode.CHANGE_FAILED] * tried + [AlarmCode.PERSON_NEEDED]
+    desk.parts(30, dirty=True)
+    assert len(desk.of(Proposed)) == tried
+    refused = guard.refusal(case(desk, power(1030)))
+    assert refused is not None
+    assert refused.guard == "failures"
+    assert guard.refusal(case(desk, Hold(reason="gap"), diagnosis=Diagnosis.GAP)) is None
+    desk.fold(requested(Mode.SHADOW, desk.now, 900))
+    desk.promoted().parts(4, dirty=True)
+    assert len(desk.of(Proposed)) == tried + 1
 
 
 def test_guardrail_12_what_counts_is_what_the_device_was_read_back_as() -> None:
@@ -461,6 +530,19 @@ def test_guardrail_14_bumpless() -> None:
     assert wanted_w() == pytest.approx(1022.0)
     desk.parts(1, dirty=True, model_version=2)
     assert abs(wanted_w() - 1022.0) < 11  # one part since it was calculated back
+
+
+def test_guardrail_15_what_a_fault_did_at_once_is_not_the_changes_harm() -> None:
+    desk = Desk().ready()
+    desk.parts(4, dirty=True, uohm=300.0)  # twelve good ones before
+    proposed = desk.of(Proposed)[-1]
+    assert desk.station.in_flight is not None
+    assert desk.station.in_flight.before_parts == 4
+    desk.parts(3, uohm=300.0)  # made while it is on its way
+    desk.applied(proposed)
+    assert (desk.station.in_flight.before_parts, round(desk.station.in_flight.before_uohm)) == (7, 300)
+    desk.parts(5, uohm=290.0)
+    assert not desk.of(RolledBack)
 
 
 def test_guardrail_15_rollback() -> None:

@@ -21,6 +21,7 @@ from twinloop.contracts.changes import (
     ChangeEvent,
     Expired,
     Failed,
+    Hold,
     Inconclusive,
     Parameter,
     Proposed,
@@ -131,7 +132,9 @@ class World:
         self.outcomes.extend(came)
 
     def allowed(self, proposed: Proposed) -> None:
-        assert not self.open  # never two in flight
+        # Never two in flight, but for a stop, which overtakes what nobody has released.
+        overtaken = {one.change_id for one in (self.station.given_up,) if one is not None}
+        assert self.open.keys() <= (overtaken if isinstance(proposed.action, Hold) else set())
         mode = lower(self.governance.actual, POLICY.highest_mode)
         assert mode.acts
         assert proposed.mode is mode
@@ -189,7 +192,9 @@ class World:
     def _dirty(self) -> None:
         for _ in range(2):
             self._part()
-            self._window(0.35 + 0.0008 * (self.setpoints[POWER] - 1000.0))
+            ratio = self.setpoints[POWER] / 1000.0
+            warm = {"window_temperature_c": 15.0 * ratio}
+            self._window(0.417 + 0.75 * (ratio - 1.0), 0.81 * ratio, **warm)
 
     def _defocus(self) -> None:
         for _ in range(4):

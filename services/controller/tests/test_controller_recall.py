@@ -24,7 +24,7 @@ def found() -> Matrix:
         ("defocus", 0.90),
         ("gap", 0.98),
         ("local gap", 0.98),
-        ("power error", 0.95),
+        ("power error", 0.90),
     ],
 )
 def test_parts_of_a_fault_are_told_right(found: Matrix, truth: str, least: float) -> None:

@@ -153,6 +153,13 @@ async def test_guardrail_09_permissive(device: dict[str, Any]) -> None:
     assert await refused(line, proposal("stop", hold())) is None
 
 
+async def test_guardrail_09_another_recipe_gets_no_setpoint_though_all_agree_on_it() -> None:
+    line = await ready()
+    line.plc.device = replace(line.plc.device, recipe="another")
+    foreign = msgspec.structs.replace(proposal(), recipe="another")
+    assert await refused(line, foreign) == "permissive"
+
+
 async def test_guardrail_10_envelope() -> None:
     """Forged, altered, mismatched, of the future, replayed: refused and alarmed. Late: expired."""
     one = proposal()

@@ -30,6 +30,7 @@ FILE: dict[str, Any] = {
     "assets": {
         ASSET: {
             "station": "weld1",
+            "recipe": "cu-al-tab-7",
             "highest_mode": "auto",
             "beat_s": 0.5,
             "cooldown": {"parts": 10, "seconds": 0.3},
@@ -71,6 +72,7 @@ def test_the_file_of_the_local_stack_has_the_limits_of_the_reference_line() -> N
         (("laser_power_w", "step"), float("inf"), "finite"),
         (("cooldown", "parts"), -1, "greater than or equal to 0"),
         (("station",), "", "at least 1 character"),
+        (("recipe",), "", "at least 1 character"),
         (("stetp",), 1.0, "not permitted"),
     ],
 )

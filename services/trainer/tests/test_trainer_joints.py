@@ -138,9 +138,9 @@ def test_the_verb_writes_a_model_or_one_sentence(
     archive(tmp_path / "parquet", messages(commissioning()))
     into = tmp_path / "models"
     assert verb(tmp_path / "parquet", into, find_places().config / "commissioning.toml") == 0
-    assert "456 parts" in capsys.readouterr().out
+    assert "480 parts" in capsys.readouterr().out
     [card] = cards(into, "cu-al-tab")
-    assert (card.parts, card.asset, card.data[0].records) == (456, ASSET, 456)
+    assert (card.parts, card.asset, card.data[0].records) == (480, ASSET, 480)
 
     clean = Plan(trials=tuple(one for one in commissioning().trials if one.transmission == 1))
     rows = [

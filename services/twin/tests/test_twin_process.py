@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.calibration import LIMIT_UOHM, table
 from support.process_models import PROCESS, process_model, write_process_model
 
-from twinloop.twin.estimate import Part, State, estimate, newest_state
+from twinloop.twin.estimate import Part, State, estimate
 from twinloop.twin.models import Processes
 from twinloop.twin.process import BadProcessModel, ProcessModel, Setpoints
 from twinloop.twin.whatif import forecast, invalid
@@ -93,33 +93,6 @@ def test_a_sensor_that_is_wrong_is_explained_by_no_state() -> None:
     [depth, plasma] = MODEL.at(("depth_mm", "plasma"), NOMINAL, np.ones(1), np.zeros(1))
     parts = [Part(n, float(depth[0]), 28.0, 2.5, float(plasma[0]), NOMINAL) for n in range(8)]
     assert estimate(MODEL, parts) is None
-
-
-def shown(first: int, count: int, transmission: float, error_mm: float) -> list[Part]:
-    """Parts as the model has them, without scatter."""
-    names = ("depth_mm", "window_temperature_c", "back_reflection", "plasma")
-    means = [
-        float(one[0]) for one in MODEL.at(names, NOMINAL, np.array([transmission]), np.array([error_mm]))
-    ]
-    return [Part(n, *means, NOMINAL) for n in range(first, first + count)]
-
-
-def test_after_a_step_of_the_process_the_newest_parts_tell_where_it_stands() -> None:
-    parts = shown(0, 6, 1.0, 0.0) + shown(6, 4, 1.0, 0.8)
-    assert estimate(MODEL, parts) is None
-    state = newest_state(MODEL, parts, minimum=4)
-    assert state is not None
-    assert abs(state.mean[1]) == pytest.approx(0.8, abs=0.15)
-    assert newest_state(MODEL, parts, minimum=7) is None
-
-
-def test_parts_that_agree_are_all_taken() -> None:
-    parts = shown(0, 10, 0.9, 0.0)
-    few, many = newest_state(MODEL, parts[-4:], minimum=4), newest_state(MODEL, parts, minimum=4)
-    assert few is not None
-    assert many is not None
-    spread = [float(one.weight @ (one.transmission - one.mean[0]) ** 2) for one in (few, many)]
-    assert spread[1] < spread[0]
 
 
 def test_a_forecast_takes_less_than_20_ms() -> None:

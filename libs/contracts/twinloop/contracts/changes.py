@@ -111,11 +111,14 @@ Action = SetParameter | Hold
 
 
 class Diagnosis(StrEnum):
-    """What is wrong with the process, as far as the signals tell."""
+    """What is wrong with the process, as far as the signals tell. `SENSOR_FAULT`: the signals of a part
+    contradict each other, so one of them tells nothing."""
 
     DIRTY_WINDOW = "dirty_window"
     DEFOCUS = "defocus"
     GAP = "gap"
+    POWER_ERROR = "power_error"
+    SENSOR_FAULT = "sensor_fault"
     UNKNOWN = "unknown"
 
 

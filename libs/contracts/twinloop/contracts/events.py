@@ -77,6 +77,7 @@ class AlarmCode(StrEnum):
     """What an alarm is about."""
 
     GAP = "gap"
+    SCRAP = "scrap"
     WINDOW_MAINTENANCE = "window_maintenance"
     FOCUS_MAINTENANCE = "focus_maintenance"
     NO_EFFECT = "no_effect"

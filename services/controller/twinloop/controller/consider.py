@@ -8,13 +8,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from twinloop.contracts.changes import Hold, Parameter, Proposed, SetParameter
+from twinloop.contracts.changes import Diagnosis, Hold, Proposed, SetParameter
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
-from twinloop.controller import flight, guard, modes, tell, verdicts
+from twinloop.controller import calls, flight, guard, modes, tell, verdicts
 from twinloop.controller.policy import AssetPolicy
-from twinloop.controller.propose import Saturated, Wish, evidence, propose
+from twinloop.controller.propose import Call, Saturated, Wish, evidence, propose
 from twinloop.controller.state import (
     Cause,
     Finding,
@@ -28,8 +28,8 @@ from twinloop.controller.state import (
 )
 
 _MAINTENANCE: Final = {
-    Parameter.LASER_POWER_W: AlarmCode.WINDOW_MAINTENANCE,
-    Parameter.FOCUS_MM: AlarmCode.FOCUS_MAINTENANCE,
+    Diagnosis.DIRTY_WINDOW: AlarmCode.WINDOW_MAINTENANCE,
+    Diagnosis.DEFOCUS: AlarmCode.FOCUS_MAINTENANCE,
 }
 
 
@@ -45,22 +45,28 @@ def consider(station: Station, finding: Finding, given: Given) -> Step:
         return station, ()
     if isinstance(wish, Refused):
         return station, (wish,)
+    if isinstance(wish, Call):
+        return calls.call(station, finding.diagnosis, wish, trigger, given.now)
     if isinstance(wish, Saturated):
-        return _saturated(station, wish, trigger, given)
-    return _guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
+        code = _MAINTENANCE.get(finding.diagnosis, AlarmCode.PERSON_NEEDED)
+        return _saturated(station, wish, code, trigger, given)
+    return guarded(_relieved(station, wish, given.policy), finding, found, wish, trigger, given)
 
 
-def _guarded(
+def guarded(
     station: Station, finding: Finding, found: Sequence[Finding], wish: Wish, trigger: Trigger, given: Given
 ) -> Step:
+    """Propose `wish` if no guard objects. `finding` is the newest of those that speak for it."""
     mode = modes.effective(station, given.policy)
     free = station
     interrupted: tuple[Outcome, ...] = ()
     if isinstance(wish.action, Hold):
         # A stop does not wait until the last setpoint is measured.
         cause = Cause(trigger.event_id, trigger.observed_at, trigger.trace_id)
-        reason = "a gap appeared before enough parts were measured"
+        reason = f"{wish.action.reason}, before enough parts were measured"
         free, interrupted = verdicts.interrupt(station, reason, cause, given)
+        if mode is Mode.AUTO:
+            free = flight.overtaken(free)
     case = guard.Case(
         action=wish.action,
         diagnosis=finding.diagnosis,
@@ -75,7 +81,7 @@ def _guarded(
     refused = guard.refusal(case)
     if refused is None:
         proposed = _proposed(free, finding, found, wish, trigger, mode, given)
-        return _begun(free, proposed, interrupted, given)
+        return _begun(free, proposed, wish, interrupted, given)
     if refused.guard == "mode" and mode is Mode.SHADOW:
         proposed = _proposed(station, finding, found, wish, trigger, mode, given)
         return replace(station, findings=()), (WouldPropose(proposed),)
@@ -84,27 +90,28 @@ def _guarded(
     return station, (refused,)
 
 
-def _begun(station: Station, proposed: Proposed, interrupted: tuple[Outcome, ...], given: Given) -> Step:
+def _begun(
+    station: Station, proposed: Proposed, wish: Wish, interrupted: tuple[Outcome, ...], given: Given
+) -> Step:
     # What spoke for this change does not speak for another one.
-    after = flight.begin(replace(station, findings=()), proposed, given.policy)
+    after = replace(flight.begin(station, proposed, given.policy), findings=())
     outcomes: tuple[Outcome, ...] = (*interrupted, proposed)
     if isinstance(proposed.action, Hold) and after.in_flight is not None:
-        text = f"{proposed.reason}: the station is to be held; check the clamping and the sheets"
-        cause = proposed.event_id
-        gap = tell.alarm(station.asset, after.in_flight, AlarmCode.GAP, text, cause, given.now)
-        outcomes = (*outcomes, gap)
+        text = f"{proposed.reason}: the station is to be held; {wish.advice}"
+        call = tell.alarm(station.asset, after.in_flight, wish.code, text, proposed.event_id, given.now)
+        outcomes = (*outcomes, call)
     return after, outcomes
 
 
 def _in_the_way(station: Station, wish: Wish, trigger: Trigger, refused: Refused, given: Given) -> Step:
-    """A change that waits for somebody keeps the station from being held: then a person must hear of the gap
-    at once, and once."""
+    """A change that waits for somebody keeps the station from being held: then a person must hear of it at
+    once, and once."""
     change = station.in_flight
-    if change is None or change.gap_told:
+    if change is None or change.hold_told or isinstance(change.action, Hold):
         return station, (refused,)
     text = f"{wish.reason}, and change {change.change_id} is in the way of a hold: stop the station"
-    gap = tell.alarm(station.asset, change, AlarmCode.GAP, text, trigger.event_id, given.now)
-    return replace(station, in_flight=replace(change, gap_told=True)), (refused, gap)
+    call = tell.alarm(station.asset, change, wish.code, text, trigger.event_id, given.now)
+    return replace(station, in_flight=replace(change, hold_told=True)), (refused, call)
 
 
 def _proposed(
@@ -143,12 +150,11 @@ def _proposed(
     )
 
 
-def _saturated(station: Station, wish: Saturated, trigger: Trigger, given: Given) -> Step:
+def _saturated(station: Station, wish: Saturated, code: AlarmCode, trigger: Trigger, given: Given) -> Step:
     """Nothing is left to do but to call a person: once, until there is room again."""
     refused = Refused(wish.guard, wish.text)
     if wish.parameter in station.saturated or not modes.effective(station, given.policy).acts:
         return station, (refused,)
-    code = _MAINTENANCE[wish.parameter]
     call = Alarm(
         event_id=event_id("alarm", code, station.asset, trigger.event_id, trigger.observed_at.isoformat()),
         asset=station.asset,

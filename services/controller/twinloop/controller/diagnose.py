@@ -9,6 +9,8 @@
 A dirty window does not ask for a low depth: once power makes up for it depth is on target while the
 temperature stays high. Such parts are what the run-to-run controller must go on learning from, and the
 deadband keeps them from being acted on.
+
+A signature looks at what is off, not at whether the rest fits: that is asked next (`agreement.py`).
 """
 
 from __future__ import annotations
@@ -30,11 +32,19 @@ NEEDED: Final = (DEPTH, REFLECTION, TEMPERATURE, PLASMA)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A diagnosis with the two measurements that actions follow from; 0.0 where the input was bad."""
+    """A diagnosis by the signature alone, with the measurements that it, and actions, follow from.
+
+    `depth`, `temperature` and `plasma` are deviations, in standard deviations. Not `sound`: the input was
+    bad, and all of them are 0.0.
+    """
 
     diagnosis: Diagnosis
     depth_mm: float = 0.0
     reflection: float = 0.0
+    depth: float = 0.0
+    temperature: float = 0.0
+    plasma: float = 0.0
+    sound: bool = False
 
 
 def diagnose(
@@ -43,7 +53,15 @@ def diagnose(
     """What the window shows. Input that is missing, not finite or out of range is `unknown`."""
     if not _good(features, deviations, policy):
         return Reading(Diagnosis.UNKNOWN)
-    return Reading(_signature(deviations, policy), features[DEPTH], features[REFLECTION])
+    return Reading(
+        _signature(deviations, policy),
+        features[DEPTH],
+        features[REFLECTION],
+        deviations[DEPTH],
+        deviations[TEMPERATURE],
+        deviations[PLASMA],
+        sound=True,
+    )
 
 
 def _good(features: Mapping[str, float], deviations: Mapping[str, float], policy: DiagnosisPolicy) -> bool:

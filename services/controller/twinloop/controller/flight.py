@@ -16,8 +16,9 @@ _HOUR = timedelta(hours=1)
 
 def begin(station: Station, proposed: Proposed, policy: AssetPolicy) -> Station:
     """`proposed` is in flight; the last parts are what it will be measured against."""
-    good = [part for part in station.parts if part.trusted]
-    before = [part.resistance_uohm for part in good[-policy.verification.parts :]]
+    spoke = [one.sequence for one in station.findings if one.event_id in proposed.evidence]
+    since = min(spoke, default=0)
+    before = _before(station, since, None, policy)
     change = InFlight(
         change_id=proposed.change_id,
         state=State.PROPOSED,
@@ -27,6 +28,7 @@ def begin(station: Station, proposed: Proposed, policy: AssetPolicy) -> Station:
         expires_at=proposed.expires_at,
         before_uohm=fmean(before) if before else 0.0,
         before_parts=len(before),
+        since=since,
         diagnosis=proposed.diagnosis,
         recipe=proposed.recipe,
         model=proposed.model,
@@ -35,6 +37,36 @@ def begin(station: Station, proposed: Proposed, policy: AssetPolicy) -> Station:
         rollback_of=proposed.rollback_of,
     )
     return replace(station, in_flight=change)
+
+
+def _before(station: Station, since: int, until: int | None, policy: AssetPolicy) -> list[float]:
+    """Resistances of the last parts, from `since` on, that a change is measured against."""
+    good = [
+        one.resistance_uohm
+        for one in station.parts
+        if one.trusted and one.sequence >= since and (until is None or one.sequence <= until)
+    ]
+    return good[-policy.verification.parts :]
+
+
+def compared(station: Station, change: InFlight, policy: AssetPolicy) -> InFlight:
+    """Once it is applied: parts made while it was on its way tell what it found, too. After a fault that came
+    at once, those from before the fault would make any change look like the harm that the fault does."""
+    before = _before(station, change.since, change.part_counter, policy)
+    if len(before) < change.before_parts:
+        return change
+    return replace(change, before_uohm=fmean(before), before_parts=len(before)) if before else change
+
+
+def overtaken(station: Station) -> Station:
+    """A stop does not wait for a change that nobody has released yet. Should it be released all the same, the
+    line refuses it: a station that is held gets no setpoint."""
+    change = station.in_flight
+    if change is None or isinstance(change.action, Hold):
+        return station
+    if change.state not in (State.PROPOSED, State.SIMULATED):
+        return station
+    return replace(station, in_flight=None, given_up=change)
 
 
 def settle(station: Station, change: InFlight, at: datetime) -> Station:

@@ -56,9 +56,10 @@ class Case:
 
 Guard = Callable[[Case], str | None]
 
+MENDED_BY_POWER: Final = frozenset({Diagnosis.DIRTY_WINDOW, Diagnosis.POWER_ERROR})
 _MENDS: Final = {
-    Parameter.LASER_POWER_W: Diagnosis.DIRTY_WINDOW,
-    Parameter.FOCUS_MM: Diagnosis.DEFOCUS,
+    Parameter.LASER_POWER_W: MENDED_BY_POWER,
+    Parameter.FOCUS_MM: frozenset({Diagnosis.DEFOCUS}),
 }
 _HOUR: Final = timedelta(hours=1)
 _ROUNDING: Final = 1 + 1e-9
@@ -82,18 +83,27 @@ def input_validity(case: Case) -> str | None:
 
 
 def fault_gate(case: Case) -> str | None:
-    """A setpoint is changed only for what it mends, and never while parts show a gap."""
+    """A setpoint is changed only for what it mends, never while parts show a gap, nor while the sensors of
+    many contradict each other: then those that agree may do so by chance."""
     if isinstance(case.action, Hold):
         return None
-    if _MENDS[case.action.parameter] is not case.diagnosis:
+    if case.diagnosis not in _MENDS[case.action.parameter]:
         return f"{case.action.parameter} does not mend {case.diagnosis}"
-    since = case.sequence - case.policy.persistence.gap.of
-    gaps = [
-        one.sequence
-        for one in case.station.findings
-        if one.diagnosis is Diagnosis.GAP and one.sequence > since
+    if gaps := _last(case, Diagnosis.GAP):
+        return f"part {gaps[-1]} showed a gap"
+    astray, wanted = _last(case, Diagnosis.SENSOR_FAULT), case.policy.persistence.sensor_fault
+    if len(astray) >= wanted.parts:
+        return f"the sensors contradict each other on {len(astray)} of the last {wanted.of} parts"
+    return None
+
+
+def _last(case: Case, diagnosis: Diagnosis) -> list[int]:
+    """The last parts with this diagnosis."""
+    wanted = case.policy.persistence.of(diagnosis)
+    since = case.sequence - (0 if wanted is None else wanted.of)
+    return [
+        one.sequence for one in case.station.findings if one.diagnosis is diagnosis and one.sequence > since
     ]
-    return f"part {gaps[-1]} showed a gap" if gaps else None
 
 
 def hard_limits(case: Case) -> str | None:
@@ -174,6 +184,25 @@ def cooldown(case: Case) -> str | None:
     return None
 
 
+def permissive(case: Case) -> str | None:
+    """Setpoints are changed for the recipe that was released, and for no other."""
+    if isinstance(case.action, Hold):
+        return None
+    made, released = case.station.recipe, case.policy.recipe
+    if released is None:
+        return "no recipe was released for the asset"
+    return None if made == released else f"the station makes {made!r}, {released!r} was released"
+
+
+def failures(case: Case) -> str | None:
+    """A device that does not do what it says is left alone, until a person enters the mode anew. It can
+    still be stopped."""
+    count, most = case.station.failures, case.policy.scrap.failures
+    if isinstance(case.action, Hold) or count < most:
+        return None
+    return f"{count} changes in a row failed"
+
+
 def in_flight(case: Case) -> str | None:
     """One change at a time."""
     change = case.station.in_flight
@@ -226,6 +255,8 @@ GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
     ("authority", authority),
     ("deadband", deadband),
     ("cooldown", cooldown),
+    ("permissive", permissive),
+    ("failures", failures),
     ("in_flight", in_flight),
     ("override", override),
     ("kill_switch", kill_switch),

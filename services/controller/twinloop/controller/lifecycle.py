@@ -74,7 +74,8 @@ def _advance(station: Station, change: InFlight, event: AnyChange, given: Given)
     if isinstance(event, Failed):
         text = f"{event.guard} refused a change: {event.reason}"
         call = tell.alarm(station.asset, change, AlarmCode.CHANGE_FAILED, text, event.event_id, given.now)
-        alarms = (call,)
+        station, given_up = _failed(station, change, text, event.event_id, given)
+        alarms = (call, *given_up)
     station = replace(station, in_flight=None, closed=flight.closed(station, change))
     if not isinstance(event, Rejected | Expired | Failed):
         return station, alarms
@@ -82,6 +83,20 @@ def _advance(station: Station, change: InFlight, event: AnyChange, given: Given)
     how = f"{state_of(event)}, {event.reason}"
     station, ended = rollback.ended(station, change, how, Cause.of(event), given.now)
     return station, (*alarms, *ended)
+
+
+def _failed(station: Station, change: InFlight, why: str, cause: str, given: Given) -> Step:
+    """One more in a row. After too many no setpoint is tried any more (`guard.failures`), and a person is
+    called: once."""
+    station = replace(station, failures=station.failures + 1)
+    if station.failures != given.policy.scrap.failures:
+        return station, ()
+    text = (
+        f"{station.failures} changes in a row failed, the last one because {why}. No setpoint is tried any "
+        "more; the station can still be stopped. Check the device, then take the asset to shadow and promote "
+        "it anew"
+    )
+    return station, (tell.alarm(station.asset, change, AlarmCode.PERSON_NEEDED, text, cause, given.now),)
 
 
 def _applied(station: Station, change: InFlight, event: Applied, given: Given) -> Step:
@@ -94,7 +109,9 @@ def _applied(station: Station, change: InFlight, event: Applied, given: Given) -
     )
     station = replace(
         flight.moved(station, change, event),
-        in_flight=change,
+        in_flight=flight.compared(station, change, given.policy),
+        failures=0,
+        applied_after=event.part_counter,
         settled=Settled(at=event.at, part_counter=event.part_counter, hold=isinstance(change.action, Hold)),
         # Parts made before it do not speak for another one.
         findings=tuple(one for one in station.findings if one.sequence > event.part_counter),
@@ -118,7 +135,8 @@ def give_up(station: Station, given: Given) -> Step:
     if change.state is State.ISSUED:
         text = "a change was issued and its outcome never told: compare the device with what is wanted"
         call = tell.alarm(station.asset, change, AlarmCode.CHANGE_FAILED, text, change.change_id, given.now)
-        outcomes = (*outcomes, call)
+        station, given_up = _failed(station, change, text, change.change_id, given)
+        outcomes = (*outcomes, call, *given_up)
     station = replace(flight.settle(station, change, given.now), in_flight=None, given_up=change)
     cause = Cause(change.change_id, change.observed_at, change.trace_id)
     how = "nobody finished that"

@@ -79,6 +79,7 @@ def _entered(station: Station, event: ModeEntered, policy: AssetPolicy) -> Stati
         intercept_mm=start.intercept_mm,
         trend_mm=start.trend_mm,
         fed_sequence=0 if newest is None else newest.sequence,
+        failures=0,
     )
 
 

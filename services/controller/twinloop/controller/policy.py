@@ -13,28 +13,39 @@ from pydantic import Field, PositiveFloat, model_validator
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.modes import Mode
 from twinloop.controller.rules import (
+    AgreementPolicy,
     CooldownPolicy,
     DiagnosisPolicy,
     EstimatorPolicy,
     ExpiryPolicy,
     FocusPolicy,
+    GapPolicy,
     InputPolicy,
     Limits,
     PersistencePolicy,
+    ScrapPolicy,
     VerificationPolicy,
 )
 from twinloop.runtime.tables import Table
 
 
 class AssetPolicy(Table):
-    """Everything about one asset. `highest_mode` is a ceiling: a request beyond it is refused."""
+    """Everything about one asset. `highest_mode` is a ceiling: a request beyond it is refused.
+
+    `recipe` is the one that limits, targets and models were released for: no setpoint is proposed while the
+    station makes another. Without one none is.
+    """
 
     highest_mode: Mode
+    recipe: str | None = None
     target_depth_mm: PositiveFloat
     nominal_power_w: PositiveFloat
     input: InputPolicy
     diagnosis: DiagnosisPolicy
+    agreement: AgreementPolicy
     persistence: PersistencePolicy
+    gap: GapPolicy
+    scrap: ScrapPolicy
     laser_power_w: Limits
     focus_mm: Limits
     estimator: EstimatorPolicy

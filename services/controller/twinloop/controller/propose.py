@@ -8,19 +8,32 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from twinloop.contracts.changes import Action, Diagnosis, Hold, Parameter, SetParameter
+from twinloop.contracts.events import AlarmCode
 from twinloop.controller import estimate
 from twinloop.controller.estimate import Estimate
+from twinloop.controller.focus import direction
 from twinloop.controller.policy import AssetPolicy
-from twinloop.controller.rules import FocusPolicy, Limits
+from twinloop.controller.rules import Limits
 from twinloop.controller.state import Finding, Refused, Station
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What would be proposed if no guard objects, and why."""
+    """What would be proposed if no guard objects, and why. With a hold a person is called: by `code`, to do
+    what `advice` says."""
 
     action: Action
     reason: str
+    code: AlarmCode = AlarmCode.GAP
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Nothing is to be done by the controller; a person must look."""
+
+    code: AlarmCode
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +60,56 @@ def evidence(findings: Sequence[Finding], latest: Finding, policy: AssetPolicy) 
 
 def propose(
     station: Station, diagnosis: Diagnosis, found: Sequence[Finding], policy: AssetPolicy
-) -> Wish | Saturated | Refused | None:
+) -> Wish | Saturated | Refused | Call | None:
     """The action that mends `diagnosis`, seen in `found`; `None` when there is none to take."""
     if diagnosis is Diagnosis.GAP:
-        return Wish(
-            Hold(reason="gap between the sheets: no setpoint closes it"),
-            f"plasma is up without depth on {len(found)} parts",
-        )
+        return _gap(station, found, policy)
     if diagnosis is Diagnosis.DIRTY_WINDOW:
-        return _power(station, found, policy)
+        return _power(station, found, policy, "window warm")
+    if diagnosis is Diagnosis.POWER_ERROR:
+        return _power(station, found, policy, "depth and reflection off by one factor, window cold")
     if diagnosis is Diagnosis.DEFOCUS:
         return _focus(station, found, policy)
+    if diagnosis is Diagnosis.SENSOR_FAULT:
+        return Call(
+            AlarmCode.INPUT_INVALID,
+            f"the sensors contradict each other on {len(found)} parts: a depth of "
+            f"{fmean(one.depth_mm for one in found):.3f} mm, a reflection of "
+            f"{fmean(one.reflection for one in found):.2f} and a window temperature "
+            f"{fmean(one.temperature for one in found):+.1f} deviations off are no state of the process. "
+            "Nothing follows from such parts: check the sensors",
+        )
     return None
 
 
-def _power(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> Wish | Saturated | None:
+def _gap(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> Wish | Call:
+    """Stop when the joints are bad, or are not measured yet and plasma is strong; else call a person."""
+    rule, diagnosis = policy.gap, policy.diagnosis
+    made = {one.sequence: one.resistance_uohm for one in station.parts}
+    measured = [made[one.sequence] for one in found if one.sequence in made]
+    bad = sum(uohm > rule.confirmed_uohm for uohm in measured)
+    strong = sum(
+        one.sequence not in made and one.plasma - diagnosis.plasma_per_depth * one.depth > rule.strong
+        for one in found
+    )
+    seen = f"plasma is up without depth on {len(found)} parts"
+    if bad + strong >= rule.parts:
+        return Wish(
+            Hold(reason="gap between the sheets: no setpoint closes it"),
+            f"{seen}, {bad} of {len(measured)} joints are over {rule.confirmed_uohm:g} µΩ",
+            AlarmCode.GAP,
+            "check the clamping and the sheets",
+        )
+    return Call(
+        AlarmCode.GAP,
+        f"{seen}, and {len(measured) - bad} of {len(measured)} joints are within {rule.confirmed_uohm:g} µΩ: "
+        "a small gap, or a plasma sensor that is wrong. The station goes on: check clamping and sensor",
+    )
+
+
+def _power(
+    station: Station, found: Sequence[Finding], policy: AssetPolicy, what: str
+) -> Wish | Saturated | None:
     """Run to run: towards the power at which the next part's depth is on target, one step at a time."""
     part = station.newest
     if part is None or station.intercept_mm is None:
@@ -73,7 +121,7 @@ def _power(station: Station, found: Sequence[Finding], policy: AssetPolicy) -> W
         part.power_w,
         wanted_w,
         policy.laser_power_w,
-        f"window warm on {len(found)} parts, depth {fmean(one.depth_mm for one in found):.3f} mm of "
+        f"{what} on {len(found)} parts, depth {fmean(one.depth_mm for one in found):.3f} mm of "
         f"{policy.target_depth_mm:.3f} mm: {wanted_w:.1f} W needed, {part.power_w:.1f} W in force",
     )
 
@@ -102,28 +150,6 @@ def _focus(
         f"out of focus on {len(found)} parts: {deficit_mm:.3f} mm of depth missing, reflection "
         f"{reflection:.2f}, so {side * distance_mm:+.2f} mm off",
     )
-
-
-def reflected(distance_mm: float, policy: FocusPolicy) -> float:
-    """Back reflection at this distance from focus as a part of the one in focus (a Lorentzian, whose
-    maximum lies in the keyhole and not at the focus, so that the two sides differ)."""
-    offset = policy.reflection_focus_mm / policy.rayleigh_mm
-    away = (distance_mm - policy.reflection_focus_mm) / policy.rayleigh_mm
-    return (1.0 + offset**2) / (1.0 + away**2)
-
-
-def direction(distance_mm: float, reflection: float, policy: FocusPolicy) -> float | None:
-    """+1.0 when the focus setpoint must go down by the distance, -1.0 when up, `None` when both fit.
-
-    The sign of the reflection's deviation alone would mislead: at 0.8 mm it is back where it is in focus.
-    """
-    if reflection <= 0.0:
-        return None
-    positive = abs(math.log(reflection / reflected(distance_mm, policy)))
-    negative = abs(math.log(reflection / reflected(-distance_mm, policy)))
-    if abs(positive - negative) < policy.reflection_margin:
-        return None
-    return 1.0 if positive < negative else -1.0
 
 
 def _limited(

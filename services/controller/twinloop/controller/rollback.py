@@ -19,7 +19,7 @@ from twinloop.contracts.ids import event_id
 from twinloop.controller import flight, guard, modes, tell, verify
 from twinloop.controller.state import Cause, Given, InFlight, Station, Step
 
-_WAITING_HELPS: Final = frozenset({"input_validity", "fault_gate", "audit"})
+_WAITING_HELPS: Final = frozenset({"input_validity", "fault_gate", "permissive", "audit"})
 """Guards that may be content with the next parts."""
 
 

@@ -98,6 +98,62 @@ class DiagnosisPolicy(Table):
     reflection_range: Range
 
 
+class AgreementPolicy(Table):
+    """What the sensors of one part must agree on, see `agreement.py`: figures of the process.
+
+    `heating_c`: so much warmer an opaque window would be at nominal power. `temperature_sigma_c`: one
+    deviation of its temperature. `coupling_exponent`: of the coupled power over the distance from focus.
+
+    `cold`: so many deviations below the reference no window is. `power`: so far from 1 the coupling must be
+    for a power error. `coupling` is how wrong the coupling may be, relative, `reflection` how wrong the
+    reflection (natural logarithm). Less depth than `least_depth_mm`, or transmission than
+    `least_transmission`, says nothing more.
+    """
+
+    heating_c: PositiveFloat
+    temperature_sigma_c: PositiveFloat
+    coupling_exponent: PositiveFloat
+    cold: PositiveFloat
+    power: PositiveFloat
+    coupling: PositiveFloat
+    reflection: PositiveFloat
+    least_depth_mm: PositiveFloat
+    least_transmission: Annotated[float, Field(gt=0, lt=1)]
+
+
+class GapPolicy(Table):
+    """When a gap stops the station: `parts` of those that show one measure above `confirmed_uohm`; or the
+    plasma is `strong` (deviations above what depth tells) on as many whose joint is not measured yet.
+
+    Everything else is a gap that makes no scrap, or a plasma sensor that is wrong: a person is called.
+    """
+
+    parts: Annotated[int, Field(ge=1)]
+    confirmed_uohm: PositiveFloat
+    strong: PositiveFloat
+
+
+class ScrapPolicy(Table):
+    """When a station that makes scrap is stopped, whatever the diagnosis: `bad` of the last `parts` parts
+    measure above the limit of `verification`, and no change was applied within these parts.
+
+    After `failures` changes in a row that failed, no setpoint is tried any more, and `bad_then` of the last
+    `parts_then` parts suffice.
+    """
+
+    bad: Annotated[int, Field(ge=1)]
+    parts: Annotated[int, Field(ge=1, le=PARTS_KEPT)]
+    failures: Annotated[int, Field(ge=2)]
+    bad_then: Annotated[int, Field(ge=1)]
+    parts_then: Annotated[int, Field(ge=1, le=PARTS_KEPT)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.bad > self.parts or self.bad_then > self.parts_then:
+            raise ValueError("so many parts cannot be bad")
+        return self
+
+
 class Persistence(Table):
     """So many `parts` of the last `of` must tell the same before anything is proposed."""
 
@@ -112,11 +168,13 @@ class Persistence(Table):
 
 
 class PersistencePolicy(Table):
-    """By diagnosis. What is unknown is never acted on."""
+    """By diagnosis. What is unknown is never acted on; for a sensor fault a person is called."""
 
     dirty_window: Persistence
     defocus: Persistence
     gap: Persistence
+    power_error: Persistence
+    sensor_fault: Persistence
 
     def of(self, diagnosis: Diagnosis) -> Persistence | None:
         """`None` for what no action follows from."""
@@ -124,6 +182,8 @@ class PersistencePolicy(Table):
             Diagnosis.DIRTY_WINDOW: self.dirty_window,
             Diagnosis.DEFOCUS: self.defocus,
             Diagnosis.GAP: self.gap,
+            Diagnosis.POWER_ERROR: self.power_error,
+            Diagnosis.SENSOR_FAULT: self.sensor_fault,
         }.get(diagnosis)
 
 

@@ -69,7 +69,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """What an anomalous part was diagnosed with. `reflection` is a part of the healthy one."""
+    """What an anomalous part was diagnosed with. `reflection` is a part of the healthy one; by the deviations
+    the sensors are heard together, once the part's setpoints are known."""
 
     sequence: int
     observed_at: datetime
@@ -77,6 +78,10 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
     diagnosis: Diagnosis
     depth_mm: float
     reflection: float
+    depth: float = 0.0
+    temperature: float = 0.0
+    plasma: float = 0.0
+    sound: bool = False
 
 
 class Depth(msgspec.Struct, frozen=True, array_like=True):
@@ -117,9 +122,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     """A change on its way, from `proposed` until nothing follows.
 
-    `before_uohm` is the mean of the `before_parts` parts before it was proposed. `actual`, `applied_at` and
-    `part_counter` are the line's read-back, told by the event `told_by`. `gap_told`: a gap was alarmed while
-    this change was in the way of a hold.
+    `before_uohm` is the mean of the `before_parts` parts before it was applied, from part `since` on, which
+    first spoke for it: parts before that were made under other conditions. `actual`, `applied_at` and
+    `part_counter` are the line's read-back, told by the event `told_by`. `hold_told`: a person was called
+    because this change was in the way of a hold.
     """
 
     change_id: str
@@ -130,13 +136,14 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     before_uohm: float
     before_parts: int
+    since: int = 0
     diagnosis: Diagnosis
     recipe: str
     model: str
     model_version: int
     input_digest: str
     rollback_of: str | None = None
-    gap_told: bool = False
+    hold_told: bool = False
     actual: float | str | None = None
     applied_at: datetime | None = None
     part_counter: int = 0
@@ -163,7 +170,10 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     that we told of and have not read back.
 
     `given_up` is the last change that nobody finished in time; `closed` are the last ones that ended.
-    `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised.
+    `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised, `called`
+    what a person was called about because nothing is done about it. `failures` changes failed in a row;
+    `applied_after` is the last part made before a change was last applied, `scrap_told` the part at which
+    scrap was last reason to stop.
     """
 
     asset: str
@@ -188,6 +198,10 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     settled: Settled | None = None
     travels: tuple[Travel, ...] = ()
     saturated: tuple[Parameter, ...] = ()
+    called: tuple[Diagnosis, ...] = ()
+    failures: int = 0
+    applied_after: int | None = None
+    scrap_told: int | None = None
 
     @property
     def newest(self) -> Part | None:

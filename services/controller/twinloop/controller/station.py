@@ -1,8 +1,8 @@
 """What the controller makes of an event: `decide(state, event, policy, now) -> (state, outcomes)`. Pure.
 
-    anomaly:  who speaks? -> valid? -> diagnose -> (its part known?) -> estimate -> evidence enough?
-              -> propose -> guard -> proposed
-    part:     valid? -> remember -> verify the change in flight -> anomalies that waited for it
+    anomaly:  who speaks? -> valid? -> diagnose -> (its part known?) -> do the sensors agree? -> estimate
+              -> evidence enough? -> propose -> guard -> proposed
+    part:     valid? -> remember -> verify the change in flight -> anomalies that waited for it -> scrap?
     change:   follow its life cycle (`lifecycle.py`)
     control:  follow what is in force (`modes.py`)
 
@@ -13,6 +13,7 @@ from it.
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -21,10 +22,12 @@ from twinloop.contracts.changes import AnyChange, Diagnosis
 from twinloop.contracts.controls import AnyControl, ControlEvent
 from twinloop.contracts.events import AlarmCode, Anomaly, JointWelded
 from twinloop.contracts.modes import Mode
-from twinloop.controller import estimate, lifecycle, modes, validity, verdicts
+from twinloop.controller import calls, estimate, lifecycle, modes, scrap, validity, verdicts
+from twinloop.controller.agreement import agreed
 from twinloop.controller.consider import consider
-from twinloop.controller.diagnose import diagnose
+from twinloop.controller.diagnose import Reading, diagnose
 from twinloop.controller.estimate import Estimate
+from twinloop.controller.guard import MENDED_BY_POWER
 from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.state import (
     FINDINGS_KEPT,
@@ -73,6 +76,7 @@ def _part(station: Station, joint: JointWelded, given: Given) -> Step:
     bad = validity.of_part(station, joint, given)
     station, shed = _held(station, bad, Cause.of(joint), given)
     station = replace(station, parts=kept(station.parts, validity.trusted(bad, joint)), recipe=joint.recipe)
+    station = calls.forget(station, given.policy)
     station, measured = verdicts.measure(station, Cause.of(joint), given)
     ready = tuple(one for one in station.waiting if one.sequence == joint.sequence)
     station = replace(station, waiting=tuple(one for one in station.waiting if one.sequence > joint.sequence))
@@ -80,7 +84,8 @@ def _part(station: Station, joint: JointWelded, given: Given) -> Step:
     for finding in ready:
         station, outcomes = _fold(station, finding, given)
         found = (*found, *outcomes)
-    return station, (*begun_anew, *bad, *shed, *measured, *found)
+    station, stopped = scrap.considered(station, Cause.of(joint), given)
+    return station, (*begun_anew, *bad, *shed, *measured, *found, *stopped)
 
 
 def _held(station: Station, found: tuple[BadInput, ...], cause: Cause, given: Given) -> Step:
@@ -108,6 +113,8 @@ def _anew(station: Station, joint: JointWelded, given: Given) -> Step:
         trend_mm=0.0,
         fed_sequence=0,
         settled=None,
+        applied_after=None,
+        scrap_told=None,
     ), outcomes
 
 
@@ -122,23 +129,26 @@ def _anomaly(station: Station, anomaly: Anomaly, given: Given) -> Step:
     station, swapped = modes.heard(station, anomaly, given.now)
     station = replace(station, trigger=_trigger(anomaly))
     reading = diagnose(anomaly.features, anomaly.deviations, given.policy.diagnosis)
-    diagnosis, told = reading.diagnosis, swapped
+    told = swapped
     if all(one.sequence != anomaly.sequence for one in station.depths):
         bad = validity.of_anomaly(station, anomaly, given)
         station, shed = _held(station, () if bad is None else (bad,), Cause.of(anomaly), given)
         station = validity.remembered(station, anomaly)
         told = (*told, *(() if bad is None else (bad,)), *shed)
-        if bad is not None and diagnosis is not Diagnosis.GAP:
-            diagnosis = Diagnosis.UNKNOWN
+        if bad is not None and reading.diagnosis is not Diagnosis.GAP:
+            reading = replaced(reading, diagnosis=Diagnosis.UNKNOWN, sound=False)
     finding = Finding(
         sequence=anomaly.sequence,
         observed_at=anomaly.observed_at,
         event_id=anomaly.event_id,
-        diagnosis=diagnosis,
+        diagnosis=reading.diagnosis,
         depth_mm=reading.depth_mm,
         reflection=reading.reflection,
+        depth=reading.depth,
+        temperature=reading.temperature,
+        plasma=reading.plasma,
+        sound=reading.sound,
     )
-    told = (*told, Diagnosed(diagnosis))
     newest = station.newest
     if newest is None or anomaly.sequence > newest.sequence:
         if finding.diagnosis is not Diagnosis.GAP:
@@ -165,16 +175,36 @@ def _trigger(anomaly: Anomaly) -> Trigger:
 
 def _fold(station: Station, finding: Finding, given: Given) -> Step:
     """Take a finding into account. A part has one: its first, unless a later window of it shows a gap."""
+    finding = _heard_together(station, finding, given.policy)
+    told = (Diagnosed(finding.diagnosis),)
     earlier = next((one for one in station.findings if one.sequence == finding.sequence), None)
     if earlier is not None and (finding.diagnosis is not Diagnosis.GAP or earlier.diagnosis is Diagnosis.GAP):
-        return station, ()
+        return station, told
     others = tuple(one for one in station.findings if one is not earlier)
     station = replace(station, findings=(*others, finding)[-FINDINGS_KEPT:])
     if modes.effective(station, given.policy) is Mode.OFF:
-        return station, ()
-    if finding.diagnosis is Diagnosis.DIRTY_WINDOW and earlier is None:
+        return station, told
+    if finding.diagnosis in MENDED_BY_POWER and earlier is None:
         station = _learn(station, finding, given.policy)
-    return consider(station, finding, given)
+    station, outcomes = consider(station, finding, given)
+    return station, (*told, *outcomes)
+
+
+def _heard_together(station: Station, finding: Finding, policy: AssetPolicy) -> Finding:
+    """The finding, once the setpoint that its part was made with is known and its sensors can be compared."""
+    part = station.part(finding.sequence)
+    if part is None or not part.trusted:
+        return finding
+    reading = Reading(
+        finding.diagnosis,
+        finding.depth_mm,
+        finding.reflection,
+        finding.depth,
+        finding.temperature,
+        finding.plasma,
+        sound=finding.sound,
+    )
+    return replace(finding, diagnosis=agreed(reading, part.power_w, policy))
 
 
 def _learn(station: Station, finding: Finding, policy: AssetPolicy) -> Station:
@@ -183,6 +213,8 @@ def _learn(station: Station, finding: Finding, policy: AssetPolicy) -> Station:
     part = station.part(finding.sequence)
     if part is None or validity.problem(station, part.sequence) is not None:
         return station
+    if station.recipe != policy.recipe:
+        return station  # another recipe's depth has another target
     rule = policy.estimator
     if station.intercept_mm is None or part.sequence - station.fed_sequence > rule.memory_parts:
         known = estimate.anchored(part.power_w, policy.target_depth_mm, rule)

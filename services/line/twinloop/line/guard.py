@@ -78,12 +78,15 @@ def cooldown(case: Case) -> str | None:
 
 
 def permissive(case: Case) -> str | None:
-    """The station must be producing, by the recipe that the change is meant for, and be ours to command."""
+    """The station must be producing, by the recipe that was released and the change is meant for, and be ours
+    to command."""
     device = case.device
     if isinstance(case.envelope.action, Hold):
         return None
     if device.mode != EXECUTE:
         return f"the station is in {device.mode}"
+    if device.recipe != case.limits.recipe:
+        return f"the station makes {device.recipe!r}, {case.limits.recipe!r} was released"
     if device.recipe != case.envelope.recipe:
         return f"the station makes {device.recipe!r}, the change is for {case.envelope.recipe!r}"
     if device.maintenance_lock:

@@ -59,13 +59,15 @@ class Cooldown(Table):
 
 
 class StationLimits(Table):
-    """`station` is its name on the PLC; `read_back_s`: by when the device must hold a commanded value.
+    """`station` is its name on the PLC; `recipe` the one that these limits were released for: no setpoint is
+    written while the device runs another. `read_back_s`: by when the device must hold a commanded value.
 
     `highest_mode` is the ceiling of this service's own: whatever the log says, no more than that is done.
     `beat_s` is the period of the heartbeat: the PLC's watchdog must wait for more than three of them.
     """
 
     station: Annotated[str, Field(min_length=1)]
+    recipe: Annotated[str, Field(min_length=1)]
     highest_mode: Mode
     beat_s: PositiveFloat
     laser_power_w: ParameterLimits

@@ -18,12 +18,14 @@ from twinloop.twin.approve import (
     outside,
 )
 from twinloop.twin.assets import Asset
-from twinloop.twin.estimate import newest_state, unexplained_plasma
+from twinloop.twin.estimate import alike, estimate, unexplained_plasma
 from twinloop.twin.observe import Observed
 from twinloop.twin.process import ProcessModel
 from twinloop.twin.whatif import changed, forecast, invalid
 
 _CLOCK_SKEW_S = 1.0
+_SEEN_BEYOND = 0.05
+"""So far outside of what the trials covered, relative to that, the energy of parts that were seen may be."""
 
 
 def foresee(
@@ -49,16 +51,22 @@ def foresee(
         return f"the newest part was observed {age_s:.1f} s ago"
     if age_s < -_CLOCK_SKEW_S:
         return f"the newest part was observed {-age_s:.1f} s in the future: a clock is wrong"
-    state = newest_state(model, parts, asset.estimate.minimum)
+    parts = alike(model, parts, asset.estimate.minimum)
+    if len(parts) < asset.estimate.minimum:
+        return (
+            f"only the last {len(parts)} parts are alike, {asset.estimate.minimum} are needed for a forecast"
+        )
+    state = estimate(model, parts)
     if state is None:
-        return f"no state of the process explains the last {asset.estimate.minimum} parts"
+        return f"no state of the process explains the last {len(parts)} parts"
     excess = unexplained_plasma(model, state, parts[-asset.estimate.minimum :])
     if excess > asset.estimate.gap_plasma:
         return Hopeless(
             f"plasma is {excess:.2f} above what the energy explains: a gap, and no setpoint closes it"
         )
     then, limit = changed(at, proposed.action), asset.approval.limit_uohm
-    if (refused := invalid(model, state, at) or invalid(model, state, then)) is not None:
+    # Where the process is, it was seen, and explained; where it is to go, the model alone speaks for.
+    if (refused := invalid(model, state, at, _SEEN_BEYOND) or invalid(model, state, then)) is not None:
         return f"model_validity: {refused}"
     do_nothing, do_this = forecast(model, state, at, limit), forecast(model, state, then, limit)
     return do_nothing, do_this

@@ -9,7 +9,7 @@ from typing import Any
 from twinloop.twin.assets import Asset, TwinAssets
 from twinloop.twin.calibrator import Calibrator
 from twinloop.twin.errors import NotKnown
-from twinloop.twin.estimate import Part, newest_state, unexplained_plasma
+from twinloop.twin.estimate import Part, estimate, unexplained_plasma
 from twinloop.twin.ledger import Ledger
 from twinloop.twin.mirror import Mirror
 from twinloop.twin.models import Processes
@@ -73,7 +73,7 @@ class Stand:
 
 def _estimated(model: ProcessModel | str, own: Asset, parts: Sequence[Part]) -> dict[str, Any]:
     """The state that explains `parts`, as far as there is one."""
-    state = None if isinstance(model, str) or not parts else newest_state(model, parts, own.estimate.minimum)
+    state = None if isinstance(model, str) or not parts else estimate(model, parts)
     if isinstance(model, str) or state is None:
         return dict.fromkeys(("transmission", "focus_error_mm", "unexplained_plasma", "gap_suspected"))
     transmission, error_mm = state.mean

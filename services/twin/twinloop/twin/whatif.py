@@ -32,9 +32,9 @@ _POINTS = _spread_evenly(_SAMPLES, 4)
 _SCATTER, _MEASURED = (np.array([NormalDist().inv_cdf(one) for one in _POINTS[:, n]]) for n in (2, 3))
 
 
-def invalid(model: ProcessModel, state: State, at: Setpoints) -> str | None:
+def invalid(model: ProcessModel, state: State, at: Setpoints, beyond: float = 0.0) -> str | None:
     """Why the model says nothing at these setpoints in this state, if it does not: it was not identified
-    there."""
+    there. `beyond`: so far, relative to what was covered, the energy may be outside."""
     valid = model.card.validity
     for value, allowed, told in (
         (at.power_w, valid.power_w, f"{at.power_w:g} W"),
@@ -42,11 +42,15 @@ def invalid(model: ProcessModel, state: State, at: Setpoints) -> str | None:
     ):
         if not allowed.holds(value):
             return f"{told} is {_beyond(allowed)}"
-    [energy] = model.at(("energy",), at, state.transmission, state.error_mm)
+    [energy] = model.evaluate(
+        ("energy",), at.power_w * state.factors, np.array(at.focus_mm), state.transmission, state.error_mm
+    )
+    slack = beyond * (valid.energy.high - valid.energy.low)
+    energies = Between(low=valid.energy.low - slack, high=valid.energy.high + slack)
     for values, allowed, told in (
         (state.transmission, valid.transmission, "a transmission of the window of {:.2f}"),
         (state.error_mm + at.focus_mm, valid.distance_mm, "a focus {:.2f} mm from the surface"),
-        (energy, valid.energy, "an energy of {:.2f}"),
+        (energy, energies, "an energy of {:.2f}"),
     ):
         inside = float(state.weight @ ((values >= allowed.low) & (values <= allowed.high)))
         if inside < _INSIDE:
@@ -62,7 +66,7 @@ def forecast(model: ProcessModel, state: State, at: Setpoints, limit_uohm: float
     parts and that of the measurement.
     """
     chosen = np.searchsorted(np.cumsum(state.weight), _POINTS[:, 0]).clip(max=len(state.weight) - 1)
-    power = at.power_w * np.exp(model.card.energy_sigma * _SCATTER)
+    power = at.power_w * state.factors[chosen] * np.exp(model.card.energy_sigma * _SCATTER)
     focus = np.array(at.focus_mm)
     [draws] = model.evaluate(
         ("resistance_draws_uohm",), power, focus, state.transmission[chosen], state.error_mm[chosen]
