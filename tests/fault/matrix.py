@@ -115,6 +115,9 @@ class Walk:
     async def _supervised(self) -> bool:
         """Led up; again when a service that has just started sheds what it finds."""
         with contextlib.suppress(httpx.HTTPError, ModeNotEntered):
+            if (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]["mode"]["manual"]:
+                # The campaign was started at the panel while line had not let go yet.
+                await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
             await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
             return True
         return False
