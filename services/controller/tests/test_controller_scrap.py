@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.weldloop import POLICY, Fault, Loop
+from support.weldloop import ASSET, POLICY, START, Fault, Loop
 
 from twinloop.contracts.changes import Diagnosis, Hold, Parameter, Proposed, SetParameter, Verified
+from twinloop.contracts.controls import ModeShed
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.modes import Mode
 from twinloop.controller.state import WouldPropose
@@ -58,7 +59,26 @@ def test_in_shadow_it_is_written_down_that_it_would_be_stopped_and_not_part_by_p
     assert not loop.of(Proposed)
     assert 1 <= len(told) <= 1 + 100 // POLICY.scrap.parts
     assert all(isinstance(one.proposed.action, Hold) for one in told)
-    assert codes(loop) == [AlarmCode.SCRAP] * len(told)
+    assert not codes(loop)  # a person keeps it there
+
+
+def test_an_asset_that_was_shed_calls_a_person_about_scrap() -> None:
+    loop = Loop(1, scrap).run(20)
+    shed = ModeShed(
+        event_id="shed",
+        asset=ASSET,
+        at=START,
+        observed_at=START,
+        trace_id="",
+        mode=Mode.SHADOW,
+        by="line",
+        reason="x",
+    )
+    loop.fold(shed)
+    for number in range(21, 60):
+        loop._weld(number)
+    assert not loop.of(Proposed)
+    assert codes(loop) == [AlarmCode.SCRAP]
     assert "is not stopped" in loop.of(Alarm)[0].text
 
 

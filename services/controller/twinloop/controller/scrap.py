@@ -35,14 +35,15 @@ def considered(station: Station, cause: Cause, given: Given) -> Step:
     after, outcomes = guarded(station, finding, (finding,), wish, _trigger(station, cause), given)
     if any(isinstance(one, Proposed | WouldPropose) for one in outcomes):
         after = replace(after, scrap_told=newest.sequence)
-    if any(isinstance(one, WouldPropose) for one in outcomes):
+    shed = station.governance.requested.acts  # who keeps it in shadow, as in a trial, looks after it himself
+    if shed and any(isinstance(one, WouldPropose) for one in outcomes):
         text = f"{wish.reason}. The asset is in shadow, so it is not stopped: {wish.advice}"
         outcomes = (*outcomes, _call(station, text, cause, given))
     return after, outcomes
 
 
 def _call(station: Station, text: str, cause: Cause, given: Given) -> Alarm:
-    """Where nothing may be done, a person must."""
+    """An asset was shed, and the person who was called then has not come yet."""
     return Alarm(
         event_id=event_id(
             "alarm", AlarmCode.SCRAP, station.asset, cause.event_id, cause.observed_at.isoformat()
