@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,6 @@ def take(plant: Plant) -> None:
 
 
 def _taken(state: Any) -> Any:
-    from dataclasses import replace
-
     return replace(
         to_local(state, LocalReason.NONE), control=ControlSource.REMOTE, heard_s=state.uptime_s, counter=None
     )
@@ -103,6 +102,7 @@ async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tm
         # It is in force for whoever takes control by another way, too.
         take(plant)
         await until(lambda: is_local(plant))
+        assert await asyncio.to_thread(line.stop) == 0
 
 
 @pytest.fixture
