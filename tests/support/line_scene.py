@@ -84,7 +84,7 @@ class Scene:
         await self.out.publish([message(CHANGES, one, source="test") for one in events])
 
     async def promote(self, mode: Mode = Mode.AUTO) -> None:
-        """A person asks, the controller lets in; until the line has control. Not before it sees the device."""
+        """A person asks, the controller lets in; until the line, which sees the device, has control."""
 
         async def seen() -> bool:
             return self.line.ready and (await self.station())["device"] is not None
