@@ -7,6 +7,8 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,6 @@ def take(plant: Plant) -> None:
 
 
 def _taken(state: Any) -> Any:
-    from dataclasses import replace
-
     return replace(
         to_local(state, LocalReason.NONE), control=ControlSource.REMOTE, heard_s=state.uptime_s, counter=None
     )
@@ -103,6 +103,7 @@ async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tm
         # It is in force for whoever takes control by another way, too.
         take(plant)
         await until(lambda: is_local(plant))
+        assert await asyncio.to_thread(line.stop) == 0
 
 
 @pytest.fixture
@@ -119,6 +120,10 @@ async def scene(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> A
         yield Scene(kafka, topic_prefix, line, certs, endpoint, plant, one, server.aclose, out)
         if line.running:
             await asyncio.to_thread(line.stop)
+
+
+async def cleared(scene: Scene) -> bool:
+    return (await scene.station())["kill_switch"] is None
 
 
 async def test_it_takes_control_from_a_line_that_acts_and_clearing_leads_to_shadow(scene: Scene) -> None:
@@ -141,8 +146,8 @@ async def test_it_takes_control_from_a_line_that_acts_and_clearing_leads_to_shad
                 headers=bearer(scene.certs, "enzo"),
             )
             assert answer.json() == {"assets": [ASSET]}
-            await until(lambda: scene.station()["kill_switch"] is None)
-            assert scene.station()["actual"] == "shadow"
+            await until(partial(cleared, scene))
+            assert (await scene.station())["actual"] == "shadow"
     show("from POST /kill to Local, in AUTO", times_s)
     told = await scene.controls()
     assert [type(one) for one in told] == [KillSwitchSet, KillSwitchCleared] * TIMES
@@ -150,18 +155,18 @@ async def test_it_takes_control_from_a_line_that_acts_and_clearing_leads_to_shad
 
 async def test_it_survives_a_process_that_is_killed(scene: Scene) -> None:
     await scene.start()
-    assert scene.post("/kill", "olga", reason="smoke").status_code == 200
+    assert (await scene.post("/kill", "olga", reason="smoke")).status_code == 200
     await asyncio.to_thread(scene.line.kill)
     scene.line.start()
     await until(scene.ready, timeout_s=60)
-    assert "smoke" in scene.station()["kill_switch"]
+    assert "smoke" in (await scene.station())["kill_switch"]
     await scene.release("c1", power(1020.0))
     told = await scene.ended("c1")
     assert names(told) == ["failed"]
     assert told[0].guard in ("mode", "kill_switch")
     assert scene.plant.plc("weld1").last_sequence == 0
-    assert scene.post("/kill/clear", "enzo", reason="repaired").status_code == 200
-    await until(lambda: scene.station()["kill_switch"] is None)
+    assert (await scene.post("/kill/clear", "enzo", reason="repaired")).status_code == 200
+    await until(partial(cleared, scene))
     await scene.promote()
     await scene.release("c2", power(1020.0))
     assert names(await scene.ended("c2")) == ["issued", "applied"]

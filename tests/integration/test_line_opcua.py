@@ -271,7 +271,7 @@ async def test_another_member_takes_over_what_a_first_one_left(scene: Scene, sec
     await scene.release("c1", power(1020.0))
 
     async def taken_over() -> bool:
-        return scene.station()["actual"] == "shadow"
+        return bool((await scene.station())["actual"] == "shadow")
 
     await until(taken_over)
     await scene.promote()

@@ -84,11 +84,19 @@ class Scene:
         await self.out.publish([message(CHANGES, one, source="test") for one in events])
 
     async def promote(self, mode: Mode = Mode.AUTO) -> None:
-        """A person asks, the controller lets in; until the line has control."""
+        """A person asks, the controller lets in; until the line, which sees the device, has control."""
+
+        async def seen() -> bool:
+            return self.line.ready and (await self.station())["device"] is not None
+
+        async def held() -> bool:
+            return self.remote and bool((await self.station())["holds_control"])
+
+        await until(seen)
         self.promotions += 1
         now = datetime.now(UTC)
         await self.publish(*promotion(mode, name=f"promotion-{self.promotions}", at=now))
-        await until(lambda: self.remote)
+        await until(held)
 
     @property
     def remote(self) -> bool:
@@ -135,10 +143,13 @@ class Scene:
         await until(over)
         return told
 
-    def post(self, path: str, who: str, **body: Any) -> httpx.Response:
-        return httpx.post(f"{self.line.url}{path}", json=body, headers=bearer(self.certs, who))
+    async def post(self, path: str, who: str, **body: Any) -> httpx.Response:
+        async with httpx.AsyncClient() as client:
+            return await client.post(f"{self.line.url}{path}", json=body, headers=bearer(self.certs, who))
 
-    def station(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.line.url}/stations", headers=bearer(self.certs, "vera")).json()
-        found: dict[str, Any] = next(one for one in answer["stations"] if one["asset"] == ASSET)
+    async def station(self) -> dict[str, Any]:
+        """What the line says of the station."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{self.line.url}/stations", headers=bearer(self.certs, "vera"))
+        found: dict[str, Any] = next(one for one in answer.json()["stations"] if one["asset"] == ASSET)
         return found

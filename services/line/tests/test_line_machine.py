@@ -43,13 +43,16 @@ from twinloop.contracts.controls import (
 )
 from twinloop.contracts.modes import Mode
 from twinloop.line.fake import Faults
+from twinloop.line.limits import Range
 from twinloop.line.plc import EXECUTE, HELD, Command
 from twinloop.trust.keys import Signer
 
 MALLORY = Signer.generate()
-POWER = LIMITS.laser_power_w.model_copy(update={"authority": 70.0, "hourly_travel": 100.0})
+POWER = LIMITS.laser_power_w.model_copy(
+    update={"operator": Range(low=900, high=1040), "authority": 70.0, "hourly_travel": 100.0}
+)
 TIGHT = LIMITS.model_copy(update={"laser_power_w": POWER})
-"""So tight that travel and authority are reached within a few commands."""
+"""So tight that each is reached within a few commands: upwards the range, downwards the authority."""
 
 
 @dataclass

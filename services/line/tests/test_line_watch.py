@@ -13,6 +13,7 @@ from support.line import ASSET, DEVICE, Line, head, power, promotion, proposal
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.controls import ModeRequested, OverrideCleared
 from twinloop.contracts.modes import Mode
+from twinloop.line.ledger import Ledger
 from twinloop.line.plc import LOCAL, REMOTE, Device
 from twinloop.line.watch import MISSED, Do, Lost, Overriding, Watched, Wish, heard, look
 
@@ -343,23 +344,27 @@ async def test_a_new_process_sheds_what_it_did_not_see_entered() -> None:
     assert line.published[0].caused_by == "p-auto-entered"
 
 
-async def test_a_partition_that_comes_back_is_not_shed_again() -> None:
+async def test_a_partition_that_comes_back_is_not_shed_again_unless_others_promoted_meanwhile() -> None:
     line = Line()
     shed: list[str] = []
-    again = type(line.ledger)()
-    for one in line.log:
-        again.fold(one)
+    again, changed = Ledger(), Ledger()
+    down = ModeRequested(**head("down"), mode=Mode.SHADOW, by="person:ada", reason="")
+    for ledger, log in ((again, line.log), (changed, [*line.log, down, *promotion(name="elsewhere")])):
+        for one in log:
+            ledger.fold(one)
+        assert ledger.governance(ASSET).actual is Mode.AUTO
     line.admission.admit([again], lambda _ledger, asset, _state: shed.append(asset))
     assert shed == []
-    for one in promotion(name="elsewhere"):  # entered while another member had it
-        again.fold(one)
-    other = type(line.ledger)()
-    for one in [ModeRequested(**head("d"), mode=Mode.OFF, by="person:ada", reason=""), *promotion(name="x")]:
-        other.fold(one)
-    line.admission.admit([other], lambda _ledger, asset, _state: shed.append(asset))
-    assert shed == []  # from OFF, one step at a time: nothing was entered
-    for one in promotion(name="y"):
-        other.fold(one)
+    line.admission.admit([changed], lambda _ledger, asset, _state: shed.append(asset))
+    assert shed == [ASSET]
+
+
+async def test_it_is_ready_only_when_what_was_left_is_shed() -> None:
+    line, late = Line(), Ledger()
+    assert line.admission.problem([line.ledger]) is None
+    assert line.admission.problem([line.ledger, late]) is not None
+    line.admission.admit([line.ledger, late], lambda *_: None)
+    assert line.admission.problem([line.ledger, late]) is None
 
 
 async def test_a_restart_says_the_same_however_often_it_is_tried() -> None:

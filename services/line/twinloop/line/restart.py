@@ -38,6 +38,11 @@ class Admission:
             admitted.append(ledger)
         self._admitted = admitted
 
+    def problem(self, complete: Iterable[Ledger]) -> str | None:
+        """Health check: a mode that is entered before all are looked through would be shed with the rest."""
+        waiting = sum(not any(ledger is one for one in self._admitted) for ledger in complete)
+        return f"{waiting} partitions were not looked through yet" if waiting else None
+
     def of(self, asset: str) -> Ledger | None:
         """The ledger that speaks of `asset`, if this member has it and it was looked through."""
         return next((one for one in self._admitted if one.knows(asset)), None)

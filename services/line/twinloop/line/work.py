@@ -81,7 +81,9 @@ class Work:
                 metrics=ConsumerMetrics(self.context.registry, self.context.name),
             )
         )
-        self.context.health.add("changes", changes.problem)
+        self.context.health.add(
+            "changes", lambda: changes.problem() or self.admission.problem(changes.states())
+        )
         async with asyncio.TaskGroup() as tasks:
             told = [
                 tasks.create_task(self.notices.publish(out), name="publish notices"),
