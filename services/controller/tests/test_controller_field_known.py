@@ -316,6 +316,25 @@ def test_bytes_that_are_no_record_are_counted() -> None:
     assert found == 1
 
 
+def test_a_record_that_cannot_be_folded_does_not_keep_the_others_from_being_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shelf = Shelf()
+
+    def fails(*_: object) -> Fate:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shelf.worker.known, "take", fails)
+        shelf.tell(BUILT[0])
+    shelf.tell(BUILT[1])
+    assert shelf.worker.known.genealogy.vehicles == (f"{1:032x}",)
+    found = shelf.registry.get_sample_value(
+        "twinloop_controller_field_records_total", {"topic": "genealogy", "fate": "unusable"}
+    )
+    assert found == 1
+
+
 def test_looks_are_made_at_the_same_moments_whenever_it_was_started() -> None:
     at = START + timedelta(days=30)
     assert RULES.look_before(at) == START + timedelta(days=28)

@@ -12,8 +12,8 @@ class FieldMetrics:
         self.records = Counter(
             "twinloop_controller_field_records_total",
             "Records that the field worker read, by fate: folded, repeated, others (a station's, or another "
-            "model's), waiting (for the vehicle to be built), unusable (from the future, or without a "
-            "distance) or undecodable. All are read again after each start.",
+            "model's), waiting (for the vehicle to be built), unusable (from the future, without a "
+            "distance, or not to be folded) or undecodable. All are read again after each start.",
             ["topic", "fate"],
             registry=registry,
         )
@@ -26,6 +26,11 @@ class FieldMetrics:
         self.publish_retries = Counter(
             "twinloop_controller_field_publish_retries_total",
             "Attempts to publish that failed and were made again. Growing: Kafka does not acknowledge.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "twinloop_controller_field_failures_total",
+            "Times that the field work failed and began anew. Growing: see the log; the fast loop goes on.",
             registry=registry,
         )
         self.vehicles = Gauge(

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from twinloop.contracts.topics import FIELD_EVIDENCE
@@ -33,6 +32,7 @@ GROUP: Final = "controller-field"
 _POLL_MS: Final = 100
 _STAY_S: Final = 1.0
 """As often the group hears of a member that is at work."""
+_AGAIN_S: Final = 5.0
 _AT_ONCE: Final = 50
 """Records with a hundred joints each: the stations must not wait for more of them."""
 
@@ -70,11 +70,14 @@ class Office:
         self._worker: Worker | None = None
         self._joined = False
         self._caught_up = False
+        self._failed: str | None = None
 
     def problem(self) -> str | None:
         """Health check. A replica that waits for the lease is ready."""
         if not self._joined:
             return "joining the group of field workers"
+        if self._failed is not None:
+            return f"the field work failed: {self._failed}"
         return "reading what vehicles told" if self._worker is not None and not self._caught_up else None
 
     def known(self) -> Known | None:
@@ -96,7 +99,20 @@ class Office:
                 await _stay(group, _POLL_MS)
                 self._joined = self._joined or lease.asked
                 if lease.held:
-                    await self._work(lease, group)
+                    await self._attempt(lease, group)
+
+    async def _attempt(self, lease: _Lease, group: AIOKafkaConsumer) -> None:
+        """Work. What ends it is told, and it is begun anew: the stations must not stand still for it."""
+        try:
+            await self._work(lease, group)
+        except Exception as error:  # whatever it was, the fast loop goes on
+            if self._stopping.is_set():
+                return
+            self._failed = repr(error)
+            self._metrics.failures.inc()
+            log.error("the field work failed and begins anew", problem=repr(error), exc_info=error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _AGAIN_S)
 
     async def _work(self, lease: _Lease, group: AIOKafkaConsumer) -> None:
         log.info("the field work is ours")
@@ -125,21 +141,12 @@ class Office:
                 if not self._caught_up:
                     at = [await client.position(one) >= end for one, end in ends.items()]
                     self._caught_up = all(at)
-                if self._caught_up and not await self._further(worker):
-                    return
+                if self._caught_up:
+                    await worker.further()
+                    self._failed = None
                 if now() >= stayed + _STAY_S:
                     stayed = now()
                     await _stay(group, 0)
-
-    async def _further(self, worker: Worker) -> bool:
-        """False: told to stop while Kafka is away."""
-        try:
-            await worker.further()
-        except KafkaError:
-            if not self._stopping.is_set():
-                raise
-            return False
-        return True
 
     def _leave(self) -> None:
         self._worker, self._caught_up = None, False

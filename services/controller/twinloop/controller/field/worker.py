@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from twinloop.contracts.codec import Undecodable, decode, message
 from twinloop.contracts.field import FieldFinding, VehicleAnomaly, VehicleScore
 from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
-from twinloop.controller.field.known import Known
+from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
 from twinloop.runtime import logging
@@ -59,6 +59,9 @@ class Worker:
         except Undecodable as error:
             fate = "undecodable"
             log.warning("not a record", topic=topic.name, problem=str(error))
+        except Exception as error:  # one vehicle's record must not keep the others' from being read
+            fate = str(Fate.UNUSABLE)
+            log.error("a record cannot be folded", topic=topic.name, problem=repr(error), exc_info=error)
         self._metrics.records.labels(topic.name, fate).inc()
         self._metrics.vehicles.set(len(self.known.genealogy))
 
