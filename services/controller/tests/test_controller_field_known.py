@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,10 +32,12 @@ from twinloop.contracts.ids import event_id
 from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
 from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
+from twinloop.controller.field.policy import FieldPolicy, Grid
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.field.worker import Worker
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.settings import load_toml
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 NOW = START + timedelta(days=200)
@@ -351,3 +354,11 @@ def test_wrong_rules_are_refused(wrong: dict[str, object]) -> None:
         FieldRules.model_validate({"origin": START, **wrong})
     with pytest.raises(ValidationError):
         FieldRules.model_validate({"origin": START.replace(tzinfo=None)})
+
+
+def test_the_file_of_the_local_stack_has_the_figures_that_were_measured() -> None:
+    root = next(one for one in Path(__file__).parents if (one / "deploy/local/config").is_dir())
+    shipped = load_toml(root / "deploy/local/config/field.toml", FieldRules)
+    assert shipped == FieldRules(origin=shipped.origin)
+    assert shipped.policy == FieldPolicy()
+    assert shipped.grid == Grid(shipped.origin)
