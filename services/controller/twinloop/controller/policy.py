@@ -14,6 +14,7 @@ from twinloop.contracts.changes import Parameter
 from twinloop.contracts.modes import Mode
 from twinloop.controller.rules import (
     AgreementPolicy,
+    AskingPolicy,
     CooldownPolicy,
     DiagnosisPolicy,
     EstimatorPolicy,
@@ -48,15 +49,21 @@ class AssetPolicy(Table):
     scrap: ScrapPolicy
     laser_power_w: Limits
     focus_mm: Limits
+    end_of_line_limit_uohm: Limits
     estimator: EstimatorPolicy
     focus: FocusPolicy
     cooldown: CooldownPolicy
     verification: VerificationPolicy
     expiry: ExpiryPolicy
+    field: AskingPolicy = AskingPolicy()
 
     def limits(self, parameter: Parameter) -> Limits:
         """Those of `parameter`."""
-        return self.laser_power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.laser_power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.end_of_line_limit_uohm,
+        }[parameter]
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 from twinloop.contracts.changes import Action, Diagnosis, Parameter, Proposed, State
 from twinloop.contracts.controls import Governance
 from twinloop.contracts.events import Event, JointWelded
+from twinloop.contracts.field import FieldFinding
 from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.rules import PARTS_KEPT
 
@@ -22,6 +23,7 @@ CLOSED_KEPT = 8
 CONTROLS_KEPT = 32
 BAD_KEPT = 32
 TRAVELS_KEPT = 48
+FIELD_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """A part that was made, with the setpoints in force. What is not `trusted` is not measured by."""
+    """A part that was made, with the setpoints in force. What is not `trusted` is not measured by. What is
+    `rejected` did not pass the quality gate, `limit_uohm`."""
 
     sequence: int
     made_at: datetime
@@ -55,16 +58,29 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     power_w: float
     focus_mm: float
     trusted: bool = True
+    limit_uohm: float = 55.0
+    rejected: bool = False
 
     def setpoint(self, parameter: Parameter) -> float:
         """Of `parameter`, in its unit."""
-        return self.power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.limit_uohm,
+        }[parameter]
 
     @classmethod
     def of(cls, joint: JointWelded, *, trusted: bool = True) -> Part:
         """What is remembered of `joint`."""
         return cls(
-            joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm, trusted
+            joint.sequence,
+            joint.observed_at,
+            joint.resistance_uohm,
+            joint.power_w,
+            joint.focus_mm,
+            trusted,
+            joint.limit_uohm,
+            joint.rejected,
         )
 
 
@@ -158,6 +174,19 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     hold: bool
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding of the slow loop whose tighter quality gate no person was asked about yet.
+
+    `refused` is the guard that objected last, `shadowed` whether it was told what would be proposed. After
+    `until` nobody is asked any more.
+    """
+
+    finding: FieldFinding
+    until: datetime
+    refused: str = ""
+    shadowed: bool = False
+
+
 class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
@@ -174,6 +203,10 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     what a person was called about because nothing is done about it. `failures` changes failed in a row;
     `applied_after` is the last part made before a change was last applied, `scrap_told` the part at which
     scrap was last reason to stop.
+
+    `field_told` are the last findings of the slow loop that a person was called about, `field_asking` those
+    that wait to be proposed. `field_change` is the change that follows from one. It is not `in_flight`: it
+    waits for a person for days, and neither a setpoint of the process nor a stop waits for it.
     """
 
     asset: str
@@ -202,6 +235,9 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     applied_after: int | None = None
     scrap_told: int | None = None
+    field_told: tuple[str, ...] = ()
+    field_asking: tuple[Asking, ...] = ()
+    field_change: InFlight | None = None
 
     @property
     def newest(self) -> Part | None:
@@ -254,7 +290,13 @@ class BadInput(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Event | Refused | WouldPropose | Diagnosed | Ignored | GaveUp | BadInput
+class Found(msgspec.Struct, frozen=True):
+    """The slow loop has found something about this station."""
+
+    finding: FieldFinding
+
+
+Outcome = Event | Refused | WouldPropose | Diagnosed | Ignored | GaveUp | BadInput | Found
 """What a decision leads to: events are published, the rest is counted."""
 
 Step = tuple["Station", tuple[Outcome, ...]]
