@@ -9,7 +9,7 @@ from twinloop.runtime.logging import logger
 from twinloop.runtime.service import Context
 from twinloop.simulator import opcua, telemetry
 from twinloop.simulator.campaign import Campaign, Run
-from twinloop.simulator.commands import FOCUS, POWER
+from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.edge import EdgeNode
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.panel import panel
@@ -31,7 +31,9 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
     def birth_values() -> Mapping[str, Mapping[str, Value]]:
         plcs = {name: plant.plc(name) for name in plant.stations}
         return {
-            name: telemetry.at_birth(plc.setpoints[POWER], plc.setpoints[FOCUS], plc.recipe)
+            name: telemetry.at_birth(
+                plc.setpoints[POWER], plc.setpoints[FOCUS], plc.setpoints[LIMIT], plc.recipe
+            )
             for name, plc in plcs.items()
         }
 

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from twinloop.runtime.settings import ServiceSettings, check_address
 from twinloop.simulator.opcua_server import Security
-from twinloop.simulator.plant import StationSpec
+from twinloop.simulator.plant import GATE, StationSpec
 from twinloop.simulator.plc_state import WATCHDOG_S, Range
 
 
@@ -129,6 +129,9 @@ class StationTable(_Table):
     power_w: RangeTable
     focus_mm: RangeTable
     watchdog_s: float = Field(default=WATCHDOG_S, gt=0)
+    end_of_line_limit_uohm: RangeTable = RangeTable(
+        nominal=GATE.nominal, low=GATE.low, high=GATE.high, max_step=GATE.max_step
+    )
 
     def spec(self) -> StationSpec:
         """The same as plain values."""
@@ -137,6 +140,7 @@ class StationTable(_Table):
             Range(**self.power_w.model_dump()),
             Range(**self.focus_mm.model_dump()),
             self.watchdog_s,
+            Range(**self.end_of_line_limit_uohm.model_dump()),
         )
 
 
