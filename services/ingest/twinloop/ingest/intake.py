@@ -139,13 +139,13 @@ class Intake:
         asset = ""
         try:
             if vehicle is not None:
-                _no_vin(f"{source} ".encode() + payload)
+                _no_vin(f"{source} ".encode() + telemetry_json.readable(payload))
             telemetry = telemetry_json.parse(payload)
             asset, kind = telemetry_json.source_of(telemetry, vehicle)
             if kind is Kind.VEHICLE:
-                _no_vin(payload)
+                _no_vin(telemetry_json.readable(payload))
             normalized = telemetry_json.normalized(telemetry, asset, kind, self._sets)
-            self._ages.check(normalized.frame, now)
+            self._ages.check(normalized.frame, now, kind)
             return self._in_order(normalized)
         except Refused as refused:
             return self._refused(refused, source, payload, asset, now)

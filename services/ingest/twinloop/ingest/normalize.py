@@ -72,9 +72,13 @@ class Ages:
 
     max_age_s: float
     max_ahead_s: float
+    vehicle_max_age_s: float | None = None
+    """Of vehicles, which may have been out of reach for long; `None`: as old as everything else."""
 
-    def check(self, frame: Frame, now: datetime) -> None:
+    def check(self, frame: Frame, now: datetime, kind: Kind = Kind.FACTORY) -> None:
         """Raises `Refused` with `too_old` or `in_future`; every sample and the observation count."""
+        of_vehicles = self.vehicle_max_age_s if kind is Kind.VEHICLE else None
+        max_age_s = self.max_age_s if of_vehicles is None else of_vehicles
         now_ns = unix_ns(now)
         ahead_s = (max(frame.observed_at_ns, last_at_ns(frame)) - now_ns) / 1e9
         if ahead_s > self.max_ahead_s:
@@ -82,8 +86,8 @@ class Ages:
                 Reason.IN_FUTURE, f"{ahead_s:.0f} s ahead of this clock, at most {self.max_ahead_s:g} s"
             )
         age_s = (now_ns - min(frame.observed_at_ns, frame.first_at_ns)) / 1e9
-        if age_s > self.max_age_s:
-            raise Refused(Reason.TOO_OLD, f"{age_s:.0f} s old, at most {self.max_age_s:g} s")
+        if age_s > max_age_s:
+            raise Refused(Reason.TOO_OLD, f"{age_s:.0f} s old, at most {max_age_s:g} s")
 
 
 def last_at_ns(frame: Frame) -> int:
@@ -201,6 +205,20 @@ def stack(signal_set: SignalSet, signals: Mapping[str, ArrayLike | Value]) -> ND
         detail = ", ".join(f"{name} {len(column)}" for name, column in zip(wanted, columns, strict=True))
         raise Refused(Reason.WRONG_SIGNAL_COUNT, f"signals of unequal length: {detail[:400]}")
     return np.column_stack(columns)
+
+
+def unpack(signal_set: SignalSet, packed: bytes) -> NDArray[np.float32]:
+    """float32 [time, signal] in the order of `signal_set`, from little-endian float32 row by row.
+
+    Raises `Refused` (`wrong_signal_count`) when it does not hold whole rows.
+    """
+    wide = len(signal_set.columns)
+    if len(packed) % (4 * wide):
+        raise Refused(
+            Reason.WRONG_SIGNAL_COUNT,
+            f"{len(packed)} bytes are no whole rows of the {wide} signals of {signal_set.name}, 4 bytes each",
+        )
+    return np.frombuffer(packed, "<f4").reshape(-1, wide).astype(np.float32, copy=False)
 
 
 def _column(name: str, value: ArrayLike | Value) -> NDArray[np.float32]:

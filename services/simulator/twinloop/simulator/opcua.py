@@ -1,8 +1,8 @@
 """The OPC UA side of the plant: the PLC of each station, as variables that are read and methods that decide.
 
     Objects/Stations/<station>/ LaserPower FocusOffset EndOfLineLimit PartCounter PackMLState Recipe
-                                LastCommandSequence LastCommandId ControlSource LocalReason Beat MaintenanceLock
-                                HighAlarm
+                                LastCommandSequence LastCommandId ControlSource LocalReason Beat
+                                MaintenanceLock HighAlarm
                                 SetParameter() Hold() Resume() TakeControl() ReleaseControl() Heartbeat()
 
 All in the namespace `urn:twinloop:reference-plant`. The variables are read-only for every client: a writable
