@@ -70,12 +70,23 @@ LIMITS = StationLimits(
         deadband=0.05,
         tolerance=0.005,
     ),
+    end_of_line_limit_uohm=ParameterLimits(
+        hard=Range(low=42, high=60),
+        operator=Range(low=45, high=55),
+        baseline=55,
+        step=15,
+        hourly_travel=30,
+        authority=15,
+        deadband=1,
+        tolerance=0.05,
+    ),
     cooldown=Cooldown(parts=10, seconds=0.3),
     read_back_s=0.05,
 )
 DEVICE = Device(
     power_w=1000.0,
     focus_mm=0.0,
+    limit_uohm=55.0,
     part_counter=100,
     mode=EXECUTE,
     recipe=RECIPE,

@@ -36,6 +36,7 @@ FILE: dict[str, Any] = {
             "read_back_s": 1.0,
             "laser_power_w": POWER,
             "focus_mm": POWER,
+            "end_of_line_limit_uohm": POWER,
         }
     }
 }
@@ -49,6 +50,9 @@ def test_the_file_of_the_local_stack_has_the_limits_of_the_reference_line() -> N
     assert (power.operator.low, power.operator.high, power.step, power.deadband) == (850, 1350, 30, 5)
     assert (focus.operator.low, focus.operator.high, focus.step, focus.deadband) == (-1.5, 1.5, 0.25, 0.05)
     assert (focus.hard.low, focus.hard.high) == (-2, 2)
+    gate = own.of(Parameter.END_OF_LINE_LIMIT_UOHM)
+    assert (gate.hard.low, gate.hard.high, gate.operator.low, gate.operator.high) == (42, 60, 45, 55)
+    assert (gate.step, gate.deadband, gate.authority, gate.hourly_travel) == (15, 1, 15, 30)
     assert (power.baseline, power.authority, power.hourly_travel) == (1000, 350, 800)
     assert (focus.baseline, focus.authority, focus.hourly_travel) == (0, 1.5, 6)
     assert (own.cooldown.parts, own.beat_s, own.highest_mode) == (10, 0.5, "auto")

@@ -18,7 +18,7 @@ from twinloop.line.watch import MISSED, Do, Lost, Overriding, Watched, Wish, hea
 
 ACTS = Wish(owned=True, acts=True)
 IDLE = Wish(owned=True, acts=False)
-HOLDS = Watched(holds=True, beat=1, known=(1000.0, 0.0))
+HOLDS = Watched(holds=True, beat=1, known=DEVICE.setpoints)
 
 
 def device(beat: int = 2, **what: Any) -> Device:
@@ -128,13 +128,13 @@ def test_a_setpoint_that_moved_without_a_command_of_ours_is_an_override() -> Non
 def test_while_a_command_of_ours_is_under_way_nothing_is_concluded_from_setpoints() -> None:
     watched, found, _ = look(HOLDS, device(power_w=1015.0), replace(ACTS, quiet=False))
     assert found is None
-    assert watched.known == (1000.0, 0.0)
+    assert watched.known == DEVICE.setpoints
 
 
 def test_without_control_a_setpoint_may_be_anybodys() -> None:
-    watched, found, _ = look(Watched(known=(1000.0, 0.0)), local("released", power_w=900.0), IDLE)
+    watched, found, _ = look(Watched(known=DEVICE.setpoints), local("released", power_w=900.0), IDLE)
     assert found is None
-    assert watched.known == (900.0, 0.0)
+    assert watched.known == device(power_w=900.0).setpoints
 
 
 @given(
@@ -144,7 +144,7 @@ def test_without_control_a_setpoint_may_be_anybodys() -> None:
         beat=st.one_of(st.none(), st.integers(0, 3)),
         still=st.integers(0, 4),
         unheard=st.integers(0, 4),
-        known=st.one_of(st.none(), st.just((1000.0, 0.0)), st.just((900.0, 0.0))),
+        known=st.one_of(st.none(), st.just(DEVICE.setpoints), st.just(device(power_w=900.0).setpoints)),
     ),
     st.one_of(
         st.none(),

@@ -87,9 +87,15 @@ class Parameter(StrEnum):
 
     LASER_POWER_W = "laser_power_w"
     FOCUS_MM = "focus_mm"
+    END_OF_LINE_LIMIT_UOHM = "end_of_line_limit_uohm"
+    """The station's quality gate: a joint that measures more at end of line is scrap."""
 
 
-UNIT: Final[dict[Parameter, str]] = {Parameter.LASER_POWER_W: "W", Parameter.FOCUS_MM: "mm"}
+UNIT: Final[dict[Parameter, str]] = {
+    Parameter.LASER_POWER_W: "W",
+    Parameter.FOCUS_MM: "mm",
+    Parameter.END_OF_LINE_LIMIT_UOHM: "µΩ",
+}
 """The unit of each setpoint."""
 
 
@@ -116,6 +122,8 @@ class Diagnosis(StrEnum):
     DIRTY_WINDOW = "dirty_window"
     DEFOCUS = "defocus"
     GAP = "gap"
+    MARGINAL_JOINTS = "marginal_joints"
+    """Joints passed the end of the line and turned out weak in vehicles."""
     UNKNOWN = "unknown"
 
 

@@ -29,7 +29,8 @@ class JointWelded(Event, frozen=True, kw_only=True, tag="joint_welded"):
 
     `sequence` is the part counter, equal to the sequence of the part's telemetry frame.
     `resistance_uohm` is the four-wire measurement at end of line; the setpoints are those in force
-    while the part was made.
+    while the part was made. `limit_uohm` is the quality gate that was in force: a `rejected` joint measured
+    more, is scrap, and is built into no vehicle.
     """
 
     part_id: str
@@ -38,6 +39,8 @@ class JointWelded(Event, frozen=True, kw_only=True, tag="joint_welded"):
     resistance_uohm: float
     power_w: float
     focus_mm: float
+    limit_uohm: float = 55.0
+    rejected: bool = False
 
 
 class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
@@ -91,6 +94,7 @@ class AlarmCode(StrEnum):
     KILL_SWITCH = "kill_switch"
     AUDIT_AWAY = "audit_away"
     TWIN_DRIFT = "twin_drift"
+    FIELD_EVIDENCE = "field_evidence"
 
 
 class Alarm(Event, frozen=True, kw_only=True, tag="alarm"):

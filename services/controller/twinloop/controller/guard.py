@@ -59,6 +59,7 @@ Guard = Callable[[Case], str | None]
 _MENDS: Final = {
     Parameter.LASER_POWER_W: Diagnosis.DIRTY_WINDOW,
     Parameter.FOCUS_MM: Diagnosis.DEFOCUS,
+    Parameter.END_OF_LINE_LIMIT_UOHM: Diagnosis.MARGINAL_JOINTS,
 }
 _HOUR: Final = timedelta(hours=1)
 _ROUNDING: Final = 1 + 1e-9

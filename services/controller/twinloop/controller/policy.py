@@ -37,6 +37,7 @@ class AssetPolicy(Table):
     persistence: PersistencePolicy
     laser_power_w: Limits
     focus_mm: Limits
+    end_of_line_limit_uohm: Limits
     estimator: EstimatorPolicy
     focus: FocusPolicy
     cooldown: CooldownPolicy
@@ -45,7 +46,11 @@ class AssetPolicy(Table):
 
     def limits(self, parameter: Parameter) -> Limits:
         """Those of `parameter`."""
-        return self.laser_power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.laser_power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.end_of_line_limit_uohm,
+        }[parameter]
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """A part that was made, with the setpoints in force. What is not `trusted` is not measured by."""
+    """A part that was made, with the setpoints in force. What is not `trusted` is not measured by. What is
+    `rejected` did not pass the quality gate, `limit_uohm`."""
 
     sequence: int
     made_at: datetime
@@ -55,16 +56,29 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     power_w: float
     focus_mm: float
     trusted: bool = True
+    limit_uohm: float = 55.0
+    rejected: bool = False
 
     def setpoint(self, parameter: Parameter) -> float:
         """Of `parameter`, in its unit."""
-        return self.power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.limit_uohm,
+        }[parameter]
 
     @classmethod
     def of(cls, joint: JointWelded, *, trusted: bool = True) -> Part:
         """What is remembered of `joint`."""
         return cls(
-            joint.sequence, joint.observed_at, joint.resistance_uohm, joint.power_w, joint.focus_mm, trusted
+            joint.sequence,
+            joint.observed_at,
+            joint.resistance_uohm,
+            joint.power_w,
+            joint.focus_mm,
+            trusted,
+            joint.limit_uohm,
+            joint.rejected,
         )
 
 

@@ -46,7 +46,7 @@ def of_part(station: Station, joint: JointWelded, given: Given) -> tuple[BadInpu
     newest = station.newest
     since = number if newest is None else max(newest.sequence + 1, number - rule.hold_parts)
     missing = tuple(BadInput("missing", one, "it was made and never told of") for one in range(since, number))
-    values = (joint.resistance_uohm, joint.power_w, joint.focus_mm)
+    values = (joint.resistance_uohm, joint.power_w, joint.focus_mm, joint.limit_uohm)
     own: BadInput | None = None
     if not all(map(math.isfinite, values)):
         own = BadInput("quality", number, "a measurement is not a number")
@@ -55,7 +55,8 @@ def of_part(station: Station, joint: JointWelded, given: Given) -> tuple[BadInpu
     elif not rule.resistance_range_uohm.holds(joint.resistance_uohm):
         own = BadInput("range", number, f"a resistance of {joint.resistance_uohm:g} µΩ")
     elif not _settable(joint, given):
-        own = BadInput("range", number, f"setpoints of {joint.power_w:g} W and {joint.focus_mm:g} mm")
+        told = f"{joint.power_w:g} W, {joint.focus_mm:g} mm and {joint.limit_uohm:g} µΩ"
+        own = BadInput("range", number, f"setpoints of {told}")
     elif _frozen([one.resistance_uohm for one in station.parts], joint.resistance_uohm, rule.frozen_parts):
         own = BadInput("frozen", number, f"{joint.resistance_uohm:g} µΩ on {rule.frozen_parts} parts")
     return missing if own is None else (*missing, own)
@@ -63,7 +64,11 @@ def of_part(station: Station, joint: JointWelded, given: Given) -> tuple[BadInpu
 
 def _settable(joint: JointWelded, given: Given) -> bool:
     policy = given.policy
-    return policy.laser_power_w.hard.holds(joint.power_w) and policy.focus_mm.hard.holds(joint.focus_mm)
+    return (
+        policy.laser_power_w.hard.holds(joint.power_w)
+        and policy.focus_mm.hard.holds(joint.focus_mm)
+        and policy.end_of_line_limit_uohm.hard.holds(joint.limit_uohm)
+    )
 
 
 def of_anomaly(station: Station, anomaly: Anomaly, given: Given) -> BadInput | None:

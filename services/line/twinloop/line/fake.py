@@ -141,7 +141,10 @@ class FakePlc:
     def _set(self, parameter: Parameter, value: float, shown: float | None = None) -> None:
         self.in_force[parameter] = value
         shown = value if shown is None else shown
-        if parameter is Parameter.LASER_POWER_W:
-            self.device = replace(self.device, power_w=shown)
-        else:
-            self.device = replace(self.device, focus_mm=shown)
+        match parameter:
+            case Parameter.LASER_POWER_W:
+                self.device = replace(self.device, power_w=shown)
+            case Parameter.FOCUS_MM:
+                self.device = replace(self.device, focus_mm=shown)
+            case Parameter.END_OF_LINE_LIMIT_UOHM:
+                self.device = replace(self.device, limit_uohm=shown)

@@ -70,12 +70,17 @@ class StationLimits(Table):
     beat_s: PositiveFloat
     laser_power_w: ParameterLimits
     focus_mm: ParameterLimits
+    end_of_line_limit_uohm: ParameterLimits
     cooldown: Cooldown
     read_back_s: PositiveFloat
 
     def of(self, parameter: Parameter) -> ParameterLimits:
         """Those of `parameter`."""
-        return self.laser_power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.laser_power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.end_of_line_limit_uohm,
+        }[parameter]
 
 
 class LineLimits(Table):

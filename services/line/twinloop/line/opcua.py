@@ -25,6 +25,7 @@ NAMESPACE_URI = "urn:twinloop:reference-plant"
 _VARIABLES: Final = (
     "LaserPower",
     "FocusOffset",
+    "EndOfLineLimit",
     "PartCounter",
     "PackMLState",
     "Recipe",
@@ -238,6 +239,7 @@ def _device(station: str, answers: Sequence[ua.DataValue]) -> Device:
     return Device(
         power_w=float(values["LaserPower"]),
         focus_mm=float(values["FocusOffset"]),
+        limit_uohm=float(values["EndOfLineLimit"]),
         part_counter=int(values["PartCounter"]),
         mode=str(values["PackMLState"]),
         recipe=str(values["Recipe"]),

@@ -19,7 +19,7 @@ BY_OPERATOR = "operator"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a station's PLC holds, read at once. `mode` is the PackML state.
+    """What a station's PLC holds, read at once. `mode` is the PackML state, `limit_uohm` the quality gate.
 
     `control_source` is "Local" or "Remote"; `local_reason` says why Local: "startup", "watchdog", "operator"
     or "released". `beat` counts the PLC's own heartbeats: it stands still when the PLC's program does.
@@ -27,6 +27,7 @@ class Device:
 
     power_w: float
     focus_mm: float
+    limit_uohm: float
     part_counter: int
     mode: str
     recipe: str
@@ -45,7 +46,16 @@ class Device:
 
     def value(self, parameter: Parameter) -> float:
         """The setpoint of `parameter`, in its unit."""
-        return self.power_w if parameter is Parameter.LASER_POWER_W else self.focus_mm
+        return {
+            Parameter.LASER_POWER_W: self.power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.limit_uohm,
+        }[parameter]
+
+    @property
+    def setpoints(self) -> dict[Parameter, float]:
+        """All of them."""
+        return {one: self.value(one) for one in Parameter}
 
     def holds(self, action: Action, tolerance: float) -> bool:
         """Whether `action` has come about."""

@@ -10,6 +10,7 @@ always wins: a turned key, or a setpoint that moved without a command of ours.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -62,7 +63,7 @@ class Watched:
     beat: int | None = None
     still: int = 0
     unheard: int = 0
-    known: tuple[float, float] | None = None
+    known: Mapping[Parameter, float] | None = None
 
     @property
     def problem(self) -> str | None:
@@ -105,7 +106,7 @@ def look(watched: Watched, device: Device | None, wish: Wish) -> tuple[Watched, 
     watched = replace(watched, beat=device.beat, still=0 if alive else watched.still + 1)
     finding = _found(watched, device, wish)
     if wish.quiet:
-        watched = replace(watched, known=(device.power_w, device.focus_mm))
+        watched = replace(watched, known=device.setpoints)
     if finding is not None:
         release = Do.RELEASE if device.remote and watched.holds else Do.NOTHING
         return replace(watched, holds=False), finding, release
@@ -133,7 +134,7 @@ def heard(watched: Watched, what: Do, *, taken: bool) -> Watched:
 
 def settled(watched: Watched, device: Device) -> Watched:
     """After a command of ours: `device` is what was read when its outcome was told."""
-    return replace(watched, known=(device.power_w, device.focus_mm))
+    return replace(watched, known=device.setpoints)
 
 
 def _found(watched: Watched, device: Device, wish: Wish) -> Finding | None:
@@ -168,7 +169,7 @@ def _moved(watched: Watched, device: Device) -> Overriding | None:
     """A setpoint that is not where it was left."""
     if watched.known is None:
         return None
-    for parameter, before in zip((Parameter.LASER_POWER_W, Parameter.FOCUS_MM), watched.known, strict=True):
+    for parameter, before in watched.known.items():
         value = device.value(parameter)
         if not math.isclose(value, before, rel_tol=_SAME, abs_tol=_SAME):
             reason = "it was set at the machine: no command of ours did"

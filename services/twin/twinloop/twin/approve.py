@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from twinloop.contracts.changes import Forecast, Hold, Parameter, Proposed, SetParameter
+from twinloop.contracts.changes import Forecast, Hold, Proposed, SetParameter
 from twinloop.contracts.controls import Governance
 from twinloop.contracts.modes import Mode, lower
 from twinloop.twin.assets import ApprovalPolicy
@@ -68,7 +68,7 @@ def forbidden(proposed: Proposed, governance: Governance) -> str | None:
 
 def outside(action: SetParameter, policy: ApprovalPolicy) -> str | None:
     """Why the value is none that the twin releases, or says anything about."""
-    own = policy.power_w if action.parameter is Parameter.LASER_POWER_W else policy.focus_mm
+    own = policy.range(action.parameter)
     if own.holds(action.value):
         return None
     return f"{action.value:g} is outside the twin's {own.low:g} to {own.high:g}"

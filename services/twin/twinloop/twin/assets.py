@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from twinloop.contracts.changes import Parameter
 from twinloop.runtime.tables import Range, Table
 
 
@@ -33,8 +34,8 @@ class ApprovalPolicy(Table):
     The policy releases a change that is forecast to bring the resistance down by `gain_uohm`, or to leave it
     within `allowance_uohm` of what it is and its interval below `limit_uohm`. A change that claims more than
     `claim_uohm`, or whose interval reaches above `limit_uohm`, must also be told apart from doing nothing:
-    the intervals overlap by no more than `overlap` (`approve.overlap`). `power_w` and `focus_mm` are the
-    twin's own ranges; where its model holds, the model says.
+    the intervals overlap by no more than `overlap` (`approve.overlap`). `power_w`, `focus_mm` and
+    `end_of_line_limit_uohm` are the twin's own ranges; where its model holds, the model says.
 
     With `four_eyes` two persons must agree with a setpoint that a person decides about. A released command is
     valid for `valid_s`.
@@ -47,8 +48,17 @@ class ApprovalPolicy(Table):
     overlap: Annotated[float, Field(ge=0, le=1)]
     power_w: Range
     focus_mm: Range
+    end_of_line_limit_uohm: Range
     four_eyes: bool = False
     valid_s: PositiveFloat = 5.0
+
+    def range(self, parameter: Parameter) -> Range:
+        """The twin's own of `parameter`."""
+        return {
+            Parameter.LASER_POWER_W: self.power_w,
+            Parameter.FOCUS_MM: self.focus_mm,
+            Parameter.END_OF_LINE_LIMIT_UOHM: self.end_of_line_limit_uohm,
+        }[parameter]
 
 
 class CalibrationPolicy(Table):

@@ -24,7 +24,11 @@ from twinloop.twin.assets import CalibrationPolicy
 _JOINTS_KEPT = 128
 _PATIENCE = 3
 """So many times the parts that are measured may be made until enough were made with the setpoint."""
-_SAME = {Parameter.LASER_POWER_W: 0.5, Parameter.FOCUS_MM: 0.005}
+_SAME = {
+    Parameter.LASER_POWER_W: 0.5,
+    Parameter.FOCUS_MM: 0.005,
+    Parameter.END_OF_LINE_LIMIT_UOHM: 0.05,
+}
 """Setpoints so near each other are the same, in their unit: what is read back is rounded."""
 
 
@@ -130,4 +134,8 @@ class Joints:
 
 def setpoint(joint: JointWelded, parameter: Parameter) -> float:
     """What was in force while a joint was made."""
-    return joint.power_w if parameter is Parameter.LASER_POWER_W else joint.focus_mm
+    return {
+        Parameter.LASER_POWER_W: joint.power_w,
+        Parameter.FOCUS_MM: joint.focus_mm,
+        Parameter.END_OF_LINE_LIMIT_UOHM: joint.limit_uohm,
+    }[parameter]

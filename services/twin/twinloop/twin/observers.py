@@ -12,6 +12,7 @@ from datetime import timedelta
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
+from twinloop.contracts.events import JointWelded
 from twinloop.contracts.frames import InvalidFrame, decode_frame
 from twinloop.contracts.topics import GENEALOGY, TELEMETRY_FACTORY
 from twinloop.runtime.clock import Clock
@@ -68,8 +69,9 @@ class Observers:
             if record.topic == self._telemetry:
                 self._observations.show(decode_frame(record.value or b""))
             else:
-                joint = decode(GENEALOGY, record.value or b"")
-                self._observations.made(joint)
-                self._joints.made(joint)
+                made = decode(GENEALOGY, record.value or b"")
+                if isinstance(made, JointWelded):  # vehicles are built of joints, and say nothing about now
+                    self._observations.made(made)
+                    self._joints.made(made)
         except (InvalidFrame, Undecodable):
             self._metrics.unreadable.inc()

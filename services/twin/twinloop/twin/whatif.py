@@ -79,10 +79,15 @@ def forecast(model: ProcessModel, state: State, at: Setpoints, limit_uohm: float
 
 
 def changed(at: Setpoints, action: SetParameter) -> Setpoints:
-    """The setpoints once `action` is in force."""
-    if action.parameter is Parameter.LASER_POWER_W:
-        return Setpoints(action.value, at.focus_mm)
-    return Setpoints(at.power_w, action.value)
+    """The setpoints once `action` is in force. The quality gate is none of the process: it measures, and
+    makes no joint better."""
+    match action.parameter:
+        case Parameter.LASER_POWER_W:
+            return Setpoints(action.value, at.focus_mm)
+        case Parameter.FOCUS_MM:
+            return Setpoints(at.power_w, action.value)
+        case Parameter.END_OF_LINE_LIMIT_UOHM:
+            return at
 
 
 def _beyond(allowed: Between) -> str:

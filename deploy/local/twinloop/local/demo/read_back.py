@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from twinloop.contracts.codec import decode
 from twinloop.contracts.controls import AnyControl
+from twinloop.contracts.events import JointWelded
 from twinloop.contracts.topics import ALARMS, ANOMALIES, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES, Topic
 from twinloop.local.demo.record import Record
 
@@ -59,7 +60,7 @@ class Reader:
                 topic = self._topics[partition.topic]
                 self._events[topic].extend(decode(topic, one.value) for one in records)
         return Record(
-            joints=tuple(self._events[GENEALOGY]),
+            joints=tuple(one for one in self._events[GENEALOGY] if isinstance(one, JointWelded)),
             verdicts=tuple(self._events[SCORES]),
             anomalies=tuple(self._events[ANOMALIES]),
             changes=tuple(one for one in self._events[CHANGES] if not isinstance(one, AnyControl)),

@@ -155,10 +155,13 @@ def _what(events: Sequence[AnyChange]) -> tuple[str, bool, Diagnosis | None]:
         return "never proposed", False, None
     match proposal.action:
         case SetParameter(parameter=parameter, value=value, expected=expected):
-            if parameter is Parameter.LASER_POWER_W:
-                text = f"power {expected:.0f} → {value:.0f} W"
-            else:
-                text = f"focus {expected:+.2f} → {value:+.2f} mm"
+            match parameter:
+                case Parameter.LASER_POWER_W:
+                    text = f"power {expected:.0f} → {value:.0f} W"
+                case Parameter.FOCUS_MM:
+                    text = f"focus {expected:+.2f} → {value:+.2f} mm"
+                case Parameter.END_OF_LINE_LIMIT_UOHM:
+                    text = f"end-of-line limit {expected:.1f} → {value:.1f} µΩ"
         case Hold():
             text = "hold the station"
     return text, isinstance(proposal.action, Hold), proposal.diagnosis

@@ -80,7 +80,11 @@ def _in_force(record: Record, report: Report, station: str) -> Iterable[str]:
             if joint.asset == one.asset and one.part_counter < joint.sequence <= one.part_counter + 5
         ]
         for joint in after:
-            there = joint.power_w if action.parameter is Parameter.LASER_POWER_W else joint.focus_mm
+            there = {
+                Parameter.LASER_POWER_W: joint.power_w,
+                Parameter.FOCUS_MM: joint.focus_mm,
+                Parameter.END_OF_LINE_LIMIT_UOHM: joint.limit_uohm,
+            }[action.parameter]
             if abs(there - action.value) > 1e-6 * max(1.0, abs(action.value)):
                 yield f"change {one.change_id[:8]} is called applied, but part {joint.sequence} has {there}"
                 break
