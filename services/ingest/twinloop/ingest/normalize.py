@@ -11,6 +11,8 @@ A weld arrives as one DDATA with these metrics:
     Part/Resistance         Double        micro-ohm, four-wire, at end of line; makes it a joint
     Setpoint/Power          Double        W, in force while the part was made
     Setpoint/Focus          Double        mm
+    Setpoint/EndOfLineLimit Double        micro-ohm, the quality gate in force; may be absent
+    Part/Rejected           Boolean       it measured more and is scrap; may be absent
     Recipe                  String
 
 Metrics that rarely change (`STEADY`) may be left out while they keep their value, as Sparkplug has it.
@@ -42,9 +44,19 @@ MAX_SAMPLE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARS = 256
 LAST_NS = 9_183_110_400_000_000_000  # 2261-01-01; signed 64-bit nanoseconds end a year later
 _LONGEST_PERIOD_NS = 86_400_000_000_000
+_LIMIT_UOHM = 55.0  # of a station that does not tell its gate
 _SET = "Signals/Set"
 _SIGNAL = "Signals/"
-STEADY = frozenset({_SET, "Part/SamplePeriodUs", "Setpoint/Power", "Setpoint/Focus", "Recipe"})
+STEADY = frozenset(
+    {
+        _SET,
+        "Part/SamplePeriodUs",
+        "Setpoint/Power",
+        "Setpoint/Focus",
+        "Setpoint/EndOfLineLimit",
+        "Recipe",
+    }
+)
 """Metrics whose last value counts while they are not sent."""
 
 Values = Mapping[str, Value]
@@ -234,6 +246,9 @@ def _some(names: list[str]) -> str:
 
 
 def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
+    limit_uohm = _LIMIT_UOHM
+    if values.get("Setpoint/EndOfLineLimit") is not None:
+        limit_uohm = _number(values, "Setpoint/EndOfLineLimit")
     return JointWelded(
         event_id=event_id("joint_welded", frame.asset, frame.sequence),
         asset=frame.asset,
@@ -246,6 +261,8 @@ def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
         resistance_uohm=_number(values, "Part/Resistance"),
         power_w=_number(values, "Setpoint/Power"),
         focus_mm=_number(values, "Setpoint/Focus"),
+        limit_uohm=limit_uohm,
+        rejected=_flag(values, "Part/Rejected"),
     )
 
 
@@ -270,6 +287,13 @@ def _number(values: Values, name: str) -> float:
     if not math.isfinite(value):
         raise Refused(Reason.NON_FINITE, f"{name} is {value}")
     return float(value)
+
+
+def _flag(values: Values, name: str) -> bool:
+    value = values.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "true or false"))
+    return bool(value)
 
 
 def _instead(name: str, value: object, wanted: str) -> str:

@@ -41,8 +41,9 @@ Text = Annotated[str, msgspec.Meta(max_length=256)]
 class TelemetryJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One frame: consecutive samples of every signal of a signal set.
 
-    Either `signals` or `samples` (packed, see above) holds them. `sequence` counts the frames of one asset and signal set, +1 each; `period_us` is the time between two
-    samples; `observed_at` is when the frame was complete at its source (when not given: the last sample).
+    Either `signals` or `samples` (packed, see above) holds them. `sequence` counts the frames of one asset
+    and signal set, +1 each; `period_us` is the time between two samples; `observed_at` is when the frame was
+    complete at its source (when not given: the last sample).
     """
 
     asset: Text = ""
