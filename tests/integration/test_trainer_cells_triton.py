@@ -1,4 +1,4 @@
-"""The model `cells` on a real Triton answers what `twinloop.features.cells` computes; the command serves it."""
+"""The model `cells` on a real Triton answers what `twinloop.features.cells` computes; a command serves it."""
 
 from __future__ import annotations
 

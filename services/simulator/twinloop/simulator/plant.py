@@ -72,6 +72,7 @@ class Plant:
             name: new_plc(_ranges(spec), spec.recipe, spec.watchdog_s) for name, spec in stations.items()
         }
         self._counters = dict.fromkeys(stations, first_part - 1)
+        self._past = dict.fromkeys(stations, first_part)
         self._run: Run | None = None
         self._noise = np.random.default_rng()
 
@@ -92,6 +93,20 @@ class Plant:
     def counter(self, station: str) -> int:
         """The part counter of `station`: the sequence of the last part it made."""
         return self._counters[station]
+
+    def past_parts(self, station: str, count: int) -> int:
+        """The first of `count` part counters that lie before those of this process, and are used now.
+
+        Of parts that were made months ago in event time. Raises `ValueError` when there are not so many.
+        """
+        if self._past[station] <= count:
+            raise ValueError(f"{station} has only made {self._past[station] - 1} parts before")
+        self._past[station] -= count
+        return self._past[station]
+
+    def spec(self, station: str) -> StationSpec:
+        """What `station` is."""
+        return self._specs[station]
 
     def command(self, station: str, command: Command, now: datetime, uptime_s: float) -> Outcome:
         """Let the PLC of `station` decide `command`; what it changes takes effect with the next part."""
