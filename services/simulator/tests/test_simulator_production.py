@@ -1,4 +1,4 @@
-"""From welds to vehicles: every joint is traced, what the gate rejects goes nowhere, and the order is causal."""
+"""From welds to vehicles: every joint is traced, what the gate rejects goes nowhere, time runs forward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twinloop.simulator.faults import WindowStep
 from twinloop.simulator.fleet import FleetSpec
 from twinloop.simulator.minutes import plan
 from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld, weld_joints
-from twinloop.simulator.production import BASELINE_SE_UOHM, Production, Station, TooMuchScrap, produce
+from twinloop.simulator.production import Production, Station, TooMuchScrap, produce
 from twinloop.simulator.vehicle import frames
 
 ASSETS = ("a.b.line1.weld1", "a.b.line1.weld2")
@@ -91,11 +91,12 @@ def test_a_minute_on_the_road_shows_what_has_grown_since_the_pack_line(made: Pro
     assert (minute[:, :, -1] == 9_000).all()
     found = slopes(minute[:, :, :-1])
     gained, se, z = against_baseline(
-        found.delta_r_uohm, found.se_uohm, made.baseline_uohm, np.full((60, 96), BASELINE_SE_UOHM)
+        found.delta_r_uohm, found.se_uohm, made.baseline_uohm, made.baseline_se_uohm
     )
     truth = made.fleet.gained_uohm(km)
-    level = np.median(truth, axis=1, keepdims=True)
-    assert (gained - (truth - level)).std() == pytest.approx(se.mean(), rel=0.06)
+    as_built = made.group_ohm(vehicles, np.zeros(60))
+    level = np.median(made.group_ohm(vehicles, km), axis=1) - np.median(as_built, axis=1)
+    assert (gained - (truth - 1e6 * level[:, None])).std() == pytest.approx(se.mean(), rel=0.06)
     assert found.noise.mean() == pytest.approx(1.0, abs=0.02)
     grown = made.fleet.cracked & (truth > 40)
     assert grown.any()

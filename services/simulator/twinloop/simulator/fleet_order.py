@@ -25,7 +25,7 @@ class FleetOrder:
 
     `faults` are by station, and by weld from 0 within this production; all noise and fate is `seed`'s.
     `start` is when the first joint is welded, by default so long ago that the last day is now. Event time
-    passes at `days_per_s`. Each vehicle sends `snippets_per_week` minutes. `customers` are by day of building.
+    passes at `days_per_s`. Each vehicle sends `snippets_per_week` minutes. `customers`: by day of building.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]

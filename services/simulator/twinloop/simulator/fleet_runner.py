@@ -28,7 +28,7 @@ from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.minutes import Plan, message, plan
 from twinloop.simulator.plant import Plant
 from twinloop.simulator.process import Setpoints
-from twinloop.simulator.production import BASELINE_SE_UOHM, Production, Station, TooMuchScrap, produce
+from twinloop.simulator.production import Production, Station, TooMuchScrap, produce
 from twinloop.simulator.vehicle import frames
 from twinloop.simulator.vehicle_built import as_json, at_h
 from twinloop.sparkplug import NodeId
@@ -169,12 +169,17 @@ class FleetRunner:
         assert self._ingest is not None
         assert self.progress is not None
         start, names = self.progress.start, dict[int, str]()
-        se = np.full(made.fleet.spec.groups, BASELINE_SE_UOHM)
         async with httpx.AsyncClient(base_url=self._ingest, timeout=_TIMEOUT_S) as http:
             for first in range(0, order.vehicles, BATCH):
                 batch = range(first, min(first + BATCH, order.vehicles))
                 told = [
-                    as_json(made.fleet, one, order.vin(one, start), made.baseline_uohm[one], se)
+                    as_json(
+                        made.fleet,
+                        one,
+                        order.vin(one, start),
+                        made.baseline_uohm[one],
+                        made.baseline_se_uohm[one],
+                    )
                     for one in batch
                 ]
                 body = b'{"vehicles":[' + b",".join(told) + b"]}"

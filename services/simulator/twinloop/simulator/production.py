@@ -19,15 +19,16 @@ from twinloop.simulator import faults as inject
 from twinloop.simulator.faults import Fault
 from twinloop.simulator.fleet import REFERENCE_KM, Fleet, FleetSpec, aged
 from twinloop.simulator.process import Conditions, Setpoints, weld_joints
-from twinloop.simulator.vehicle import cells
+from twinloop.simulator.vehicle import cells, frames, measured_delta_uohm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST_WELDS_A_JOINT: Final = 3
-BASELINE_SE_UOHM: Final = 1.25
-"""Of a group's ΔR at the end of the pack line, the mean over five minutes on the tester."""
+TESTER_MINUTES: Final = 5
+"""So many minutes a pack is driven on the tester at the end of its line."""
 _CHUNK: Final = 2400
+_PACKS_AT_ONCE: Final = 50
 
 
 class TooMuchScrap(Exception):
@@ -68,7 +69,7 @@ class Production:
     """The fleet, what every station has welded for it, and what its packs are.
 
     `cell_ohm` and `joint_uohm` [V, G] are the resistances as built; the pack line's tester has measured
-    `baseline_uohm`, each group's ΔR.
+    `baseline_uohm`, each group's ΔR, with the standard error `baseline_se_uohm`.
     """
 
     fleet: Fleet
@@ -76,6 +77,7 @@ class Production:
     cell_ohm: Floats
     joint_uohm: Floats
     baseline_uohm: Floats
+    baseline_se_uohm: Floats
 
     def group_ohm(self, vehicles: Ints, distance_km: Floats) -> Floats:
         """Cells with joints, [N, G], of these vehicles [N] at these distances [N]."""
@@ -129,10 +131,24 @@ def produce(spec: FleetSpec, stations: Sequence[Station], generator: np.random.G
     )
     joint_uohm = resistance.reshape(flat)
     cell_ohm = cells(generator, *flat)
-    group_uohm = 1e6 * cell_ohm + joint_uohm
-    delta = group_uohm - np.median(group_uohm, axis=1, keepdims=True)
-    baseline = delta + BASELINE_SE_UOHM * generator.standard_normal(flat)
-    return Production(fleet, welds, cell_ohm, joint_uohm, baseline)
+    baseline, se = _tested(cell_ohm + 1e-6 * joint_uohm, generator)
+    return Production(fleet, welds, cell_ohm, joint_uohm, baseline, se)
+
+
+def _tested(group_ohm: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """ΔR of every group and its standard error, [V, G], as the pack line's tester finds them.
+
+    Through voltages, as on the road: what the pack's median voltage is beside its median group is then in
+    both, and drops out of their difference.
+    """
+    deltas, errors = [], []
+    for first in range(0, len(group_ohm), _PACKS_AT_ONCE):
+        packs = group_ohm[first : first + _PACKS_AT_ONCE]
+        minutes = np.repeat(packs, TESTER_MINUTES, axis=0)
+        delta, se = measured_delta_uohm(frames(generator, minutes, np.zeros(len(minutes))))
+        deltas.append(delta.reshape(len(packs), TESTER_MINUTES, -1).mean(axis=1))
+        errors.append(np.sqrt(np.square(se.reshape(len(packs), -1)).sum(axis=1)) / TESTER_MINUTES)
+    return np.concatenate(deltas), np.repeat(np.concatenate(errors)[:, None], group_ohm.shape[1], axis=1)
 
 
 def _weld(station: Station, wanted: int, period_h: float, generator: np.random.Generator) -> Welds:
@@ -157,7 +173,7 @@ def _weld(station: Station, wanted: int, period_h: float, generator: np.random.G
     rejected = measured > station.limit_uohm
     last = int(np.flatnonzero(~rejected)[wanted - 1]) + 1
     return Welds(
-        np.arange(last) * float(period_h),
+        np.arange(last, dtype=np.float64) * period_h,
         width[:last],
         resistance[:last],
         measured[:last],

@@ -153,6 +153,22 @@ def frames(
     return made
 
 
+def measured_delta_uohm(minutes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """What the pack line's tester makes of `frames` [N, SECONDS, 2 + groups]: every group's ΔR [N, groups],
+    and its standard error [N], in µΩ.
+
+    −slope of (V_i − median V) against I, by least squares; the noise of its sensors is known.
+    """
+    current, voltage = minutes[:, :, 0].astype(np.float64), minutes[:, :, 1:-1]
+    groups = voltage.shape[2]
+    low, high = (groups - 1) // 2, groups // 2 + 1
+    middle = np.partition(voltage, [low, high - 1], axis=2)[:, :, low:high].mean(axis=2, keepdims=True)
+    moved = current - current.mean(axis=1, keepdims=True)
+    sxx = np.square(moved).sum(axis=1)
+    slope = np.einsum("nt,ntg->ng", moved.astype(np.float32), voltage - middle) / sxx[:, None]
+    return -1e6 * slope.astype(np.float64), 1e6 * np.hypot(NOISE_V, LSB_V / np.sqrt(12)) / np.sqrt(sxx)
+
+
 def _pack(
     generator: np.random.Generator, count: int, soc_percent: Floats | float
 ) -> tuple[Floats, Floats, Floats]:
