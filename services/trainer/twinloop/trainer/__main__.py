@@ -52,9 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     identify.add_argument("--wait-s", type=float, default=60.0, help="for the historian (%(default)s)")
 
     cells = commands.add_parser("cells", help="the resistance of cell groups; nothing is fitted")
-    cells.add_argument(
-        "--groups", type=_positive, required=True, metavar="N", help="of a vehicle"
-    )
+    cells.add_argument("--groups", type=_positive, required=True, metavar="N", help="of a vehicle")
     cells.add_argument("--model", default="cells", help="name of the model in the repository (%(default)s)")
     cells.add_argument("--scope", default=cells_onnx.SIGNAL_SET, help="what it serves (%(default)s)")
     _add_repository(cells)
