@@ -109,6 +109,10 @@ def focus(value: float, expected: float = 0.0) -> SetParameter:
     return SetParameter(parameter=Parameter.FOCUS_MM, value=value, expected=expected)
 
 
+def gate(value: float, expected: float = 55.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.END_OF_LINE_LIMIT_UOHM, value=value, expected=expected)
+
+
 def head(event_id: str, at: datetime = NOW, asset: str = ASSET) -> dict[str, Any]:
     return {"event_id": event_id, "asset": asset, "at": at, "observed_at": at, "trace_id": "0" * 32}
 

@@ -64,6 +64,10 @@ def power(value: float, expected: float = 1000.0) -> SetParameter:
     return SetParameter(parameter=Parameter.LASER_POWER_W, value=value, expected=expected)
 
 
+def gate(value: float, expected: float = 55.0) -> SetParameter:
+    return SetParameter(parameter=Parameter.END_OF_LINE_LIMIT_UOHM, value=value, expected=expected)
+
+
 def focus(value: float, expected: float = 0.0) -> SetParameter:
     return SetParameter(parameter=Parameter.FOCUS_MM, value=value, expected=expected)
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.line import DEVICE, LIMITS, NOW, RECIPE, envelope, focus, hold, power, proposal
+from support.line import DEVICE, LIMITS, NOW, RECIPE, envelope, focus, gate, hold, power, proposal
 
 from twinloop.contracts.changes import Action, Parameter, SetParameter
 from twinloop.contracts.controls import Governance
@@ -85,6 +85,13 @@ def test_the_guards_stand_in_the_order_of_the_safety_rules() -> None:
         (case(focus(0.04)), "deadband"),
         (case(focus(1.6, 1.4), at={"focus_mm": 1.4}), "operator_limits"),
         (case(focus(2.1, 1.9), at={"focus_mm": 1.9}), "hard_limits"),
+        (case(gate(45.0)), None),
+        (case(gate(44.9)), "operator_limits"),
+        (case(gate(41.9)), "hard_limits"),
+        (case(gate(54.1)), "deadband"),
+        (case(gate(50.0, 54.0)), "compare_and_set"),
+        (case(gate(50.0), of={"model": "cells"}), None),  # vehicles have a model of their own
+        (case(gate(50.0), standing=replace(STANDING, touched=Touched(NOW, 100, hold=False))), None),
         (case(power(1020.0), at={"mode": HELD}), "permissive"),
         (case(power(1020.0), at={"recipe": "other"}), "permissive"),
         (case(power(1020.0), at={"maintenance_lock": True}), "permissive"),
@@ -279,7 +286,7 @@ def test_what_passes_is_within_every_limit_and_what_is_within_passes(
     touched = Touched(NOW - timedelta(seconds=seconds), 100, hold=False)
     one = case(
         SetParameter(parameter=parameter, value=value, expected=expected),
-        at={"power_w": actual, "focus_mm": actual, **at},
+        at={"power_w": actual, "focus_mm": actual, "limit_uohm": actual, **at},
         standing=replace(STANDING, touched=touched, moves=(Move(NOW, parameter, travelled),)),
     )
     limits = LIMITS.of(parameter)
@@ -292,7 +299,9 @@ def test_what_passes_is_within_every_limit_and_what_is_within_passes(
         and abs(value - limits.baseline) <= limits.authority * tiny
         and at["mode"] == DEVICE.mode
         and at["recipe"] == RECIPE
-        and at["part_counter"] >= 110
-        and NOW - touched.at >= timedelta(seconds=0.3)
+        and (
+            parameter is Parameter.END_OF_LINE_LIMIT_UOHM  # it changes no part, and waits for none
+            or (at["part_counter"] >= 110 and NOW - touched.at >= timedelta(seconds=0.3))
+        )
     )
     assert (refusal(one) is None) == allowed

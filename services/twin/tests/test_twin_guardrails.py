@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.twins import ASSET, NOW, Twin, control, focus, power, promotion, proposed
+from support.twins import ASSET, NOW, Twin, control, focus, gate, power, promotion, proposed
 
 from twinloop.contracts.changes import WRITER, Hold, SetParameter, State, signing_bytes, state_of
 from twinloop.contracts.controls import CONTROL_WRITERS, ControlEvent, ModeShed
@@ -52,6 +52,37 @@ async def test_02_modes_what_is_in_force_decides_and_not_what_a_proposal_says(
     twin.read(proposed(mode=Mode.AUTO))
     await twin.decide()
     assert twin.told() == expected
+
+
+@pytest.mark.parametrize("mode", [Mode.SUPERVISED, Mode.AUTO])
+@pytest.mark.parametrize("proposed_in", [Mode.SUPERVISED, Mode.AUTO])
+@pytest.mark.parametrize("rollback_of", [None, "c0"])
+async def test_guardrail_02_field_evidence_is_never_released_by_a_policy(
+    twin: Twin, mode: Mode, proposed_in: Mode, rollback_of: str | None
+) -> None:
+    """A quality gate has no forecast: whatever is in force and whatever a proposal says, a person decides."""
+    bring_to(twin, mode)
+    twin.read(proposed(action=gate(49.5), mode=proposed_in, rollback_of=rollback_of))
+    await twin.decide()
+    await twin.decide()
+    assert twin.told() == ["simulated"]
+    simulated = twin.last()
+    assert (simulated.do_nothing, simulated.do_this) == (None, None)
+    (change,) = twin.ledger.due()
+    why = twin.decider.waits_for(change.proposed.change_id)
+    assert why is not None
+    assert "a person decides, in every mode" in why
+    await twin.desk.approve(change.proposed.change_id, "person:ella", "the scrap is worth it")
+    released = twin.last()
+    assert (released.approver, released.envelope.unit) == ("person:ella", "µΩ")
+
+
+async def test_a_quality_gate_outside_the_twins_range_is_rejected(twin: Twin) -> None:
+    bring_to(twin, Mode.AUTO)
+    twin.read(proposed(action=gate(44.0)))
+    await twin.decide()
+    assert twin.told() == ["simulated", "rejected"]
+    assert "outside the twin's 45 to 55" in twin.last().reason
 
 
 async def test_02_modes_after_a_restart_nothing_is_in_force_that_the_log_does_not_say(twin: Twin) -> None:

@@ -107,7 +107,11 @@ class FieldFinding(Event, frozen=True, kw_only=True, tag="field_finding"):
     anomalous there, where `expected` would be by chance. `p` is valid whenever one looks, `q` allows for all
     stations and windows that were looked at; `p_fixed` is the exact test's of this one window, if it had
     been looked at once. `more` further vehicles (95 %: `more_low` to `more_high`) will become anomalous by
-    `until_km`. `evidence`: event ids of the anomalies.
+    `until_km`. `evidence`: event ids of the anomalies, which `model` judged.
+
+    `remedies` are what a person is asked to do, and `text` says why. `limit_uohm` is a tighter quality gate
+    at end of line, `None` when none would help; it would have stopped the share `caught` of the window's
+    joints.
     """
 
     window_from: Instant
@@ -123,6 +127,13 @@ class FieldFinding(Event, frozen=True, kw_only=True, tag="field_finding"):
     more_high: int
     until_km: float
     evidence: tuple[str, ...]
+    model: str = ""
+    model_version: int = 0
+    input_digest: str = ""
+    remedies: tuple[str, ...] = ()
+    limit_uohm: float | None = None
+    caught: float = 0.0
+    text: str = ""
 
 
 AnyFieldEvidence = VehicleScore | VehicleAnomaly | FieldFinding

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinloop.cli import audit, people
+from twinloop.cli import audit, field, people
 from twinloop.cli.places import STATE, Places
 from twinloop.contracts.changes import State
 from twinloop.contracts.modes import Mode
@@ -15,8 +16,9 @@ from twinloop.contracts.modes import Mode
 Verb = Callable[[Namespace, Places], int]
 
 _EPILOG: Final = """\
-Addresses and who you are come from the environment (TWINLOOP_TWIN_URL, TWINLOOP_LINE_URL, and TWINLOOP_TOKEN
-or TWINLOOP_TOKEN_FILE), else from endpoints.env in the state folder of a local stack.
+Addresses and who you are come from the environment (TWINLOOP_TWIN_URL, TWINLOOP_LINE_URL,
+TWINLOOP_CONTROLLER_URL, and TWINLOOP_TOKEN or TWINLOOP_TOKEN_FILE), else from endpoints.env in the state
+folder of a local stack.
 
 Status: 0 done; 1 refused, or an audit store was tampered with; 2 it could not be asked.
 """
@@ -69,6 +71,16 @@ def parser() -> ArgumentParser:
     _reason(kill)
     _verb(verbs, "stations", people.stations, "what the line and its devices are at")
 
+    findings = _verb(
+        verbs, "findings", field.findings, "what vehicles tell about the stations that built them"
+    )
+    findings.add_argument("--station", help="only of this one")
+    findings.add_argument("--limit", type=_count, default=50, help="at most so many (default: 50)")
+    recall = _verb(verbs, "recall", field.recall, "vehicles with joints of a station and time (operator)")
+    recall.add_argument("--station", required=True, help="its name, or the last part of it")
+    recall.add_argument("--from", dest="start", metavar="FROM", required=True, type=_time, help="ISO 8601")
+    recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
+
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
     verified.add_argument("path", metavar="PATH", type=Path, help="a store, or the folder of several")
@@ -99,5 +111,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+_time.__name__ = "time in ISO 8601, in UTC if it names no zone"
 _said.__name__ = "text"
 _count.__name__ = "number from 1 to 1000"

@@ -29,7 +29,7 @@ def line(places: Places) -> Api:
 def list_changes(options: Namespace, places: Places) -> int:
     """`twinloop changes list`."""
     with twin(places) as api:
-        asset = options.asset and _asset(options.asset, _assets(api))
+        asset = options.asset and asset_called(options.asset, assets(api))
         answer = api.get("changes", asset=asset, state=options.state, limit=options.limit)
         changes = api.read(answer, list[Change])
     if options.waiting:
@@ -60,17 +60,17 @@ def modes(options: Namespace, places: Places) -> int:
     """`twinloop modes`."""
     with twin(places) as api:
         if options.asset:
-            answer = [api.get("assets", _asset(options.asset, _assets(api)))]
+            answer = [api.get("assets", asset_called(options.asset, assets(api)))]
         else:
             answer = api.get("assets")
-        assets = api.read(answer, list[Asset])
-    return out(options, answer, lambda: show.modes_table(assets))
+        found = api.read(answer, list[Asset])
+    return out(options, answer, lambda: show.modes_table(found))
 
 
 def mode(options: Namespace, places: Places) -> int:
     """`twinloop mode`."""
     with twin(places) as api:
-        asset = _asset(options.asset, _assets(api))
+        asset = asset_called(options.asset, assets(api))
         answer = api.post("assets", asset, "mode", mode=options.mode, reason=options.reason)
         was = api.read(answer, ModeAnswer)
     return out(
@@ -86,7 +86,7 @@ def mode(options: Namespace, places: Places) -> int:
 def hand_back(options: Namespace, places: Places) -> int:
     """`twinloop hand-back`."""
     with twin(places) as api:
-        asset = _asset(options.asset, _assets(api))
+        asset = asset_called(options.asset, assets(api))
         answer = api.post("assets", asset, "hand-back", reason=options.reason)
     return out(
         options,
@@ -103,7 +103,7 @@ def kill(options: Namespace, places: Places) -> int:
         asset = options.asset
         if asset and "." not in asset:  # a whole name needs no look-up: stopping must not depend on one
             stations = api.read(api.get("stations"), Stations).stations
-            asset = _asset(asset, [one.asset for one in stations])
+            asset = asset_called(asset, [one.asset for one in stations])
         if options.clear:
             answer = api.post("kill", "clear", reason=options.reason, asset=asset)
             cleared = api.read(answer, Cleared)
@@ -150,11 +150,12 @@ def _cleared(cleared: Cleared) -> None:
         show.sentence("Cleared; nothing is free by that, as another kill switch is still set.")
 
 
-def _assets(api: Api) -> list[str]:
+def assets(api: Api) -> list[str]:
+    """Every asset that the twin follows."""
     return [one.asset for one in api.read(api.get("assets"), list[Asset])]
 
 
-def _asset(name: str, known: list[str]) -> str:
+def asset_called(name: str, known: list[str]) -> str:
     """The asset that is called `name`, or whose last parts are. Raises `Unusable`."""
     if name in known:
         return name

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twinloop.cli.views import Asset, Change, Station
+from twinloop.cli.views import Asset, Change, Finding, Recall, Station
 from twinloop.contracts.changes import UNIT, Action, Forecast, SetParameter
 
 _SHORT_ID: Final = 8
@@ -135,11 +135,41 @@ def stations_table(stations: Sequence[Station], kill_switch: str | None) -> None
     )
 
 
+def findings_page(findings: Sequence[Finding]) -> None:
+    """The newest first, as they came: a line of figures, and what a person is told."""
+    if not findings:
+        sentence("Vehicles have told nothing about any station that chance does not explain.")
+    for one in findings:
+        sentence(
+            f"{one.station}, welded {one.window_from:%Y-%m-%d %H:%M} to {one.window_to:%Y-%m-%d %H:%M} UTC: "
+            f"{one.vehicles} of {one.built} vehicles, q = {one.q:.2g}, "
+            f"{one.more:.0f} more expected ({one.more_low} to {one.more_high})"
+        )
+        sentence(f"  {one.text}")
+        if one.change_id:
+            gate = f"a gate of {one.limit_uohm:g} µΩ" if one.limit_uohm is not None else "a tighter gate"
+            sentence(f"  See `twinloop changes show {one.change_id}` for {gate}.")
+
+
+def recall_table(recall: Recall) -> None:
+    """Pseudonyms with their joints. Nobody but the edge can tell whose they are."""
+    within = f"{recall.start.isoformat()} to {recall.end.isoformat()}"
+    sentence(f"{len(recall.vehicles)} vehicles have joints that {recall.station} welded from {within}.")
+    if recall.vehicles:
+        _table(
+            ("vehicle", "cell groups", "joints"),
+            (
+                (one.vehicle, ", ".join(map(str, one.cell_groups)), ", ".join(one.part_ids))
+                for one in recall.vehicles
+            ),
+        )
+
+
 def _device(device: dict[str, object] | None) -> str:
     if device is None:
         return "does not answer"
     said = [str(device[one]) for one in ("mode", "local_reason") if device.get(one)]
-    for name, unit in (("power_w", "W"), ("focus_mm", "mm")):
+    for name, unit in (("power_w", "W"), ("focus_mm", "mm"), ("limit_uohm", "µΩ")):
         value = device.get(name)
         if isinstance(value, (int, float)):
             said.append(f"{value:g} {unit}")

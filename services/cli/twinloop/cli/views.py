@@ -95,6 +95,41 @@ class Stations(msgspec.Struct, frozen=True, kw_only=True):
     kill_switch: str | None = None
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /findings`."""
+
+    station: str
+    found_at: datetime
+    window_from: datetime
+    window_to: datetime
+    vehicles: int
+    built: int
+    q: float
+    more: float
+    more_low: int
+    more_high: int
+    limit_uohm: float | None = None
+    change_id: str | None = None
+    text: str = ""
+
+
+class Affected(msgspec.Struct, frozen=True, kw_only=True):
+    """A vehicle, by its pseudonym, and its joints that are meant."""
+
+    vehicle: str
+    part_ids: list[str] = []
+    cell_groups: list[int] = []
+
+
+class Recall(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /recall`."""
+
+    station: str
+    start: datetime
+    end: datetime
+    vehicles: list[Affected]
+
+
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
     """Of `POST /kill`: `released` says whose device has confirmed that it has control."""
 

@@ -9,7 +9,16 @@ from twinloop.contracts.controls import ControlEvent
 from twinloop.contracts.events import Alarm, Anomaly, Event
 from twinloop.contracts.topics import Topic
 from twinloop.controller.metrics import Metrics
-from twinloop.controller.state import BadInput, Diagnosed, GaveUp, Ignored, Outcome, Refused, WouldPropose
+from twinloop.controller.state import (
+    BadInput,
+    Diagnosed,
+    Found,
+    GaveUp,
+    Ignored,
+    Outcome,
+    Refused,
+    WouldPropose,
+)
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 
@@ -44,6 +53,11 @@ class Accounts:
                 metrics.bad_input.labels(what).inc()
             case Refused(guard):
                 metrics.refusals.labels(guard).inc()
+            case Found(finding):
+                metrics.field_findings.inc()
+                log.warning(
+                    "field evidence", asset=finding.asset, evidence=len(finding.evidence), text=finding.text
+                )
             case WouldPropose(proposed):
                 metrics.would_propose.inc()
                 log.info(

@@ -24,6 +24,7 @@ from twinloop.contracts.codec import Message, Undecodable, decode, message
 from twinloop.contracts.controls import ModeEntered
 from twinloop.contracts.deadletters import DeadLetter, Reason
 from twinloop.contracts.events import Alarm, Event
+from twinloop.contracts.field import VEHICLE
 from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.topics import ALARMS, CHANGES, DEAD_LETTERS, Topic
 from twinloop.controller import modes, verdicts
@@ -106,6 +107,10 @@ class Agent:
         async with self._busy:
             try:
                 event = _event(record)
+                if event.asset.startswith(VEHICLE):  # the field worker's
+                    self.metrics.records.labels(record.topic.name, "vehicle").inc()
+                    self._in_a_row = 0
+                    return
                 before = self._station(event.asset)
                 station, outcomes = await self._decided(before, event)
                 value, messages = self._encode.encode(station), list(_messages(outcomes))

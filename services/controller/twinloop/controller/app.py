@@ -13,6 +13,9 @@ from twinloop.audit.log import audit_log
 from twinloop.audit.metrics import AuditMetrics
 from twinloop.controller.agents import Agent
 from twinloop.controller.errors import StreamEnded, TooManyDeadLetters
+from twinloop.controller.field.api import make_api
+from twinloop.controller.field.office import Office
+from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
 from twinloop.controller.settings import ControllerSettings
@@ -20,12 +23,20 @@ from twinloop.controller.streams import SOURCES, Streams
 from twinloop.runtime import kafka, logging
 from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
+from twinloop.trust.bearer import Access
 
 log = logging.logger(__name__)
 
 
-async def main(settings: ControllerSettings, context: Context, *, policy: ControllerPolicy) -> None:
-    """Run until told to stop. Raises `StreamEnded` or `TooManyDeadLetters`."""
+async def main(
+    settings: ControllerSettings,
+    context: Context,
+    *,
+    policy: ControllerPolicy,
+    field: tuple[FieldRules, Access] | None = None,
+) -> None:
+    """Run until told to stop; with `field` also as a field worker. Raises `StreamEnded` or
+    `TooManyDeadLetters`, and what ended the field worker."""
     missing = ["starting"]
     context.health.add("streams", lambda: "; ".join(missing) or None)
     measured = AuditMetrics(context.registry, context.name)
@@ -62,7 +73,14 @@ async def main(settings: ControllerSettings, context: Context, *, policy: Contro
     context.stack.push_async_callback(streams.stop)
     missing.clear()
     context.health.add("table", lambda: None if streams.restored else "the table is being restored")
-    await _run(streams, agent, context.stopping, settings.tick_s)
+    async with asyncio.TaskGroup() as group:
+        if field is not None:
+            rules, access = field
+            office = Office(settings, rules, publisher, context.clock, context.registry, context.stopping)
+            context.health.add("field", office.problem)
+            context.api = make_api(access, office.known, audit, context.clock)
+            group.create_task(office.run(), name="field")
+        await _run(streams, agent, context.stopping, settings.tick_s)
 
 
 async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, missing: list[str]) -> bool:

@@ -23,7 +23,7 @@ from twinloop.contracts.changes import (
     Verified,
 )
 from twinloop.contracts.controls import ModeEntered, ModeRefused, ModeShed
-from twinloop.controller.state import Outcome, Refused, Station, WouldPropose
+from twinloop.controller.state import Found, Outcome, Refused, Station, WouldPropose
 
 WHO = "controller"
 
@@ -78,6 +78,12 @@ def _acts(station: Station, outcomes: Iterable[Outcome], now: datetime) -> Itera
                 yield _proposal(one, "proposed", now)
             case WouldPropose(proposed):
                 yield _proposal(proposed, "would propose", now)
+            case Found(finding):
+                window = f"{finding.window_from.isoformat()} to {finding.window_to.isoformat()}"
+                evidence = f"{len(finding.evidence)} anomalies, finding {finding.event_id}"
+                yield _act(
+                    station, "found field evidence", now, new=window, reason=finding.text, result=evidence
+                )
             case Refused(guard, reason, action):
                 yield _act(station, "refused", now, *_values(action), reason=f"{guard}: {reason}")
             case ModeEntered() | ModeRefused() | ModeShed():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from twinloop.contracts.changes import Action, Diagnosis, Hold, Parameter, SetParameter
+from twinloop.contracts.changes import Action, Diagnosis, Hold, Parameter, SetParameter, State
 from twinloop.contracts.modes import Mode
 from twinloop.controller import validity
 from twinloop.controller.policy import AssetPolicy
@@ -177,8 +177,15 @@ def cooldown(case: Case) -> str | None:
 
 def in_flight(case: Case) -> str | None:
     """One change at a time."""
-    change = case.station.in_flight
-    return None if change is None else f"change {change.change_id} is {change.state}"
+    change, asked = case.station.in_flight, case.station.field_change
+    if change is not None:
+        return f"change {change.change_id} is {change.state}"
+    if asked is None or isinstance(case.action, Hold):
+        return None
+    # What waits for a person for days, or is measured at the gate alone, is in no other kind's way.
+    if case.diagnosis is not Diagnosis.MARGINAL_JOINTS and asked.state not in (State.APPROVED, State.ISSUED):
+        return None
+    return f"change {asked.change_id} is {asked.state}"
 
 
 def override(case: Case) -> str | None:
@@ -192,9 +199,13 @@ def kill_switch(case: Case) -> str | None:
 
 
 def model_swap(case: Case) -> str | None:
-    """A mode belongs to the model version that it was entered with."""
+    """A mode belongs to the model version that it was entered with. Vehicles are heard by another model."""
     voice = case.station.voice
-    if voice is None or voice == (case.model, case.model_version):
+    if (
+        voice is None
+        or case.diagnosis is Diagnosis.MARGINAL_JOINTS
+        or voice == (case.model, case.model_version)
+    ):
         return None
     return f"{case.model} {case.model_version} spoke, and the mode belongs to {voice[0]} {voice[1]}"
 

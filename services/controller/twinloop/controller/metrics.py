@@ -11,7 +11,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.records = Counter(
             "twinloop_controller_records_total",
-            "Records read, by topic and fate: folded, ignored (see ..._ignored_total) or dead_letter.",
+            "Records read, by topic and fate: folded, ignored (see ..._ignored_total), vehicle (of none) "
+            "or dead_letter.",
             ["topic", "fate"],
             registry=registry,
         )
@@ -33,6 +34,11 @@ class Metrics:
             "twinloop_controller_refusals_total",
             "Proposals not made, by the guard that objected.",
             ["guard"],
+            registry=registry,
+        )
+        self.field_findings = Counter(
+            "twinloop_controller_field_findings_total",
+            "Findings of the slow loop that a station was told of. Each has an alarm.",
             registry=registry,
         )
         self.would_propose = Counter(

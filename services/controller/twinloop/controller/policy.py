@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.modes import Mode
 from twinloop.controller.rules import (
+    AskingPolicy,
     CooldownPolicy,
     DiagnosisPolicy,
     EstimatorPolicy,
@@ -43,6 +44,7 @@ class AssetPolicy(Table):
     cooldown: CooldownPolicy
     verification: VerificationPolicy
     expiry: ExpiryPolicy
+    field: AskingPolicy = AskingPolicy()
 
     def limits(self, parameter: Parameter) -> Limits:
         """Those of `parameter`."""

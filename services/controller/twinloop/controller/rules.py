@@ -189,6 +189,12 @@ class VerificationPolicy(Table):
         return self
 
 
+class AskingPolicy(Table):
+    """What vehicles tell waits for a person for `decide_within_s`, and as long for guards to be content."""
+
+    decide_within_s: PositiveFloat = 7 * 24 * 3600.0
+
+
 class ExpiryPolicy(Table):
     """Seconds. Who decides on a proposal has `supervised_s` or `auto_s` for it, by the mode it was made in.
 

@@ -25,6 +25,10 @@ class ControllerSettings(ServiceSettings):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="name of the audit chain: each replica needs its own",
     )
+    field: Path | None = Field(
+        default=None,
+        description="TOML file of the slow loop, with its API; without one this process does no field work",
+    )
     commit_interval_s: float = Field(default=0.5, gt=0, description="as much is folded again after a crash")
     tick_s: float = Field(default=0.5, gt=0, description="how often what time alone decides is looked at")
     dead_letter_limit: int = Field(

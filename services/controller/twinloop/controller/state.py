@@ -13,6 +13,7 @@ import msgspec
 from twinloop.contracts.changes import Action, Diagnosis, Parameter, Proposed, State
 from twinloop.contracts.controls import Governance
 from twinloop.contracts.events import Event, JointWelded
+from twinloop.contracts.field import FieldFinding
 from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.rules import PARTS_KEPT
 
@@ -22,6 +23,7 @@ CLOSED_KEPT = 8
 CONTROLS_KEPT = 32
 BAD_KEPT = 32
 TRAVELS_KEPT = 48
+FIELD_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,19 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     hold: bool
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding of the slow loop whose tighter quality gate no person was asked about yet.
+
+    `refused` is the guard that objected last, `shadowed` whether it was told what would be proposed. After
+    `until` nobody is asked any more.
+    """
+
+    finding: FieldFinding
+    until: datetime
+    refused: str = ""
+    shadowed: bool = False
+
+
 class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
@@ -178,6 +193,10 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
 
     `given_up` is the last change that nobody finished in time; `closed` are the last ones that ended.
     `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised.
+
+    `field_told` are the last findings of the slow loop that a person was called about, `field_asking` those
+    that wait to be proposed. `field_change` is the change that follows from one. It is not `in_flight`: it
+    waits for a person for days, and neither a setpoint of the process nor a stop waits for it.
     """
 
     asset: str
@@ -202,6 +221,9 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     settled: Settled | None = None
     travels: tuple[Travel, ...] = ()
     saturated: tuple[Parameter, ...] = ()
+    field_told: tuple[str, ...] = ()
+    field_asking: tuple[Asking, ...] = ()
+    field_change: InFlight | None = None
 
     @property
     def newest(self) -> Part | None:
@@ -254,7 +276,13 @@ class BadInput(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Event | Refused | WouldPropose | Diagnosed | Ignored | GaveUp | BadInput
+class Found(msgspec.Struct, frozen=True):
+    """The slow loop has found something about this station."""
+
+    finding: FieldFinding
+
+
+Outcome = Event | Refused | WouldPropose | Diagnosed | Ignored | GaveUp | BadInput | Found
 """What a decision leads to: events are published, the rest is counted."""
 
 Step = tuple["Station", tuple[Outcome, ...]]

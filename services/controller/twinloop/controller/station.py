@@ -5,6 +5,7 @@
     part:     valid? -> remember -> verify the change in flight -> anomalies that waited for it
     change:   follow its life cycle (`lifecycle.py`)
     control:  follow what is in force (`modes.py`)
+    finding:  what vehicles tell: call a person, ask for a tighter gate once no guard objects (`asking.py`)
 
 Folding an event twice changes nothing: anomalies and parts are recognised by their place in the station's
 sequence, changes by their id and state, controls by their id; and what follows from an event has ids made
@@ -20,8 +21,9 @@ from msgspec.structs import replace
 from twinloop.contracts.changes import AnyChange, Diagnosis
 from twinloop.contracts.controls import AnyControl, ControlEvent
 from twinloop.contracts.events import AlarmCode, Anomaly, JointWelded
+from twinloop.contracts.field import FieldFinding
 from twinloop.contracts.modes import Mode
-from twinloop.controller import estimate, lifecycle, modes, validity, verdicts
+from twinloop.controller import asking, estimate, lifecycle, modes, validity, verdicts
 from twinloop.controller.consider import consider
 from twinloop.controller.diagnose import diagnose
 from twinloop.controller.estimate import Estimate
@@ -42,7 +44,7 @@ from twinloop.controller.state import (
     kept,
 )
 
-StationEvent = JointWelded | Anomaly | AnyChange | AnyControl
+StationEvent = JointWelded | Anomaly | FieldFinding | AnyChange | AnyControl
 
 
 def decide(
@@ -52,15 +54,21 @@ def decide(
     says why nothing can be audited, if so."""
     given = Given(policy, now, audit_away)
     station, given_up = lifecycle.give_up(station, given)
-    if isinstance(event, JointWelded):
+    before = station
+    if isinstance(event, FieldFinding):
+        station, outcomes = asking.found(station, event, given)
+    elif isinstance(event, JointWelded):
         station, outcomes = _part(station, event, given)
     elif isinstance(event, Anomaly):
         station, outcomes = _anomaly(station, event, given)
     elif isinstance(event, ControlEvent):
         station, outcomes = modes.follow(station, event, given)
+    elif asking.concerns(station, event):
+        station, outcomes = asking.follow(station, event, given)
     else:
         station, outcomes = lifecycle.follow(station, event, given)
-    return station, (*given_up, *outcomes)
+    station, asked = asking.further(before, station, Cause.of(event), given)
+    return station, (*given_up, *outcomes, *asked)
 
 
 def _part(station: Station, joint: JointWelded, given: Given) -> Step:

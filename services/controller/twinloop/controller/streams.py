@@ -1,6 +1,6 @@
 """Faust: the topics as one stream, the table `stations`, and nothing of Faust's own process around them.
 
-One agent reads all three topics, so that the events of a station are folded one at a time. Topics and table
+One agent reads all four topics, so that the events of a station are folded one at a time. Topics and table
 are keyed by asset and have equal partition counts: a station's records and its state share a partition.
 """
 
@@ -15,13 +15,20 @@ from typing import Any, Final
 import faust
 from aiokafka import TopicPartition
 
-from twinloop.contracts.topics import ANOMALIES, CHANGES, EVENT_PARTITIONS, GENEALOGY, Topic
+from twinloop.contracts.topics import (
+    ANOMALIES,
+    CHANGES,
+    EVENT_PARTITIONS,
+    FIELD_EVIDENCE,
+    GENEALOGY,
+    Topic,
+)
 from twinloop.controller.agents import Record
 from twinloop.controller.committed import CommittedTransport
 from twinloop.runtime.kafka import measure_lag
 from twinloop.runtime.metrics import ConsumerMetrics
 
-SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES)
+SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES, FIELD_EVIDENCE)
 
 _SMALL_STORE: Final = {"write_buffer_size": 4 << 20, "block_cache_size": 16 << 20, "max_open_files": 256}
 

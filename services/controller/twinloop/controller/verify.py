@@ -19,6 +19,9 @@ enough. One alone may be a bad sheet.
 
 **Is it good?** After n parts, when their mean is within the limit, and exceeds the mean before by no more
 than two standard errors, sigma * sqrt(1/m + 1/n), and the allowance. Anything else is `inconclusive`.
+
+**A quality gate** changes no joint. It is verified on n joints that passed it, made while it was in force
+(`Part.limit_uohm`), none of which measured above it. It is never taken back by itself.
 """
 
 from __future__ import annotations
@@ -28,14 +31,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import fmean
+from typing import Final
 
-from twinloop.contracts.changes import SetParameter
+from twinloop.contracts.changes import Parameter, SetParameter
 from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.rules import VerificationPolicy
 from twinloop.controller.state import InFlight, Part
 
 BROKEN_PARTS = 2
 """So many parts above the hard limit are no accident."""
+
+GATE: Final = Parameter.END_OF_LINE_LIMIT_UOHM
 
 HELD = "Held"
 """What the line reads back after a hold."""
@@ -114,6 +120,8 @@ def measured(change: InFlight, parts: Sequence[Part], policy: AssetPolicy) -> Ve
     `parts` are the last ones made, oldest first, with those before the change among them.
     """
     later = [part for part in parts if part.sequence > change.part_counter]
+    if isinstance(change.action, SetParameter) and change.action.parameter is GATE:
+        return _gate(change, later, policy)
     if isinstance(change.action, SetParameter):
         return _setpoint(change, change.action, later, policy)
     if change.actual != HELD:
@@ -141,6 +149,28 @@ def _setpoint(
         return Unclear(
             f"only {len(made_with_it)} of {later[-1].sequence - change.part_counter} parts were made with "
             f"{action.parameter} {actual:g}"
+        )
+    return None
+
+
+def _gate(change: InFlight, later: Sequence[Part], policy: AssetPolicy) -> Verdict | None:
+    """A quality gate makes no joint better or worse, so there is nothing to take back: it either is in force
+    and lets nothing through that measures more, or it is not."""
+    if not isinstance(change.actual, float):
+        return Unclear(f"{GATE} was read back as {change.actual!r}")
+    actual, rule, tolerance = change.actual, policy.verification, policy.limits(GATE).tolerance
+    there = [one for one in later if one.trusted and abs(one.limit_uohm - actual) <= tolerance]
+    accepted = [one for one in there if not one.rejected]
+    through = [one for one in accepted if one.resistance_uohm > actual]
+    if through:
+        worst = max(one.resistance_uohm for one in through)
+        return Unclear(f"a joint of {worst:.1f} µΩ passed the gate of {actual:g} µΩ")
+    if len(accepted) >= rule.parts:
+        return Good(rule.parts, fmean(one.resistance_uohm for one in accepted[: rule.parts]))
+    if later and (made := later[-1].sequence - change.part_counter) >= rule.patience_parts:
+        return Unclear(
+            f"the gate of {actual:g} µΩ was in force on {len(there)} of {made} parts, and {len(accepted)} "
+            f"passed it: {rule.parts} are needed"
         )
     return None
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from twinloop.contracts.changes import Hold, SetParameter
+from twinloop.contracts.changes import Hold, Parameter, SetParameter
 from twinloop.contracts.modes import Mode, lower
 from twinloop.line import setpoints
 from twinloop.line.case import Case
@@ -61,11 +61,13 @@ def mode(case: Case) -> str | None:
 
 
 def cooldown(case: Case) -> str | None:
-    """Enough parts and enough seconds since the last command. A hold waits only for the last hold."""
+    """Enough parts and enough seconds since the last command. A hold waits only for the last hold, and the
+    quality gate for nothing: it changes no part, and a person has waited for it."""
     last = case.standing.touched
     if (
         last is None
         or case.taken_back is not None
+        or _of_gate(case)
         or (isinstance(case.envelope.action, Hold) and not last.hold)
     ):
         return None
@@ -115,9 +117,10 @@ def kill_switch(case: Case) -> str | None:
 
 
 def model_swap(case: Case) -> str | None:
-    """Another model version than the one that the mode was entered with does not inherit the mode."""
+    """Another model version than the one that the mode was entered with does not inherit the mode. What
+    vehicles say of the quality gate, their own model says, and a person."""
     known, speaks = case.standing.model, (case.envelope.model, case.envelope.model_version)
-    if known is None or known == speaks or case.taken_back is not None:
+    if known is None or known == speaks or case.taken_back is not None or _of_gate(case):
         return None
     return f"{speaks[0]} {speaks[1]} speaks, the mode was entered with {known[0]} {known[1]}"
 
@@ -125,6 +128,11 @@ def model_swap(case: Case) -> str | None:
 def audit(case: Case) -> str | None:
     """What cannot be written down is not done."""
     return case.audit
+
+
+def _of_gate(case: Case) -> bool:
+    action = case.envelope.action
+    return isinstance(action, SetParameter) and action.parameter is Parameter.END_OF_LINE_LIMIT_UOHM
 
 
 def _of_setpoint(rule: Rule) -> Guard:

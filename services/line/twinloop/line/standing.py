@@ -131,7 +131,8 @@ class Record:
             newest = max([event.at, *(one.at for one in self._moves)])
             self._moves = [one for one in self._moves if newest - one.at < _REMEMBERED]
             self._moves.append(Move(event.at, action.parameter, abs(action.value - action.expected)))
-        if self._model is None:
+        gate = isinstance(action, SetParameter) and action.parameter is Parameter.END_OF_LINE_LIMIT_UOHM
+        if self._model is None and not gate:
             self._model = (proposed.model, proposed.model_version)
 
     def applied(self, proposed: Proposed, issued: Issued, event: AnyChange) -> None:

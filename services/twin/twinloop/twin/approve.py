@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from twinloop.contracts.changes import Forecast, Hold, Proposed, SetParameter
+from twinloop.contracts.changes import Forecast, Hold, Parameter, Proposed, SetParameter
 from twinloop.contracts.controls import Governance
 from twinloop.contracts.modes import Mode, lower
 from twinloop.twin.assets import ApprovalPolicy
@@ -47,6 +47,9 @@ class Hopeless(str):
     __slots__ = ()
 
 
+UNFORESEEN = frozenset({Parameter.END_OF_LINE_LIMIT_UOHM})
+"""Setpoints of no process: no forecast speaks for or against them, so a person decides, whatever the mode."""
+
 HOLD = Decision(Answer.RELEASE, "stopping a station is always allowed")
 
 
@@ -72,6 +75,11 @@ def outside(action: SetParameter, policy: ApprovalPolicy) -> str | None:
     if own.holds(action.value):
         return None
     return f"{action.value:g} is outside the twin's {own.low:g} to {own.high:g}"
+
+
+def no_forecast(action: SetParameter) -> str:
+    """Why a person decides about a setpoint of no process."""
+    return f"{action.parameter} changes no joint, so there is no forecast: a person decides, in every mode"
 
 
 def overlap(one: Forecast, other: Forecast) -> float:
@@ -143,6 +151,8 @@ def answer(
     by = ROLLBACK if rollback else APPROVER
     if (refused := outside(action, policy)) is not None:
         return Decision(Answer.REJECT, refused, by)
+    if action.parameter in UNFORESEEN:
+        return Decision(Answer.ASK, no_forecast(action))
     if rollback:
         # The last known good value. The model spoke for what is taken back, so it is not asked.
         told = f"restores what was in force before change {proposed.rollback_of}"

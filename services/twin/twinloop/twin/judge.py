@@ -8,6 +8,7 @@ from twinloop.contracts.changes import Forecast, Hold, Proposed
 from twinloop.contracts.controls import Governance
 from twinloop.twin.approve import (
     APPROVER,
+    UNFORESEEN,
     Answer,
     Decision,
     Forecasts,
@@ -15,6 +16,7 @@ from twinloop.twin.approve import (
     answer,
     forbidden,
     in_force,
+    no_forecast,
     outside,
 )
 from twinloop.twin.assets import Asset
@@ -39,6 +41,8 @@ def foresee(
         return None
     if (refused := outside(proposed.action, asset.approval)) is not None:
         return Hopeless(refused)
+    if proposed.action.parameter in UNFORESEEN:
+        return no_forecast(proposed.action)
     if isinstance(model, str):
         return model
     at, parts = seen.newest_setpoints, list(seen.parts.values())

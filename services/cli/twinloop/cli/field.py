@@ -1,0 +1,43 @@
+"""What a person asks about the slow loop: findings, and which vehicles have joints of a station and time."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from twinloop.cli import people, show
+from twinloop.cli.answer import out
+from twinloop.cli.client import Api
+from twinloop.cli.places import CONTROLLER, Places
+from twinloop.cli.views import Finding, Recall
+
+
+def controller(places: Places) -> Api:
+    """The controller's API."""
+    return Api("the controller", places.url(CONTROLLER), places.token())
+
+
+def findings(options: Namespace, places: Places) -> int:
+    """`twinloop findings`."""
+    station = options.station and _station(options.station, places)
+    with controller(places) as api:
+        answer = api.get("findings", station=station, limit=options.limit)
+        found = api.read(answer, list[Finding])
+    return out(options, answer, lambda: show.findings_page(found))
+
+
+def recall(options: Namespace, places: Places) -> int:
+    """`twinloop recall`."""
+    station = _station(options.station, places)
+    with controller(places) as api:
+        within = {"from": options.start.isoformat(), "to": options.end.isoformat()}
+        answer = api.get("recall", station=station, **within)
+        affected = api.read(answer, Recall)
+    return out(options, answer, lambda: show.recall_table(affected))
+
+
+def _station(name: str, places: Places) -> str:
+    """A whole name is taken as it is; the last part of one is looked up at the twin."""
+    if "." in name:
+        return name
+    with people.twin(places) as api:
+        return people.asset_called(name, people.assets(api))

@@ -1,0 +1,334 @@
+"""The field worker in memory: whatever it reads in whatever order, and however often, it says all once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+
+from twinloop.contracts.codec import Message, decode, message
+from twinloop.contracts.events import Anomaly
+from twinloop.contracts.field import (
+    VEHICLE,
+    BuiltJoint,
+    BuiltModule,
+    BuiltPack,
+    FieldFinding,
+    VehicleAnomaly,
+    VehicleBuilt,
+    VehicleScore,
+)
+from twinloop.contracts.ids import event_id
+from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.controller.field.known import Fate, Known
+from twinloop.controller.field.metrics import FieldMetrics
+from twinloop.controller.field.rules import FieldRules
+from twinloop.controller.field.worker import Worker
+from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.kafka import MemoryPublisher
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+NOW = START + timedelta(days=200)
+RULES = FieldRules(origin=START, bin_h=24.0, bins=20, lengths=(1, 2, 4), least_at_risk=5)
+STATIONS = tuple(f"acme.berlin.packs.line1.weld{number}" for number in (1, 2, 3))
+VEHICLES = 60
+BAD = range(18, 30)
+CELLS = 6
+
+
+def built(vehicle: int) -> VehicleBuilt:
+    """Two joints from each of three stations; three vehicles a day. On days 6 to 9 weld2 is in a bad way."""
+    at = START + timedelta(hours=8 * vehicle)
+    joints = tuple(
+        BuiltJoint(
+            cell_group=group,
+            part_id=f"weld{group // 2 + 1}-{vehicle}-{group % 2}",
+            station=STATIONS[group // 2],
+            sequence=2 * vehicle + group % 2,
+            welded_at=at,
+            recipe="tab-a",
+            resistance_uohm=42.0 + (vehicle % 5) * 0.5 + (7.0 if group // 2 == 1 and vehicle in BAD else 0.0),
+            baseline_uohm=0.0,
+            baseline_se_uohm=1.0,
+        )
+        for group in range(CELLS)
+    )
+    pack = BuiltPack(pack_id=f"p{vehicle}", modules=(BuiltModule(module_id=f"m{vehicle}", joints=joints),))
+    return VehicleBuilt(
+        event_id=event_id("built", vehicle),
+        asset=f"{VEHICLE}{vehicle:032x}",
+        at=at,
+        observed_at=at,
+        trace_id="t",
+        packs=(pack,),
+    )
+
+
+def minute(vehicle: int, day: float, grown: frozenset[int] = frozenset()) -> Anomaly:
+    at = START + timedelta(days=day)
+    features = {"distance_km": 50.0 * day}
+    for group in range(CELLS):
+        features |= {
+            f"delta_r_uohm.{group}": 60.0 if group in grown else 0.0,
+            f"standard_error_uohm.{group}": 2.8,
+            f"noise.{group}": 1.0,
+        }
+    return Anomaly(
+        event_id=event_id("minute", vehicle, day),
+        asset=f"{VEHICLE}{vehicle:032x}",
+        at=at,
+        observed_at=at,
+        trace_id="t",
+        signal_set="vehicle.cells.v1",
+        part_id="",
+        sequence=int(day),
+        row=59,
+        score=1.0,
+        threshold=0.0,
+        features=features,
+        deviations={},
+        model="cells",
+        model_version=1,
+        input_digest="00",
+    )
+
+
+def minutes() -> list[Anomaly]:
+    """In the order of time: each vehicle weekly; of the bad ones a group of weld2 grows in the end."""
+    made = []
+    for day in range(21, 147, 7):
+        for vehicle in range(VEHICLES):
+            grown = vehicle in BAD and day >= 42 + 7 * (vehicle - BAD.start)
+            made.append(minute(vehicle, day + vehicle / 1000, frozenset({2 + vehicle % 2} if grown else ())))
+    return made
+
+
+MINUTES = minutes()
+BUILT = [built(vehicle) for vehicle in range(VEHICLES)]
+
+
+class Shelf:
+    """Topics that outlive processes, and a process that reads them from the beginning."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Topic, bytes]] = []
+        self.out = MemoryPublisher()
+        self.clock = ManualClock(NOW)
+        self.kept = 0
+        self.start()
+
+    def start(self) -> None:
+        self.keep()
+        self.registry = CollectorRegistry()
+        self.worker = Worker(RULES, self.out, self.clock, FieldMetrics(self.registry), asyncio.Event())
+        for topic, value in self.log:
+            self.worker.take(topic, value)
+
+    def keep(self) -> None:
+        """What was published is on the topic."""
+        new: Sequence[Message] = self.out.messages[self.kept :]
+        self.log.extend((one.topic, one.value) for one in new)
+        self.kept = len(self.out.messages)
+
+    def tell(self, *events: VehicleBuilt | Anomaly) -> None:
+        for event in events:
+            topic = GENEALOGY if isinstance(event, VehicleBuilt) else ANOMALIES
+            value = message(topic, event, source="test").value
+            self.log.append((topic, value))
+            self.worker.take(topic, value)
+
+    async def further(self) -> None:
+        self.clock.advance(60)
+        await self.worker.further()
+
+    def said(self) -> list[VehicleScore | VehicleAnomaly | FieldFinding]:
+        assert {one.topic for one in self.out.messages} <= {FIELD_EVIDENCE}
+        return [decode(FIELD_EVIDENCE, one.value) for one in self.out.messages]
+
+    def findings(self) -> list[FieldFinding]:
+        return [one for one in self.said() if isinstance(one, FieldFinding)]
+
+
+def marks(shelf: Shelf) -> list[tuple[str, ...]]:
+    """What was said, without when it was written."""
+    return sorted(
+        (str(type(one).__name__), one.event_id, one.asset, one.observed_at.isoformat())
+        for one in shelf.said()
+    )
+
+
+async def test_from_minutes_to_a_finding_with_all_that_a_person_needs() -> None:
+    shelf = Shelf()
+    shelf.tell(*BUILT, *MINUTES)
+    await shelf.further()
+    (finding,) = shelf.findings()
+    assert finding.asset == STATIONS[1]
+    assert finding.window_from <= START + timedelta(days=6)
+    assert finding.window_to >= START + timedelta(days=9)
+    assert finding.vehicles >= 10
+    assert finding.q <= RULES.alpha
+    assert (finding.model, finding.model_version, len(finding.input_digest)) == ("cells", 1, 32)
+    assert finding.remedies[0] == "inspect_station"
+    assert finding.limit_uohm is not None
+    assert 44.0 <= finding.limit_uohm < 49.0
+    assert finding.caught > 0.9
+    assert "more are expected" in finding.text
+    assert "q = " in finding.text
+    said = [one for one in shelf.said() if isinstance(one, VehicleAnomaly)]
+    assert {one.event_id for one in said} >= set(finding.evidence)
+    weeks = {(one.asset, one.observed_at) for one in shelf.said() if isinstance(one, VehicleScore)}
+    assert len(weeks) == VEHICLES * 18
+
+
+async def test_a_restart_says_nothing_again_and_goes_on() -> None:
+    shelf = Shelf()
+    half = len(MINUTES) // 2
+    shelf.tell(*BUILT, *MINUTES[:half])
+    await shelf.further()
+    before = len(shelf.out.messages)
+    shelf.start()
+    await shelf.further()
+    assert len(shelf.out.messages) == before
+    shelf.tell(*MINUTES[half:])
+    await shelf.further()
+    assert len(shelf.findings()) == 1
+    whole = Shelf()
+    whole.tell(*BUILT, *MINUTES)
+    await whole.further()
+    told = [one for one in marks(shelf) if one[0] != "FieldFinding"]
+    assert told == [one for one in marks(whole) if one[0] != "FieldFinding"]
+    for _ in range(2):
+        shelf.start()
+        await shelf.further()
+    assert len(shelf.findings()) == 1
+    assert marks(shelf) == sorted(set(marks(shelf)))
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), crashes=st.integers(0, 4))
+def test_any_interleaving_repetition_and_crash_say_the_same_once(seed: int, crashes: int) -> None:
+    """Topics are read in any order to each other, records come twice, and what was published before a crash
+    may be known or not yet."""
+
+    async def play() -> list[tuple[str, ...]]:
+        draw = random.Random(seed)
+        shelf = Shelf()
+        place = np.random.default_rng(seed).random(len(BUILT) + len(MINUTES))
+        order = sorted(range(len(place)), key=lambda at: place[at])
+        queues: list[list[VehicleBuilt | Anomaly]] = [list(BUILT), list(MINUTES)]
+        stops = {draw.randrange(len(order)) for _ in range(crashes)}
+        for step, at in enumerate(order):
+            queue = queues[0] if at < len(BUILT) and queues[0] else queues[1] or queues[0]
+            event = queue.pop(0)
+            shelf.tell(event)
+            if draw.random() < 0.1:
+                shelf.tell(event)
+            if step in stops:
+                await shelf.further()
+                shelf.start()
+        await shelf.further()
+        said = [one for one in marks(shelf) if one[0] != "FieldFinding"]
+        assert len(said) == len(set(said))
+        found = shelf.findings()
+        assert [one.asset for one in found] == [STATIONS[1]]
+        return said
+
+    whole = Shelf()
+    whole.tell(*BUILT, *MINUTES)
+    asyncio.run(whole.further())
+    assert asyncio.run(play()) == [one for one in marks(whole) if one[0] != "FieldFinding"]
+
+
+async def test_what_is_kept_no_more_is_not_said_again() -> None:
+    """`anomalies` are kept for a month, `field-evidence` for ever."""
+    shelf = Shelf()
+    shelf.tell(*BUILT, *MINUTES)
+    await shelf.further()
+    before = len(shelf.out.messages)
+    shelf.keep()
+    old = [value for topic, value in shelf.log if topic is ANOMALIES][: len(MINUTES) // 2]
+    shelf.log = [(topic, value) for topic, value in shelf.log if value not in set(old)]
+    shelf.start()
+    await shelf.further()
+    assert len(shelf.out.messages) == before
+
+
+async def test_late_evidence_is_looked_at_though_time_does_not_move() -> None:
+    """A fleet that sends its months vehicle by vehicle is as good as one that sends them day by day."""
+    shelf = Shelf()
+    shelf.tell(*BUILT)
+    for vehicle in range(VEHICLES):
+        shelf.tell(*(one for one in MINUTES if one.asset.endswith(f"{vehicle:032x}")))
+        await shelf.further()
+    assert [one.asset for one in shelf.findings()] == [STATIONS[1]]
+
+
+async def test_looks_are_not_made_more_often_than_allowed() -> None:
+    shelf = Shelf()
+    shelf.tell(*BUILT, *MINUTES[:60])
+    await shelf.further()
+    shelf.tell(*MINUTES[60:])
+    await shelf.worker.further()
+    assert not shelf.findings()
+    shelf.clock.advance(RULES.look_s)
+    await shelf.worker.further()
+    assert len(shelf.findings()) == 1
+
+
+def test_what_cannot_be_judged_is_left_and_counted() -> None:
+    known = Known(RULES)
+    known.take(BUILT[0], NOW)
+    whole = minute(0, 21)
+    assert known.take(minute(0, 300), NOW) is Fate.UNUSABLE  # from the future
+    assert known.take(replace(whole, features={"distance_km": float("nan")}), NOW) is Fate.UNUSABLE
+    assert known.take(replace(whole, features={}), NOW) is Fate.UNUSABLE
+    assert known.take(replace(whole, model="weld"), NOW) is Fate.OTHERS
+    assert known.take(replace(whole, asset=STATIONS[0]), NOW) is Fate.OTHERS
+    assert known.take(minute(1, 21), NOW) is Fate.WAITING
+    assert known.take(whole, NOW) is Fate.FOLDED
+    assert known.take(whole, NOW) is Fate.REPEATED
+    assert known.take(BUILT[0], NOW) is Fate.REPEATED
+
+
+def test_of_a_vehicle_that_nobody_built_not_all_is_kept() -> None:
+    known = Known(RULES.model_copy(update={"waiting": 3}))
+    for day in range(21, 70, 7):
+        known.take(minute(0, day), NOW)
+    known.take(BUILT[0], NOW)
+    assert len(known.unsaid()) == 3
+
+
+def test_bytes_that_are_no_record_are_counted() -> None:
+    shelf = Shelf()
+    shelf.worker.take(GENEALOGY, b"{")
+    found = shelf.registry.get_sample_value(
+        "twinloop_controller_field_records_total", {"topic": "genealogy", "fate": "undecodable"}
+    )
+    assert found == 1
+
+
+def test_looks_are_made_at_the_same_moments_whenever_it_was_started() -> None:
+    at = START + timedelta(days=30)
+    assert RULES.look_before(at) == START + timedelta(days=28)
+    assert RULES.look_before(START) == START
+    assert RULES.look_before(START - timedelta(hours=1)) == START - timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bins": 3, "lengths": [4]}, {"alpha": 1.0}, {"ratios": [1.0]}, {"look_h": 0}, {"colour": "red"}],
+)
+def test_wrong_rules_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        FieldRules.model_validate({"origin": START, **wrong})
+    with pytest.raises(ValidationError):
+        FieldRules.model_validate({"origin": START.replace(tzinfo=None)})

@@ -1,0 +1,109 @@
+"""The field worker: reads what vehicles tell, publishes what follows, looks from time to time.
+
+One replica works; who it is, a consumer group decides (`office.py`). The one at work reads its three topics
+from their beginning, and publishes nothing before it has read what was there: until then it does not know
+what was said already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from twinloop.contracts.codec import Undecodable, decode, message
+from twinloop.contracts.field import FieldFinding, VehicleAnomaly, VehicleScore
+from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.controller.field.known import Known
+from twinloop.controller.field.metrics import FieldMetrics
+from twinloop.controller.field.rules import FieldRules
+from twinloop.runtime import logging
+from twinloop.runtime.clock import Clock
+from twinloop.runtime.kafka import Publisher
+
+log = logging.logger(__name__)
+
+SERVICE: Final = "controller"
+FIELD_SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, FIELD_EVIDENCE)
+_RETRY_S: Final = 0.2
+_RETRY_MAX_S: Final = 5.0
+
+
+class Worker:
+    """Takes records into `known`, and publishes what follows. `stopping` ends waiting for Kafka."""
+
+    def __init__(
+        self,
+        rules: FieldRules,
+        publisher: Publisher,
+        clock: Clock,
+        metrics: FieldMetrics,
+        stopping: asyncio.Event,
+    ) -> None:
+        self.known = Known(rules)
+        self._publisher = publisher
+        self._clock = clock
+        self._metrics = metrics
+        self._stopping = stopping
+        self._looked_at: datetime | None = None
+
+    def take(self, topic: Topic, value: bytes) -> None:
+        """Fold a record of one of `FIELD_SOURCES`. The agent, which reads the same topics, sends what is none
+        to `dead-letters`."""
+        try:
+            fate = str(self.known.take(decode(topic, value), self._clock.now()))
+        except Undecodable as error:
+            fate = "undecodable"
+            log.warning("not a record", topic=topic.name, problem=str(error))
+        self._metrics.records.labels(topic.name, fate).inc()
+        self._metrics.vehicles.set(len(self.known.genealogy))
+
+    async def further(self) -> None:
+        """Publish what is new, and look if that is due. Call it only when all that was published is read.
+
+        Raises `KafkaError` when stopping while nothing can be published.
+        """
+        said = self.known.unsaid()
+        await self._publish(said)
+        self.known.said(said)
+        due, now = self.known.look_due(), self._clock.now()
+        if due is None or (self._looked_at is not None and now < self._looked_at + self._pause):
+            return
+        self._looked_at = now
+        with self._metrics.look_seconds.time():
+            found = await asyncio.to_thread(self.known.look, due, now)
+        for one in found:
+            log.info("finding", asset=one.asset, vehicles=one.vehicles, q=one.q, text=one.text)
+        await self._publish(found)
+        self.known.looked(due, found)
+
+    @property
+    def _pause(self) -> timedelta:
+        return timedelta(seconds=self.known.rules.look_s)
+
+    async def _publish(self, events: Sequence[VehicleAnomaly | VehicleScore | FieldFinding]) -> None:
+        """Until acknowledged. Ids stay the same, so a repeat is harmless."""
+        messages = [message(FIELD_EVIDENCE, one, source=SERVICE) for one in events]
+        delay_s = _RETRY_S
+        while messages:
+            try:
+                await self._publisher.publish(messages)
+            except KafkaError as error:
+                if self._stopping.is_set():
+                    raise
+                self._metrics.publish_retries.inc()
+                log.warning("kafka does not acknowledge", problem=repr(error), again_in_s=delay_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), delay_s)
+                delay_s = min(2 * delay_s, _RETRY_MAX_S)
+            else:
+                break
+        self._count(events)
+
+    def _count(self, events: Iterable[VehicleAnomaly | VehicleScore | FieldFinding]) -> None:
+        for one in events:
+            self._metrics.published.labels(str(one.__struct_config__.tag)).inc()
