@@ -7,7 +7,7 @@
 
 Instead of `signals` there may be `samples`: the same numbers packed, for whoever sends many. They are
 little-endian float32, row by row, a row being one sample of every signal in the order of the signal set, in
-base64 (RFC 4648, 4): a minute of 98 signals is 31 kB instead of 60 and more, and is read twenty times as fast.
+base64 (RFC 4648, 4): a minute of 98 signals is 31 kB instead of 60 or more, and is read twenty times as fast.
 
 JSON has no NaN: a payload that has one, or a number that no 64-bit float holds, is undecodable.
 """
