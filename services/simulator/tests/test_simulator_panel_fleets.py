@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from twinloop.ingest.pseudonyms import is_vin
 from twinloop.runtime.clock import ManualClock
 from twinloop.simulator import panel_fleets
-from twinloop.simulator.fleet_order import FleetOrder, Stage
+from twinloop.simulator.fleet_order import FleetOrder
+from twinloop.simulator.fleet_progress import Stage
 from twinloop.simulator.fleet_runner import FleetRunner
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.minutes import message

@@ -20,7 +20,6 @@ Metrics that rarely change (`STEADY`) may be left out while they keep their valu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +36,7 @@ from twinloop.contracts.times import unix_ns, utc
 from twinloop.contracts.topics import GENEALOGY
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.signal_sets import Kind, SignalSet, SignalSets
+from twinloop.ingest.values import Values, flag, number, text, whole
 from twinloop.sparkplug import Value
 
 SERVICE = "ingest"
@@ -58,8 +58,6 @@ STEADY = frozenset(
     }
 )
 """Metrics whose last value counts while they are not sent."""
-
-Values = Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def part_made(
 
     `at_ms` is the payload's timestamp: the end of the part at its source. Raises `Refused`.
     """
-    signal_set = sets.find(_text(values, _SET), Kind.FACTORY)
+    signal_set = sets.find(text(values, _SET), Kind.FACTORY)
     signals = {
         name.removeprefix(_SIGNAL): value
         for name, value in values.items()
@@ -130,12 +128,12 @@ def part_made(
     frame = frame_of(
         asset=asset,
         signal_set=signal_set,
-        sequence=_whole(values, "Part/Counter"),
-        first_at_ns=_whole(values, "Part/WeldedAt") * 1_000_000,
-        period_ns=_whole(values, "Part/SamplePeriodUs") * 1000,
+        sequence=whole(values, "Part/Counter"),
+        first_at_ns=whole(values, "Part/WeldedAt") * 1_000_000,
+        period_ns=whole(values, "Part/SamplePeriodUs") * 1000,
         samples=stack(signal_set, signals),
         observed_at_ns=at_ms * 1_000_000,
-        part_id=_text(values, "Part/Id") if values.get("Part/Id") is not None else "",
+        part_id=text(values, "Part/Id") if values.get("Part/Id") is not None else "",
     )
     ages.check(frame, now)
     joint = _joint(frame, values, now) if values.get("Part/Resistance") is not None else None
@@ -248,7 +246,7 @@ def _some(names: list[str]) -> str:
 def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
     limit_uohm = _LIMIT_UOHM
     if values.get("Setpoint/EndOfLineLimit") is not None:
-        limit_uohm = _number(values, "Setpoint/EndOfLineLimit")
+        limit_uohm = number(values, "Setpoint/EndOfLineLimit")
     return JointWelded(
         event_id=event_id("joint_welded", frame.asset, frame.sequence),
         asset=frame.asset,
@@ -257,44 +255,10 @@ def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
         trace_id=frame.trace_id,
         part_id=frame.part_id,
         sequence=frame.sequence,
-        recipe=_text(values, "Recipe"),
-        resistance_uohm=_number(values, "Part/Resistance"),
-        power_w=_number(values, "Setpoint/Power"),
-        focus_mm=_number(values, "Setpoint/Focus"),
+        recipe=text(values, "Recipe"),
+        resistance_uohm=number(values, "Part/Resistance"),
+        power_w=number(values, "Setpoint/Power"),
+        focus_mm=number(values, "Setpoint/Focus"),
         limit_uohm=limit_uohm,
-        rejected=_flag(values, "Part/Rejected"),
+        rejected=flag(values, "Part/Rejected"),
     )
-
-
-def _text(values: Values, name: str) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not value:
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "text"))
-    return value
-
-
-def _whole(values: Values, name: str) -> int:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "a whole number"))
-    return value
-
-
-def _number(values: Values, name: str) -> float:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "a number"))
-    if not math.isfinite(value):
-        raise Refused(Reason.NON_FINITE, f"{name} is {value}")
-    return float(value)
-
-
-def _flag(values: Values, name: str) -> bool:
-    value = values.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "true or false"))
-    return bool(value)
-
-
-def _instead(name: str, value: object, wanted: str) -> str:
-    return f"{name} is missing" if value is None else f"{name} is {str(value)[:80]!r}, not {wanted}"

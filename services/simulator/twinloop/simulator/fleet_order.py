@@ -1,4 +1,4 @@
-"""What is asked for at the panel when a fleet is to be built and driven, and how far it is. Pure."""
+"""What is asked for at the panel when a fleet is to be built and driven. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
 from pydantic import AwareDatetime, ConfigDict, Field
@@ -75,72 +74,6 @@ class FleetOrder:
         made = hashlib.sha256(f"{self.name} {self.seed} {start.isoformat()}".encode()).digest()
         code = "".join(_LETTERS[one % len(_LETTERS)] for one in made[:7])
         return f"TWN{code}{vehicle:07d}"
-
-
-class Stage(StrEnum):
-    """Where a fleet stands."""
-
-    WELDING = "welding"
-    BUILDING = "building"
-    DRIVING = "driving"
-    FINISHED = "finished"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Spell:
-    """The truth about faults, for whoever judges the loop: what `station` welded under one.
-
-    From the first such weld up to, not with, the end of the last; `joints` of it passed into `vehicles`, of
-    which `cracked` have a joint of it that will grow.
-    """
-
-    station: str
-    welded_from: datetime
-    welded_to: datetime
-    joints: int
-    vehicles: int
-    cracked: int
-
-
-@dataclass(frozen=True, slots=True)
-class StationMade:
-    """What a station made for the fleet. Sequences are part counters."""
-
-    asset: str
-    limit_uohm: float
-    welds: int
-    rejected: int
-    first_sequence: int
-    last_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class FleetProgress:
-    """How far a fleet is. `told` vehicles were accepted by ingest; `event_time` is how far they have driven.
-
-    `behind_s`: how late the newest minute was sent. `problem` is empty unless it failed.
-    """
-
-    name: str
-    stage: Stage
-    start: datetime
-    days: float
-    vehicles: int
-    stations: Mapping[str, StationMade] = field(default_factory=dict)
-    spells: tuple[Spell, ...] = ()
-    told: int = 0
-    refused: int = 0
-    minutes: int = 0
-    minutes_sent: int = 0
-    event_time: datetime | None = None
-    behind_s: float = 0.0
-    problem: str = ""
-
-    @property
-    def finished(self) -> bool:
-        """True when nothing more will come of it."""
-        return self.stage in (Stage.FINISHED, Stage.FAILED)
 
 
 def _problem(where: str, problem: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import aiomqtt
 import httpx
@@ -23,7 +22,8 @@ from twinloop.runtime.clock import Clock
 from twinloop.runtime.logging import logger
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.fleet import FleetSpec
-from twinloop.simulator.fleet_order import FleetOrder, FleetProgress, Spell, Stage, StationMade
+from twinloop.simulator.fleet_order import FleetOrder
+from twinloop.simulator.fleet_progress import FleetProgress, Stage, told_of
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.minutes import Plan, message, plan
 from twinloop.simulator.plant import Plant
@@ -131,7 +131,7 @@ class FleetRunner:
                 customers=order.customers,
             )
             made = await asyncio.to_thread(produce, spec, stations, generator)
-            self._show(stage=Stage.BUILDING, **_told_of(made, stations, order))
+            self._show(stage=Stage.BUILDING, **told_of(made, stations, order.stations))
             names = await self._tell(order, made)
             steps = plan(made.fleet.on_road_h, order.days * 24, order.snippets_per_week, generator)
             self._show(stage=Stage.DRIVING, minutes=len(steps.vehicle))
@@ -281,35 +281,6 @@ def _minutes(made: Production, steps: Plan, part: slice, generator: np.random.Ge
         message(one, int(number), at_h(fleet, float(hour)))
         for one, number, hour in zip(samples, steps.sequence[part], hours, strict=True)
     ]
-
-
-def _told_of(made: Production, stations: list[Station], order: FleetOrder) -> dict[str, object]:
-    """What the panel shows of the welds, and the truth about faults."""
-    fleet, shown, spells = made.fleet, dict[str, StationMade](), list[Spell]()
-    for number, (name, station) in enumerate(zip(order.stations, stations, strict=True)):
-        welds = made.welds[station.asset]
-        shown[name] = StationMade(
-            station.asset,
-            station.limit_uohm,
-            len(welds.rejected),
-            int(welds.rejected.sum()),
-            station.first_sequence,
-            station.first_sequence + len(welds.rejected) - 1,
-        )
-        if welds.faulty.any():
-            hours = welds.welded_h[welds.faulty]
-            theirs = fleet.marginal & (fleet.station == number)
-            spells.append(
-                Spell(
-                    station.asset,
-                    at_h(fleet, float(hours[0])),
-                    at_h(fleet, float(hours[-1])) + timedelta(hours=float(welds.welded_h[1])),
-                    int(theirs.sum()),
-                    int(theirs.any(axis=1).sum()),
-                    int((theirs & fleet.cracked).any(axis=1).sum()),
-                )
-            )
-    return {"stations": shown, "spells": tuple(spells)}
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from twinloop.runtime.clock import Clock
-from twinloop.simulator.fleet_order import FleetOrder, FleetProgress
+from twinloop.simulator.fleet_order import FleetOrder
+from twinloop.simulator.fleet_progress import FleetProgress
 from twinloop.simulator.fleet_runner import FleetRunner
 from twinloop.simulator.plant import Plant
 
