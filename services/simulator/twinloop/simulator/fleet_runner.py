@@ -39,7 +39,7 @@ BATCH = 20
 """Vehicles told of in one request: half a megabyte."""
 CHUNK = 32
 """Minutes made at once."""
-IN_FLIGHT = 8
+IN_FLIGHT = 32
 """Minutes sent and not yet acknowledged."""
 _PAUSE_S = 0.5
 _TIMEOUT_S = 30.0
