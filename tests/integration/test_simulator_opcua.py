@@ -158,6 +158,7 @@ async def test_what_a_client_reads_at_first(only_server: Plc) -> None:
     expected = {
         "LaserPower": 1000.0,
         "FocusOffset": 0.0,
+        "EndOfLineLimit": 55.0,
         "PartCounter": 0,
         "PackMLState": "Execute",
         "Recipe": RECIPE,

@@ -10,6 +10,7 @@ import pytest
 from twinloop.simulator.campaign import Campaign
 from twinloop.simulator.commands import (
     FOCUS,
+    LIMIT,
     POWER,
     Code,
     Command,
@@ -152,7 +153,7 @@ def test_a_new_campaign_resets_what_the_panel_resets_and_nothing_else() -> None:
     tell(one, "weld1", hold(5))
     one.start(campaign())
     plc = one.plc("weld1")
-    assert (plc.setpoints, plc.mode.value) == ({POWER: 1000, FOCUS: 0}, "Execute")
+    assert (plc.setpoints, plc.mode.value) == ({POWER: 1000, FOCUS: 0, LIMIT: 55}, "Execute")
     assert (plc.last_sequence, plc.faults) == (5, PlcFaults())
     assert one.weld_next()[0].sequence == 102
 
@@ -199,7 +200,7 @@ def test_a_part_is_reported_with_every_metric_of_its_station() -> None:
     (first, *_), (broken, *_), (without, *_), *_ = all_of(one)
     values = of_part(first, ended_ms=1_000_000)
     assert set(values) == {spec.name for spec in METRICS}
-    assert set(at_birth(1000, 0, "r")) < set(values)
+    assert set(at_birth(1000, 0, 55, "r")) < set(values)
     assert values["Part/WeldedAt"] == 1_000_000 - 300
     assert (values["Part/Counter"], values["Part/Id"]) == (101, "weld1-000000000101")
     for column, name in enumerate(SIGNALS):
@@ -238,3 +239,26 @@ def test_the_watchdog_of_every_station_falls_by_itself() -> None:
     one.tick(1.5)
     assert [one.plc(name).local_reason for name in one.stations] == ["watchdog", "watchdog"]
     assert one.weld_next()[0].power_w == 1000
+
+
+def test_what_measures_above_the_gate_in_force_is_rejected() -> None:
+    """The gate is a setpoint like the others: in its range, by steps, and it tells of itself on each part."""
+    one = plant()
+    one.start(campaign(60, faults={"weld1": (WindowStep(start=0, transmission=0.9),)}))
+    first = one.weld_next()[0]
+    assert (first.limit_uohm, first.rejected) == (55, False)
+    for value, code in ((39.9, Code.BAD_OUT_OF_RANGE), (41.9, Code.BAD_OUT_OF_RANGE), (46, Code.GOOD)):
+        command = SetParameter(
+            f"to {value}", LIMIT, value, 55, int(value * 10), "cu-al-tab-7", NOW, NOW + timedelta(seconds=5)
+        )
+        assert tell(one, "weld1", command).code is code
+    made = [parts[0] for parts in all_of(one)]
+    assert {part.limit_uohm for part in made} == {46}
+    assert 0 < sum(part.rejected for part in made) < len(made)
+    assert all(part.rejected == (part.resistance_uohm > 46) for part in made)
+    values = of_part(made[0], 0)
+    assert (values["Setpoint/EndOfLineLimit"], values["Part/Rejected"]) == (46, made[0].rejected)
+    one.start(campaign(keep_setpoints=True))
+    assert one.plc("weld1").setpoints == {POWER: 1000, FOCUS: 0, LIMIT: 46}
+    one.start(campaign())
+    assert one.plc("weld1").setpoints[LIMIT] == 55

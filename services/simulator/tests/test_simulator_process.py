@@ -150,7 +150,7 @@ def test_every_weld_is_finite_and_takes_the_same_noise(
     assert np.isfinite(one.signals).all()
     assert np.array_equal(one.signals[:, 4:], other.signals[:, 4:])
     assert 30 <= one.resistance_uohm <= 2000
-    assert 0 <= one.width <= 1.4
+    assert 0 <= one.width <= 1.4 + 1e-12  # a mean of equal numbers may be off in its last bit
 
 
 def test_a_weld_takes_less_than_a_millisecond() -> None:

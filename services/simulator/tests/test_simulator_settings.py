@@ -127,8 +127,12 @@ def test_a_plant_file(tmp_path: Path) -> None:
     assert name == "weld1"
     assert station.spec().power_w == Range(nominal=1000, low=850, high=1350, max_step=30)
     assert station.spec().watchdog_s == 1.5
-    file.write_text(STATION + "watchdog_s = 2.5\n")
-    assert load_toml(file, PlantTable).stations["weld1"].spec().watchdog_s == 2.5
+    assert station.spec().end_of_line_limit_uohm == Range(nominal=55, low=42, high=60, max_step=15)
+    gate = "end_of_line_limit_uohm = { nominal = 50, low = 45, high = 52, max_step = 1 }\n"
+    file.write_text(STATION + "watchdog_s = 2.5\n" + gate)
+    spec = load_toml(file, PlantTable).stations["weld1"].spec()
+    assert spec.watchdog_s == 2.5
+    assert spec.end_of_line_limit_uohm == Range(nominal=50, low=45, high=52, max_step=1)
 
 
 def test_every_bad_field_of_a_plant_file_is_listed(

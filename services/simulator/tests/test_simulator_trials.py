@@ -8,7 +8,7 @@ import pytest
 
 from twinloop.simulator.panel import BadCampaign, parse_campaign
 from twinloop.simulator.plant import MadePart, Plant, StationSpec
-from twinloop.simulator.plc import FOCUS, POWER, Range
+from twinloop.simulator.plc import FOCUS, LIMIT, POWER, Range
 from twinloop.simulator.trials import Trial, trial_of
 
 SPEC = StationSpec("r", Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25))
@@ -40,7 +40,7 @@ def test_trials_are_welded_in_order_within_the_limits_of_the_plc_and_what_is_lef
         (1350.0, 0.0),
         *[(1000.0, 0.0)] * 5,
     ]
-    assert plant.plc("weld1").setpoints == {POWER: 1000.0, FOCUS: 0.0}
+    assert plant.plc("weld1").setpoints == {POWER: 1000.0, FOCUS: 0.0, LIMIT: 55.0}
 
 
 def test_a_test_glass_lets_less_through_and_is_taken_away_again() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twinloop.features.cells import against_baseline, against_others, slopes, usable
 from twinloop.simulator import vehicle
-from twinloop.simulator.vehicle import cells, drive
+from twinloop.simulator.vehicle import cells, drive, frames, measured_delta_uohm
 
 GROUPS = 96
 NOMINAL_OHM = 42e-6
@@ -99,3 +99,13 @@ def test_the_spread_of_the_cells_hides_what_a_groups_own_baseline_shows() -> Non
     healthy = np.ones((packs, GROUPS), bool)
     healthy[np.arange(packs), group] = False
     assert (z_own[healthy] > 5).mean() < 1e-4
+
+
+@pytest.mark.parametrize("groups", [7, 96])
+def test_the_tester_finds_what_the_loop_finds(groups: int) -> None:
+    draw = np.random.default_rng(1)
+    minutes = frames(draw, cells(draw, 20, groups) + 42e-6, np.zeros(20))
+    delta, se = measured_delta_uohm(minutes)
+    found = slopes(minutes[:, :, :-1])
+    assert delta == pytest.approx(found.delta_r_uohm, abs=0.01)
+    assert se.mean() == pytest.approx(found.se_uohm.mean(), rel=0.05)

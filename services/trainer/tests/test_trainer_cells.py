@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
 from twinloop.features.cells import SNIPPET, slopes
+from twinloop.trainer.__main__ import parse
 from twinloop.trainer.cells_onnx import contract_of, features, signals, to_onnx
+from twinloop.trainer.cells_release import answer, golden, load, put
+from twinloop.trainer.errors import NotAsFitted
+from twinloop.tritonio.fake import FakeTriton
+from twinloop.tritonio.server import Inference
 
 
 def snippets(count: int, groups: int) -> NDArray[np.float32]:
@@ -46,8 +53,8 @@ def test_a_minute_that_says_nothing_has_a_finite_answer() -> None:
     still = snippets(1, 8)
     still[:, :, 0] = 50.0
     for windows in (np.zeros((1, SNIPPET, 10), np.float32), still):
-        for answer in session.run(["score", "features", "deviations"], {"windows": windows}):
-            assert np.isfinite(answer).all()
+        for said in session.run(["score", "features", "deviations"], {"windows": windows}):
+            assert np.isfinite(said).all()
 
 
 def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> None:
@@ -58,3 +65,40 @@ def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> 
     assert contract.signals == signals(96)
     assert contract.features == features(96)
     assert contract.digest != contract_of(96, 3, to_onnx(95)).digest
+
+
+def served(file: bytes, windows: NDArray[np.float32], error: float = 0.0) -> Inference:
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    score, found, deviations = session.run(["score", "features", "deviations"], {"windows": windows})
+    return Inference(score, found + np.float32(error), deviations)
+
+
+async def test_the_model_is_put_into_service_once_and_under_its_name(tmp_path: Path) -> None:
+    fake, contract = FakeTriton(), put(tmp_path, "cells_a", 95)
+    assert put(tmp_path, "cells_a", 95) == contract
+    assert (contract.model, contract.version) == ("cells_a", 1)
+    assert put(tmp_path, "cells_a", 96).version == 2
+    fake.publish(contract, lambda windows: served(to_onnx(95), windows))
+    await load(fake, contract, 95)
+    assert await fake.versions("cells_a") == (1,)
+
+
+async def test_one_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+    fake, contract = FakeTriton(), put(tmp_path, "cells", 8)
+    fake.publish(contract, lambda windows: served(to_onnx(8), windows, error=1.0))
+    with pytest.raises(NotAsFitted, match="features"):
+        await load(fake, contract, 8)
+
+
+def test_it_is_checked_by_minutes_that_move_and_in_which_a_joint_has_grown() -> None:
+    windows = golden(96)
+    assert np.array_equal(windows, golden(96))
+    said = answer(windows)
+    assert (said.score > 50).all()
+    assert (said.features[:, :96].argmax(axis=1) == 32).all()
+    assert np.isfinite(said.features).all()
+
+
+def test_the_command_line() -> None:
+    given = parse(["cells", "--groups", "96", "--repository", "R"])
+    assert (given.groups, given.model, given.scope) == (96, "cells", "vehicle.cells.v1")

@@ -1,6 +1,7 @@
-"""HTTP in: batches of frames as JSON, each item accepted or refused by itself.
+"""HTTP in: batches as JSON, each item accepted or refused by itself.
 
-    POST /v1/telemetry   {"frames": [{...}, ...]}      (the API's documentation is at /docs)
+    POST /v1/telemetry         {"frames": [{...}, ...]}      (the API's documentation is at /docs)
+    POST /genealogy/vehicles   {"vehicles": [{...}, ...]}    what the end of the vehicle line tells
 
 | status | meaning |
 |---|---|
@@ -14,31 +15,45 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from twinloop.ingest.built_json import VehicleJson
 from twinloop.ingest.intake import Fate, Intake, Outcome
 from twinloop.ingest.path import Input, Path
 from twinloop.ingest.telemetry_json import TelemetryJson
 
 _MOST_WAITING = 64
 
+Split = Callable[[bytes], list[msgspec.Raw]]
+Decide = Callable[[bytes, datetime], Outcome]
+
 
 class _Batch(msgspec.Struct, frozen=True):
     frames: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=10_000)]
 
 
+class _Vehicles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vehicles: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
 class ItemOutcome(BaseModel):
-    """What became of one item. `event_id` is that of the frame; `reason` is a dead letter's reason."""
+    """What became of one item. `event_id` is that of the frame or the vehicle; `reason` is a dead letter's.
+
+    `vehicle` is the pseudonym under which a vehicle is known from now on, and has to send its telemetry.
+    """
 
     index: int
     outcome: str = Field(description="accepted, duplicate or refused")
     event_id: str | None = None
+    vehicle: str | None = None
     reason: str | None = None
     detail: str | None = None
 
@@ -59,27 +74,41 @@ class Problem(BaseModel):
 
 
 _BATCH = msgspec.json.Decoder(_Batch)
-_OUTCOMES = {Fate.FRAME: "accepted", Fate.DUPLICATE: "duplicate", Fate.DEAD_LETTER: "refused"}
-_FRAME_SCHEMA = msgspec.json.schema_components([TelemetryJson])[1]["TelemetryJson"]
-_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["frames"],
-                "properties": {
-                    "frames": {
-                        "type": "array",
-                        "minItems": 1,
-                        "maxItems": 10_000,
-                        "items": _FRAME_SCHEMA,
-                    }
-                },
-            }
-        }
-    },
+_BUILT = msgspec.json.Decoder(_Vehicles)
+_OUTCOMES = {
+    Fate.FRAME: "accepted",
+    Fate.VEHICLE_BUILT: "accepted",
+    Fate.DUPLICATE: "duplicate",
+    Fate.DEAD_LETTER: "refused",
 }
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"model": BatchOutcome},
+    413: {"model": Problem},
+    422: {"model": BatchOutcome},
+    503: {"model": Problem},
+}
+
+
+def _body(name: str, kind: type[msgspec.Struct], most: int) -> dict[str, Any]:
+    """The request's body for the API's documentation: a list `name` of `kind`."""
+    (_, parts) = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    items = _inlined(parts[kind.__name__], parts)
+    schema = {
+        "type": "object",
+        "required": [name],
+        "properties": {name: {"type": "array", "minItems": 1, "maxItems": most, "items": items}},
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _inlined(one, parts) for name, one in schema.items()}
 
 
 def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float, max_bytes: int) -> FastAPI:
@@ -87,7 +116,7 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
     app = FastAPI(
         title="Twinloop ingest",
         version="1",
-        summary="Telemetry frames in batches; what is answered with 202 is in Kafka.",
+        summary="Telemetry and built vehicles in batches; what is answered with 202 is in Kafka.",
     )
     waiting = 0
 
@@ -95,16 +124,25 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
         "/v1/telemetry",
         status_code=202,
         response_model=BatchOutcome,
-        responses={
-            400: {"model": BatchOutcome},
-            413: {"model": Problem},
-            422: {"model": BatchOutcome},
-            503: {"model": Problem},
-        },
-        openapi_extra={"requestBody": _BODY},
+        responses=_ANSWERS,
+        openapi_extra=_body("frames", TelemetryJson, 10_000),
     )
     async def telemetry(request: Request) -> JSONResponse:
         """Take a batch of frames. Items of one asset are judged in the order given."""
+        return await take(request, "http", lambda body: _BATCH.decode(body).frames, intake.http)
+
+    @app.post(
+        "/genealogy/vehicles",
+        status_code=202,
+        response_model=BatchOutcome,
+        responses=_ANSWERS,
+        openapi_extra=_body("vehicles", VehicleJson, 1_000),
+    )
+    async def vehicles(request: Request) -> JSONResponse:
+        """Take vehicles that were built. Each is answered with the pseudonym that it is known by."""
+        return await take(request, "vehicles", lambda body: _BUILT.decode(body).vehicles, intake.built)
+
+    async def take(request: Request, source: str, split: Split, decide: Decide) -> JSONResponse:
         nonlocal waiting
         if stopping.is_set() or waiting >= _MOST_WAITING:
             return _unavailable("this service is stopping or has too many batches waiting")
@@ -113,8 +151,8 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
             body = await _read(request, max_bytes)
             if body is None:
                 return _problem(413, f"a body may have {max_bytes} bytes")
-            inputs, is_batch = _inputs(intake, body)
-            outcomes = await path.take("http", inputs, timeout_s)
+            inputs, is_batch = _inputs(intake, body, split, decide)
+            outcomes = await path.take(source, inputs, timeout_s)
         except TimeoutError:
             return _unavailable("Kafka has not acknowledged in time; send the same batch again")
         finally:
@@ -136,13 +174,13 @@ async def _read(request: Request, max_bytes: int) -> bytes | None:
     return bytes(body)
 
 
-def _inputs(intake: Intake, body: bytes) -> tuple[list[Input], bool]:
+def _inputs(intake: Intake, body: bytes, split: Split, decide: Decide) -> tuple[list[Input], bool]:
     """One input an item, each with its original bytes; a body that is no batch is one input itself."""
     try:
-        frames = _BATCH.decode(body).frames
+        items = split(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return [partial(intake.no_batch, body, str(error))], False
-    return [partial(intake.http, bytes(frame)) for frame in frames], True
+    return [partial(decide, bytes(item)) for item in items], True
 
 
 def _answer(outcomes: list[Outcome]) -> BatchOutcome:
@@ -151,12 +189,13 @@ def _answer(outcomes: list[Outcome]) -> BatchOutcome:
             index=index,
             outcome=_OUTCOMES[outcome.fate],
             event_id=outcome.event_id or None,
+            vehicle=outcome.vehicle or None,
             reason=outcome.refused.reason if outcome.refused else None,
             detail=outcome.refused.detail if outcome.refused else None,
         )
         for index, outcome in enumerate(outcomes)
     ]
-    counts = {kind: sum(item.outcome == kind for item in items) for kind in _OUTCOMES.values()}
+    counts = {kind: sum(item.outcome == kind for item in items) for kind in set(_OUTCOMES.values())}
     return BatchOutcome(items=items, **counts)
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from twinloop.contracts.codec import Message
+from twinloop.contracts.codec import Message, message
 from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.topics import GENEALOGY
 from twinloop.features.ordering import NamedGate, Order
-from twinloop.ingest import telemetry_json
+from twinloop.ingest import built_json, telemetry_json
 from twinloop.ingest.deadletters import dead_letter
 from twinloop.ingest.errors import Refused
-from twinloop.ingest.normalize import STEADY, Ages, Normalized, is_telemetry, part_made
+from twinloop.ingest.normalize import SERVICE, STEADY, Ages, Normalized, is_telemetry, part_made
 from twinloop.ingest.pseudonyms import certainty, contains_vin, mask
 from twinloop.ingest.rebirths import Rebirths
 from twinloop.ingest.signal_sets import Kind, SignalSets
@@ -45,6 +46,7 @@ class Fate(StrEnum):
     """What became of an input."""
 
     FRAME = "frame"
+    VEHICLE_BUILT = "vehicle_built"
     NO_TELEMETRY = "no_telemetry"
     DUPLICATE = "duplicate"
     DEAD_LETTER = "dead_letter"
@@ -52,13 +54,17 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A fate, and the records that go with it. `observed_at_ns`: of the frame, for the delay."""
+    """A fate, and the records that go with it.
+
+    `observed_at_ns`: of the frame, for the delay. `vehicle`: the pseudonym of one that was built.
+    """
 
     fate: Fate
     messages: list[Message] = field(default_factory=list)
     event_id: str = ""
     trace_id: str = ""
     observed_at_ns: int = 0
+    vehicle: str = ""
     refused: Refused | None = None
 
 
@@ -86,9 +92,23 @@ class Intake:
         """The outcome of one item of an HTTP batch."""
         return self._json(item, now, source="http", vehicle=None)
 
+    def built(self, item: bytes, now: datetime) -> Outcome:
+        """The outcome of one vehicle of an HTTP batch: what the end of its line tells."""
+        try:
+            built = built_json.vehicle_built(item, self._key, self._ages.max_ahead_s, now)
+        except Refused as refused:
+            return self._refused(refused, "http/vehicles", item, "", now)
+        return Outcome(
+            Fate.VEHICLE_BUILT,
+            [message(GENEALOGY, built, source=SERVICE)],
+            event_id=built.event_id,
+            trace_id=built.trace_id,
+            vehicle=built.vehicle,
+        )
+
     def no_batch(self, body: bytes, detail: str, now: datetime) -> Outcome:
         """The outcome of an HTTP body that is no batch."""
-        refused = Refused(Reason.UNDECODABLE, f"no batch of frames: {detail}")
+        refused = Refused(Reason.UNDECODABLE, f"no batch: {detail}")
         return self._refused(refused, "http", body, "", now)
 
     def _sparkplug(self, topic: str, payload: bytes, now: datetime) -> Outcome:
@@ -139,13 +159,13 @@ class Intake:
         asset = ""
         try:
             if vehicle is not None:
-                _no_vin(f"{source} ".encode() + payload)
+                _no_vin(f"{source} ".encode() + telemetry_json.readable(payload))
             telemetry = telemetry_json.parse(payload)
             asset, kind = telemetry_json.source_of(telemetry, vehicle)
-            if kind is Kind.VEHICLE:
-                _no_vin(payload)
+            if kind is Kind.VEHICLE and vehicle is None:
+                _no_vin(telemetry_json.readable(payload))
             normalized = telemetry_json.normalized(telemetry, asset, kind, self._sets)
-            self._ages.check(normalized.frame, now)
+            self._ages.check(normalized.frame, now, kind)
             return self._in_order(normalized)
         except Refused as refused:
             return self._refused(refused, source, payload, asset, now)

@@ -11,8 +11,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.inputs = Counter(
             "twinloop_ingest_inputs_total",
-            "Messages and items by source (mqtt, http) and by what came of them"
-            " (frame, no_telemetry, duplicate, dead_letter).",
+            "Messages and items by source (mqtt, http, vehicles) and by what came of them"
+            " (frame, vehicle_built, no_telemetry, duplicate, dead_letter).",
             ["source", "fate"],
             registry=registry,
         )

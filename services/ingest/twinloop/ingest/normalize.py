@@ -11,6 +11,8 @@ A weld arrives as one DDATA with these metrics:
     Part/Resistance         Double        micro-ohm, four-wire, at end of line; makes it a joint
     Setpoint/Power          Double        W, in force while the part was made
     Setpoint/Focus          Double        mm
+    Setpoint/EndOfLineLimit Double        micro-ohm, the quality gate in force; may be absent
+    Part/Rejected           Boolean       it measured more and is scrap; may be absent
     Recipe                  String
 
 Metrics that rarely change (`STEADY`) may be left out while they keep their value, as Sparkplug has it.
@@ -18,7 +20,6 @@ Metrics that rarely change (`STEADY`) may be left out while they keep their valu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ from twinloop.contracts.times import unix_ns, utc
 from twinloop.contracts.topics import GENEALOGY
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.signal_sets import Kind, SignalSet, SignalSets
+from twinloop.ingest.values import Values, flag, number, text, whole
 from twinloop.sparkplug import Value
 
 SERVICE = "ingest"
@@ -42,12 +44,20 @@ MAX_SAMPLE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARS = 256
 LAST_NS = 9_183_110_400_000_000_000  # 2261-01-01; signed 64-bit nanoseconds end a year later
 _LONGEST_PERIOD_NS = 86_400_000_000_000
+_LIMIT_UOHM = 55.0  # of a station that does not tell its gate
 _SET = "Signals/Set"
 _SIGNAL = "Signals/"
-STEADY = frozenset({_SET, "Part/SamplePeriodUs", "Setpoint/Power", "Setpoint/Focus", "Recipe"})
+STEADY = frozenset(
+    {
+        _SET,
+        "Part/SamplePeriodUs",
+        "Setpoint/Power",
+        "Setpoint/Focus",
+        "Setpoint/EndOfLineLimit",
+        "Recipe",
+    }
+)
 """Metrics whose last value counts while they are not sent."""
-
-Values = Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +82,13 @@ class Ages:
 
     max_age_s: float
     max_ahead_s: float
+    vehicle_max_age_s: float | None = None
+    """Of vehicles, which may have been out of reach for long; `None`: as old as everything else."""
 
-    def check(self, frame: Frame, now: datetime) -> None:
+    def check(self, frame: Frame, now: datetime, kind: Kind = Kind.FACTORY) -> None:
         """Raises `Refused` with `too_old` or `in_future`; every sample and the observation count."""
+        of_vehicles = self.vehicle_max_age_s if kind is Kind.VEHICLE else None
+        max_age_s = self.max_age_s if of_vehicles is None else of_vehicles
         now_ns = unix_ns(now)
         ahead_s = (max(frame.observed_at_ns, last_at_ns(frame)) - now_ns) / 1e9
         if ahead_s > self.max_ahead_s:
@@ -82,8 +96,8 @@ class Ages:
                 Reason.IN_FUTURE, f"{ahead_s:.0f} s ahead of this clock, at most {self.max_ahead_s:g} s"
             )
         age_s = (now_ns - min(frame.observed_at_ns, frame.first_at_ns)) / 1e9
-        if age_s > self.max_age_s:
-            raise Refused(Reason.TOO_OLD, f"{age_s:.0f} s old, at most {self.max_age_s:g} s")
+        if age_s > max_age_s:
+            raise Refused(Reason.TOO_OLD, f"{age_s:.0f} s old, at most {max_age_s:g} s")
 
 
 def last_at_ns(frame: Frame) -> int:
@@ -105,7 +119,7 @@ def part_made(
 
     `at_ms` is the payload's timestamp: the end of the part at its source. Raises `Refused`.
     """
-    signal_set = sets.find(_text(values, _SET), Kind.FACTORY)
+    signal_set = sets.find(text(values, _SET), Kind.FACTORY)
     signals = {
         name.removeprefix(_SIGNAL): value
         for name, value in values.items()
@@ -114,12 +128,12 @@ def part_made(
     frame = frame_of(
         asset=asset,
         signal_set=signal_set,
-        sequence=_whole(values, "Part/Counter"),
-        first_at_ns=_whole(values, "Part/WeldedAt") * 1_000_000,
-        period_ns=_whole(values, "Part/SamplePeriodUs") * 1000,
+        sequence=whole(values, "Part/Counter"),
+        first_at_ns=whole(values, "Part/WeldedAt") * 1_000_000,
+        period_ns=whole(values, "Part/SamplePeriodUs") * 1000,
         samples=stack(signal_set, signals),
         observed_at_ns=at_ms * 1_000_000,
-        part_id=_text(values, "Part/Id") if values.get("Part/Id") is not None else "",
+        part_id=text(values, "Part/Id") if values.get("Part/Id") is not None else "",
     )
     ages.check(frame, now)
     joint = _joint(frame, values, now) if values.get("Part/Resistance") is not None else None
@@ -203,6 +217,20 @@ def stack(signal_set: SignalSet, signals: Mapping[str, ArrayLike | Value]) -> ND
     return np.column_stack(columns)
 
 
+def unpack(signal_set: SignalSet, packed: bytes) -> NDArray[np.float32]:
+    """float32 [time, signal] in the order of `signal_set`, from little-endian float32 row by row.
+
+    Raises `Refused` (`wrong_signal_count`) when it does not hold whole rows.
+    """
+    wide = len(signal_set.columns)
+    if len(packed) % (4 * wide):
+        raise Refused(
+            Reason.WRONG_SIGNAL_COUNT,
+            f"{len(packed)} bytes are no whole rows of the {wide} signals of {signal_set.name}, 4 bytes each",
+        )
+    return np.frombuffer(packed, "<f4").reshape(-1, wide).astype(np.float32, copy=False)
+
+
 def _column(name: str, value: ArrayLike | Value) -> NDArray[np.float32]:
     column = np.atleast_1d(np.asarray(value))
     if column.ndim != 1 or column.dtype.kind not in "iuf":
@@ -216,6 +244,9 @@ def _some(names: list[str]) -> str:
 
 
 def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
+    limit_uohm = _LIMIT_UOHM
+    if values.get("Setpoint/EndOfLineLimit") is not None:
+        limit_uohm = number(values, "Setpoint/EndOfLineLimit")
     return JointWelded(
         event_id=event_id("joint_welded", frame.asset, frame.sequence),
         asset=frame.asset,
@@ -224,35 +255,10 @@ def _joint(frame: Frame, values: Values, now: datetime) -> JointWelded:
         trace_id=frame.trace_id,
         part_id=frame.part_id,
         sequence=frame.sequence,
-        recipe=_text(values, "Recipe"),
-        resistance_uohm=_number(values, "Part/Resistance"),
-        power_w=_number(values, "Setpoint/Power"),
-        focus_mm=_number(values, "Setpoint/Focus"),
+        recipe=text(values, "Recipe"),
+        resistance_uohm=number(values, "Part/Resistance"),
+        power_w=number(values, "Setpoint/Power"),
+        focus_mm=number(values, "Setpoint/Focus"),
+        limit_uohm=limit_uohm,
+        rejected=flag(values, "Part/Rejected"),
     )
-
-
-def _text(values: Values, name: str) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not value:
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "text"))
-    return value
-
-
-def _whole(values: Values, name: str) -> int:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "a whole number"))
-    return value
-
-
-def _number(values: Values, name: str) -> float:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Refused(Reason.UNPROCESSABLE, _instead(name, value, "a number"))
-    if not math.isfinite(value):
-        raise Refused(Reason.NON_FINITE, f"{name} is {value}")
-    return float(value)
-
-
-def _instead(name: str, value: object, wanted: str) -> str:
-    return f"{name} is missing" if value is None else f"{name} is {str(value)[:80]!r}, not {wanted}"

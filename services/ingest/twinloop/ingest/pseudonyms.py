@@ -34,6 +34,11 @@ def contains_vin(data: bytes) -> bool:
     return _VIN.search(data) is not None
 
 
+def is_vin(text: str) -> bool:
+    """True when all of `text` has the shape of a VIN."""
+    return _VIN.fullmatch(text.encode()) is not None
+
+
 def certainty(data: bytes) -> str:
     """What the check digit says about the first VIN in `data`, for an operator."""
     found = _VIN.search(data)

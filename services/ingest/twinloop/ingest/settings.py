@@ -43,6 +43,9 @@ class IngestSettings(ServiceSettings):
     pseudonym_key: SecretStr = Field(description="secret of the keyed hash of VINs, 16 characters or more")
     max_age_s: float = Field(default=86_400.0, gt=0)
     max_ahead_s: float = Field(default=60.0, ge=0)
+    vehicle_max_age_s: float | None = Field(
+        default=None, gt=0, description="the same of vehicles, which may have been out of reach for months"
+    )
     signal_sets: Path | None = Field(default=None, description="TOML file of further signal sets")
     inbox_bytes: int = Field(default=64 * 1024 * 1024, ge=65_536)
     group_messages: int = Field(default=500, ge=1, le=10_000)
@@ -80,4 +83,4 @@ class IngestSettings(ServiceSettings):
     @property
     def ages(self) -> Ages:
         """The limits on timestamps."""
-        return Ages(self.max_age_s, self.max_ahead_s)
+        return Ages(self.max_age_s, self.max_ahead_s, self.vehicle_max_age_s)

@@ -36,10 +36,21 @@ class _Strict(BaseModel):
 
 
 class Signal(_Strict):
-    """One column of a frame. `unit` is a UCUM code, `1` where there is none."""
+    """One column of a frame, or `elements` of them: `name[0]`, `name[1]` and so on.
+
+    `unit` is a UCUM code, `1` where there is none.
+    """
 
     name: str = Field(min_length=1)
     unit: str = Field(min_length=1)
+    elements: int | None = Field(default=None, ge=1, le=1024)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        if self.elements is None:
+            return (self.name,)
+        return tuple(f"{self.name}[{at}]" for at in range(self.elements))
 
 
 class CsvShape(_Strict):
@@ -70,7 +81,7 @@ class SignalSet(_Strict):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The names of the signals, in the order of a frame's columns."""
-        return tuple(signal.name for signal in self.signals)
+        return tuple(name for signal in self.signals for name in signal.columns)
 
 
 class Catalogue(BaseModel):

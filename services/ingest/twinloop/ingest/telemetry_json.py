@@ -5,6 +5,10 @@
      "first_at": "2025-11-02T10:00:00Z", "period_us": 1000000,
      "signals": {"Vehicle.Powertrain.TractionBattery.CurrentCurrent": [12.5, 12.4], ...}}
 
+Instead of `signals` there may be `samples`: the same numbers packed, for whoever sends many. They are
+little-endian float32, row by row, a row being one sample of every signal in the order of the signal set, in
+base64 (RFC 4648, 4): a minute of 98 signals is 31 kB instead of 60 or more, and is read twenty times as fast.
+
 JSON has no NaN: a payload that has one, or a number that no 64-bit float holds, is undecodable.
 """
 
@@ -15,16 +19,19 @@ from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.errors import Refused
-from twinloop.ingest.normalize import Normalized, frame_of, stack
+from twinloop.ingest.normalize import Normalized, frame_of, stack, unpack
 from twinloop.ingest.pseudonyms import contains_vin
-from twinloop.ingest.signal_sets import Kind, SignalSets
+from twinloop.ingest.signal_sets import Kind, SignalSet, SignalSets
 
 VEHICLE: Final = "vehicle."
 _PSEUDONYM: Final = re.compile(r"[A-Za-z0-9_-]{4,64}", re.ASCII)
+_PACKED: Final = re.compile(rb'"samples"\s*:\s*"[A-Za-z0-9+/]{64,}={0,2}"')
 _ASSET: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True, description="ISO 8601 with an offset or Z")]
@@ -34,8 +41,9 @@ Text = Annotated[str, msgspec.Meta(max_length=256)]
 class TelemetryJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One frame: consecutive samples of every signal of a signal set.
 
-    `sequence` counts the frames of one asset and signal set, +1 each; `period_us` is the time between two
-    samples; `observed_at` is when the frame was complete at its source (when not given: the last sample).
+    Either `signals` or `samples` (packed, see above) holds them. `sequence` counts the frames of one asset
+    and signal set, +1 each; `period_us` is the time between two samples; `observed_at` is when the frame was
+    complete at its source (when not given: the last sample).
     """
 
     asset: Text = ""
@@ -44,7 +52,8 @@ class TelemetryJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sequence: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     first_at: Instant
     period_us: Annotated[int, msgspec.Meta(ge=0, le=86_400_000_000)]
-    signals: dict[str, list[float]]
+    signals: dict[str, list[float]] | None = None
+    samples: bytes | None = None
     observed_at: Instant | None = None
     part_id: Text = ""
 
@@ -85,7 +94,7 @@ def source_of(telemetry: TelemetryJson, vehicle: str | None = None) -> tuple[str
 def normalized(telemetry: TelemetryJson, asset: str, kind: Kind, sets: SignalSets) -> Normalized:
     """The frame in `telemetry`. Raises `Refused`."""
     signal_set = sets.find(telemetry.signal_set, kind)
-    samples = stack(signal_set, telemetry.signals)
+    samples = _samples(telemetry, signal_set)
     first_at_ns, period_ns = unix_ns(telemetry.first_at), telemetry.period_us * 1000
     last_at_ns = first_at_ns + max(0, samples.shape[0] - 1) * period_ns
     observed_at = telemetry.observed_at
@@ -100,3 +109,19 @@ def normalized(telemetry: TelemetryJson, asset: str, kind: Kind, sets: SignalSet
         part_id=telemetry.part_id,
     )
     return Normalized(frame, kind)
+
+
+def readable(payload: bytes) -> bytes:
+    """`payload` without packed samples: what a person could have written a name into.
+
+    A run of base64 has the shape of a VIN by chance, once in some hundred minutes of 98 signals.
+    """
+    return _PACKED.sub(b'"samples":""', payload)
+
+
+def _samples(telemetry: TelemetryJson, signal_set: SignalSet) -> NDArray[np.float32]:
+    if telemetry.samples is not None and telemetry.signals is None:
+        return unpack(signal_set, telemetry.samples)
+    if telemetry.signals is not None and telemetry.samples is None:
+        return stack(signal_set, telemetry.signals)
+    raise Refused(Reason.UNPROCESSABLE, "it must have either signals or samples, and not both")

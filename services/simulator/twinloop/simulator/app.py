@@ -1,4 +1,4 @@
-"""The simulator, wired: panel -> plant -> edge node (MQTT) and PLCs (OPC UA)."""
+"""The simulator, wired: panel -> plant -> edge node (MQTT) and PLCs (OPC UA); panel -> fleet -> vehicles."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from twinloop.runtime.logging import logger
 from twinloop.runtime.service import Context
-from twinloop.simulator import opcua, telemetry
+from twinloop.simulator import opcua, panel_fleets, telemetry
 from twinloop.simulator.campaign import Campaign, Run
-from twinloop.simulator.commands import FOCUS, POWER
+from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.edge import EdgeNode
+from twinloop.simulator.fleet_runner import FleetRunner
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.panel import panel
 from twinloop.simulator.plant import Plant
@@ -31,7 +32,9 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
     def birth_values() -> Mapping[str, Mapping[str, Value]]:
         plcs = {name: plant.plc(name) for name in plant.stations}
         return {
-            name: telemetry.at_birth(plc.setpoints[POWER], plc.setpoints[FOCUS], plc.recipe)
+            name: telemetry.at_birth(
+                plc.setpoints[POWER], plc.setpoints[FOCUS], plc.setpoints[LIMIT], plc.recipe
+            )
             for name, plc in plcs.items()
         }
 
@@ -51,8 +54,12 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
     )
     context.health.add("plc", plcs.problem)
     welding = Welding(plant, edge, plcs, metrics)
-    context.api = panel(plant, welding.start, plcs.refresh)
+    fleets = FleetRunner(
+        plant, node, settings.mqtt, settings.ingest, context.clock, metrics, asyncio.get_running_loop().time
+    )
+    context.api = panel(plant, welding.start, plcs.refresh, panel_fleets.routes(plant, fleets, context.clock))
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fleets.run(context.stopping))
         tasks.create_task(edge.run(context.stopping))
         tasks.create_task(welding.run(context.stopping))
 

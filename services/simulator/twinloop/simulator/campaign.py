@@ -25,6 +25,7 @@ class Campaign:
     """What the panel was asked for. `faults` and `plc` are by station; `seed` fixes all noise.
 
     `trials` are welded first, in order, at setpoints that a person sets; what is left of `welds` is nominal.
+    `keep_setpoints`: go on with the setpoints in force, as the day after does, instead of nominal ones.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -37,6 +38,7 @@ class Campaign:
     )
     plc: Mapping[str, PlcFaults] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
+    keep_setpoints: bool = False
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

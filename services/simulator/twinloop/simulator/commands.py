@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 
 POWER: Final = "laser_power_w"
 FOCUS: Final = "focus_mm"
+LIMIT: Final = "end_of_line_limit_uohm"
+"""The quality gate: a joint that measures more at end of line is scrap."""
 
 
 class Code(StrEnum):

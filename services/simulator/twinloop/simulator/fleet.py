@@ -159,6 +159,33 @@ def build(spec: FleetSpec, generator: np.random.Generator, table: tuple[Floats, 
     width[again], resistance[again] = _weld(generator, np.ones(int(again.sum())), table)
     measured[again] = resistance[again] + METER_UOHM * generator.standard_normal(int(again.sum()))
 
+    return aged(
+        spec,
+        generator,
+        built_h=built_h,
+        station=station,
+        sequence=_sequences(station, welded_h, len(spec.stations)),
+        welded_h=welded_h,
+        width=width,
+        measured_uohm=measured,
+        marginal=(tau < 1.0) & ~again,
+    )
+
+
+def aged(
+    spec: FleetSpec,
+    generator: np.random.Generator,
+    *,
+    built_h: Floats,
+    station: Ints,
+    sequence: Ints,
+    welded_h: Floats,
+    width: Floats,
+    measured_uohm: Floats,
+    marginal: NDArray[np.bool_],
+) -> Fleet:
+    """Vehicles built at `built_h` [V] with these joints, each [V, G], and what will become of them."""
+    count, groups = width.shape
     everywhere = np.full(count, spec.crack_per_joint)
     farther = np.ones(count)
     for some in spec.customers:
@@ -175,14 +202,14 @@ def build(spec: FleetSpec, generator: np.random.Generator, table: tuple[Floats, 
         on_road_h=built_h + 24 * generator.uniform(7, 35, count),
         km_per_day=farther * spec.km_per_day * np.exp(0.4 * generator.standard_normal(count)),
         station=station,
-        sequence=_sequences(station, welded_h, len(spec.stations)),
+        sequence=sequence,
         welded_h=welded_h,
         width=width,
-        measured_uohm=measured,
+        measured_uohm=measured_uohm,
         cracked=cracked,
         crack_uohm=np.where(cracked, spec.growth_uohm * severity * pace, 0.0),
         drift_uohm=spec.cell_drift_uohm * generator.standard_normal((count, groups)),
-        marginal=(tau < 1.0) & ~again,
+        marginal=marginal,
     )
 
 

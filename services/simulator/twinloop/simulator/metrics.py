@@ -38,6 +38,17 @@ class Metrics:
             ["fate"],
             registry=registry,
         )
+        self.vehicles = Counter(
+            "twinloop_simulator_vehicles_total",
+            "Vehicles told to ingest, by its answer: accepted or refused.",
+            ["answer"],
+            registry=registry,
+        )
+        self.minutes = Counter(
+            "twinloop_simulator_minutes_total",
+            "Minutes of driving that vehicles have sent over MQTT.",
+            registry=registry,
+        )
         self.births = Counter(
             "twinloop_simulator_births_total",
             "Births sent, by cause: a new connection, or a host's rebirth command.",

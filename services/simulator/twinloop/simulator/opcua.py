@@ -1,7 +1,8 @@
 """The OPC UA side of the plant: the PLC of each station, as variables that are read and methods that decide.
 
-    Objects/Stations/<station>/ LaserPower FocusOffset PartCounter PackMLState Recipe LastCommandSequence
-                                LastCommandId ControlSource LocalReason Beat MaintenanceLock HighAlarm
+    Objects/Stations/<station>/ LaserPower FocusOffset EndOfLineLimit PartCounter PackMLState Recipe
+                                LastCommandSequence LastCommandId ControlSource LocalReason Beat
+                                MaintenanceLock HighAlarm
                                 SetParameter() Hold() Resume() TakeControl() ReleaseControl() Heartbeat()
 
 All in the namespace `urn:twinloop:reference-plant`. The variables are read-only for every client: a writable
@@ -24,7 +25,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.logging import logger
-from twinloop.simulator.commands import FOCUS, POWER, Code
+from twinloop.simulator.commands import FOCUS, LIMIT, POWER, Code
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.opcua_methods import (
     BOOLEAN,
@@ -127,6 +128,7 @@ class PlcServer:
         return {
             "LaserPower": ua.Variant(plc.shown[POWER], DOUBLE),
             "FocusOffset": ua.Variant(plc.shown[FOCUS], DOUBLE),
+            "EndOfLineLimit": ua.Variant(plc.shown[LIMIT], DOUBLE),
             "PartCounter": ua.Variant(self._plant.counter(station), UINT64),
             "PackMLState": ua.Variant(plc.mode.value, STRING),
             "Recipe": ua.Variant(plc.recipe, STRING),

@@ -1,4 +1,6 @@
-"""The plant operator's panel, over HTTP: start a campaign and follow it; act at a station (`panel_stations`).
+"""The plant operator's panel, over HTTP: start a campaign and follow it.
+
+Beside it are what one does at a station (`panel_stations`) and whole fleets (`panel_fleets`).
 
     POST /campaigns           202 and the progress; 422 with every bad field
     GET  /campaigns/current   the progress; 404 before the first campaign
@@ -10,7 +12,7 @@ and to `Execute`, and the campaign under way, if there is one, ends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -73,9 +75,15 @@ def progress(run: Run) -> dict[str, object]:
 
 
 def panel(
-    plant: Plant, start: Callable[[Campaign], Run], refresh: Callable[[str], Awaitable[None]]
+    plant: Plant,
+    start: Callable[[Campaign], Run],
+    refresh: Callable[[str], Awaitable[None]],
+    fleets: Sequence[Route] = (),
 ) -> Starlette:
-    """The panel's HTTP application. `refresh` shows the rest of the plant what became of a station."""
+    """The panel's HTTP application. `refresh` shows the rest of the plant what became of a station.
+
+    `fleets`: the routes of `panel_fleets`.
+    """
 
     async def post(request: Request) -> Response:
         try:
@@ -98,5 +106,6 @@ def panel(
             Route("/campaigns", post, methods=["POST"]),
             Route("/campaigns/current", get),
             *panel_stations.routes(plant, refresh),
+            *fleets,
         ]
     )

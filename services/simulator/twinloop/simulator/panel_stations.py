@@ -35,7 +35,7 @@ class _Body(BaseModel):
 class ByHand(_Body):
     """A setpoint that the operator sets."""
 
-    parameter: Literal["laser_power_w", "focus_mm"]
+    parameter: Literal["laser_power_w", "focus_mm", "end_of_line_limit_uohm"]
     value: Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from twinloop.simulator import faults as inject
 from twinloop.simulator.campaign import Campaign, Run, begin, next_welds, welded
-from twinloop.simulator.commands import FOCUS, POWER, Command, Outcome
+from twinloop.simulator.commands import FOCUS, LIMIT, POWER, Command, Outcome
 from twinloop.simulator.faults import Fault
 from twinloop.simulator.plc import decide, new_plc, reset
 from twinloop.simulator.plc_faults import HEALTHY
 from twinloop.simulator.plc_state import WATCHDOG_S, Mode, PlcState, Range, tick
 from twinloop.simulator.process import Setpoints, draw_noise, weld
 from twinloop.simulator.trials import ends_at, set_at_the_machine, trial_of, under_glass
+
+GATE = Range(nominal=55.0, low=42.0, high=60.0, max_step=15.0)
+"""The PLC's limits of the end-of-line limit, µΩ, where the plant's file does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class StationSpec:
     power_w: Range
     focus_mm: Range
     watchdog_s: float = WATCHDOG_S
+    end_of_line_limit_uohm: Range = GATE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +43,8 @@ class MadePart:
     """A weld as the station reports it.
 
     `signals` float32 [time, signal]; `number` counts from 0 within the campaign, `sequence` is the station's
-    part counter. `missing` signals are not reported. `clock_offset_s`: how wrong the station's clock is.
+    part counter. A `rejected` part measured more than `limit_uohm`, the gate in force, and is
+    scrap. `missing` signals are not reported. `clock_offset_s`: how wrong the station's clock is.
     """
 
     station: str
@@ -51,6 +56,8 @@ class MadePart:
     resistance_uohm: float
     power_w: float
     focus_mm: float
+    limit_uohm: float
+    rejected: bool
     recipe: str
     clock_offset_s: float
     loses_birth: bool
@@ -62,10 +69,10 @@ class Plant:
     def __init__(self, stations: Mapping[str, StationSpec], first_part: int) -> None:
         self._specs = dict(stations)
         self._plcs = {
-            name: new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe, spec.watchdog_s)
-            for name, spec in stations.items()
+            name: new_plc(_ranges(spec), spec.recipe, spec.watchdog_s) for name, spec in stations.items()
         }
         self._counters = dict.fromkeys(stations, first_part - 1)
+        self._past = dict.fromkeys(stations, first_part)
         self._run: Run | None = None
         self._noise = np.random.default_rng()
 
@@ -86,6 +93,20 @@ class Plant:
     def counter(self, station: str) -> int:
         """The part counter of `station`: the sequence of the last part it made."""
         return self._counters[station]
+
+    def past_parts(self, station: str, count: int) -> int:
+        """The first of `count` part counters that lie before those of this process, and are used now.
+
+        Of parts that were made months ago in event time. Raises `ValueError` when there are not so many.
+        """
+        if self._past[station] <= count:
+            raise ValueError(f"{station} has only made {self._past[station] - 1} parts before")
+        self._past[station] -= count
+        return self._past[station]
+
+    def spec(self, station: str) -> StationSpec:
+        """What `station` is."""
+        return self._specs[station]
 
     def command(self, station: str, command: Command, now: datetime, uptime_s: float) -> Outcome:
         """Let the PLC of `station` decide `command`; what it changes takes effect with the next part."""
@@ -108,7 +129,10 @@ class Plant:
         Raises `KeyError` for a station that is not of this plant.
         """
         for name in campaign.stations:
-            plc = reset(self._plcs[name], campaign.plc.get(name, HEALTHY).at(0))
+            before = self._plcs[name]
+            plc = reset(before, campaign.plc.get(name, HEALTHY).at(0))
+            if campaign.keep_setpoints:
+                plc = replace(plc, setpoints=before.setpoints, local_setpoints=before.local_setpoints)
             self._plcs[name] = replace(plc, recipe=self._specs[name].recipe)
         self._noise = np.random.default_rng(campaign.seed)
         self._run = begin(campaign)
@@ -138,6 +162,7 @@ class Plant:
             plc = set_at_the_machine(plc, trial)
         self._plcs[station] = plc
         setpoints = Setpoints(plc.setpoints[POWER], plc.setpoints[FOCUS])
+        limit = plc.setpoints[LIMIT]
         result = weld(setpoints, under_glass(inject.conditions(faults, number), trial), noise)
         sequence = self._counters[station] = self._counters[station] + 1
         return MadePart(
@@ -150,7 +175,13 @@ class Plant:
             resistance_uohm=result.measured_uohm,
             power_w=setpoints.power_w,
             focus_mm=setpoints.focus_mm,
+            limit_uohm=limit,
+            rejected=result.measured_uohm > limit,
             recipe=recipe,
             clock_offset_s=inject.clock_offset_s(faults, number),
             loses_birth=inject.loses_its_birth(faults, number),
         )
+
+
+def _ranges(spec: StationSpec) -> dict[str, Range]:
+    return {POWER: spec.power_w, FOCUS: spec.focus_mm, LIMIT: spec.end_of_line_limit_uohm}

@@ -21,6 +21,7 @@ from types import MappingProxyType
 
 from twinloop.simulator.commands import (
     FOCUS,
+    LIMIT,
     POWER,
     Change,
     Code,
@@ -50,6 +51,7 @@ __all__ = [
     "CLOCK_TOLERANCE",
     "EXPECTED_TOLERANCE",
     "FOCUS",
+    "LIMIT",
     "POWER",
     "REMEMBERED",
     "Code",

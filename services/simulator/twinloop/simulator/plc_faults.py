@@ -46,7 +46,7 @@ class PlcFaults:
     ignore_writes: bool = False
     apply_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     read_back_offset: Mapping[
-        Annotated[str, Field(pattern="^(laser_power_w|focus_mm)$")],
+        Annotated[str, Field(pattern="^(laser_power_w|focus_mm|end_of_line_limit_uohm)$")],
         Annotated[float, Field(allow_inf_nan=False)],
     ] = field(default_factory=dict)
     echo_read_back: bool = False

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from twinloop.runtime.settings import ServiceSettings, check_address
 from twinloop.simulator.opcua_server import Security
-from twinloop.simulator.plant import StationSpec
+from twinloop.simulator.plant import GATE, StationSpec
 from twinloop.simulator.plc_state import WATCHDOG_S, Range
 
 
@@ -51,6 +51,9 @@ class SimulatorSettings(ServiceSettings):
         default=None, validate_default=True, description="folder of the clients' certificates that are let in"
     )
     stations: Path = Field(description="TOML file that describes the plant")
+    ingest: str | None = Field(
+        default=None, description="URL of ingest, http://host:port: where vehicles that were built are told"
+    )
     first_part: int | None = Field(
         default=None, ge=1, description="first part counter of each station; from the clock when not given"
     )
@@ -73,6 +76,15 @@ class SimulatorSettings(ServiceSettings):
         parts = urlsplit(value)
         if parts.scheme != "opc.tcp" or not parts.hostname or parts.port is None:
             raise ValueError(f"{value!r} is not opc.tcp://host:port/path")
+        return value
+
+    @field_validator("ingest")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and (
+            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
+        ):
+            raise ValueError(f"{value!r} is not http://host:port")
         return value
 
     @field_validator("opcua_certificate", "opcua_key", "opcua_trusted")
@@ -129,6 +141,9 @@ class StationTable(_Table):
     power_w: RangeTable
     focus_mm: RangeTable
     watchdog_s: float = Field(default=WATCHDOG_S, gt=0)
+    end_of_line_limit_uohm: RangeTable = RangeTable(
+        nominal=GATE.nominal, low=GATE.low, high=GATE.high, max_step=GATE.max_step
+    )
 
     def spec(self) -> StationSpec:
         """The same as plain values."""
@@ -137,6 +152,7 @@ class StationTable(_Table):
             Range(**self.power_w.model_dump()),
             Range(**self.focus_mm.model_dump()),
             self.watchdog_s,
+            Range(**self.end_of_line_limit_uohm.model_dump()),
         )
 
 

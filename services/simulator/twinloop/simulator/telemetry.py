@@ -21,17 +21,20 @@ METRICS = (
     MetricSpec("Part/Resistance", DataType.DOUBLE),
     MetricSpec("Setpoint/Power", DataType.DOUBLE),
     MetricSpec("Setpoint/Focus", DataType.DOUBLE),
+    MetricSpec("Setpoint/EndOfLineLimit", DataType.DOUBLE),
+    MetricSpec("Part/Rejected", DataType.BOOLEAN),
     MetricSpec("Recipe", DataType.STRING),
 )
 
 
-def at_birth(power_w: float, focus_mm: float, recipe: str) -> Mapping[str, Value]:
+def at_birth(power_w: float, focus_mm: float, limit_uohm: float, recipe: str) -> Mapping[str, Value]:
     """The values of a birth: the settings in force. All of the part's metrics are null: no part is meant."""
     return {
         "Signals/Set": SIGNAL_SET,
         "Part/SamplePeriodUs": SAMPLE_PERIOD_US,
         "Setpoint/Power": power_w,
         "Setpoint/Focus": focus_mm,
+        "Setpoint/EndOfLineLimit": limit_uohm,
         "Recipe": recipe,
     }
 
@@ -52,5 +55,7 @@ def of_part(part: MadePart, ended_ms: int) -> Mapping[str, Value]:
         "Part/Resistance": part.resistance_uohm,
         "Setpoint/Power": part.power_w,
         "Setpoint/Focus": part.focus_mm,
+        "Setpoint/EndOfLineLimit": part.limit_uohm,
+        "Part/Rejected": part.rejected,
         "Recipe": part.recipe,
     }

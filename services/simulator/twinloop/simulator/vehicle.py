@@ -118,22 +118,67 @@ def drive(
     current would have made it.
     """
     count, groups = joint_ohm.shape
-    current = currents(generator, count)
-    drawn = np.cumsum(current, axis=1) / _CAPACITY_AS * 100
-    soc = np.broadcast_to(np.reshape(soc_percent, (-1, 1)), (count, 1)) - drawn
-    polarised = np.zeros(count)
+    current, soc, common = _pack(generator, count, soc_percent)
     warmth = np.square(current).mean(axis=1)[:, None] * joint_ohm * R_TH_K_PER_W
     ambient = np.broadcast_to(np.reshape(ambient_c, (-1, 1)), (count, groups))
     voltage = np.empty((count, SECONDS, groups))
     temperature = np.empty((count, SECONDS, groups))
-    rest = open_circuit_v(soc)
     for second in range(SECONDS):
         i = current[:, second]
-        polarised = polarised + (_RC_OHM * i - polarised) / _RC_S
-        common = rest[:, second] - polarised
-        voltage[:, second] = common[:, None] - i[:, None] * (cell_ohm + joint_ohm)
+        voltage[:, second] = common[:, second, None] - i[:, None] * (cell_ohm + joint_ohm)
         warmth = warmth + (np.square(i)[:, None] * joint_ohm - warmth / R_TH_K_PER_W) / C_TH_J_PER_K
         temperature[:, second] = ambient + warmth
     voltage += NOISE_V * generator.standard_normal(voltage.shape)
     temperature += NOISE_K * generator.standard_normal(temperature.shape)
     return Snippets(current, soc, np.round(voltage / LSB_V) * LSB_V, temperature)
+
+
+def frames(
+    generator: np.random.Generator, group_ohm: Floats, distance_km: Floats, soc_percent: Floats | float = 60.0
+) -> NDArray[np.float32]:
+    """`drive(...).frames(distance_km)` without temperatures, which `vehicle.cells.v1` has not: a fifth of the
+    work. `group_ohm` [N, groups] is that of the cells with their joints."""
+    count, groups = group_ohm.shape
+    current, _, common = _pack(generator, count, soc_percent)
+    made = np.empty((count, SECONDS, 2 + groups), np.float32)
+    voltage = made[:, :, 1:-1]
+    generator.standard_normal(out=(noise := np.empty(voltage.shape, np.float32)), dtype=np.float32)
+    np.multiply(current[:, :, None], -group_ohm[:, None, :], out=voltage, casting="same_kind")
+    voltage += common[:, :, None].astype(np.float32)
+    voltage += np.float32(NOISE_V) * noise
+    np.round(voltage / np.float32(LSB_V), out=voltage)
+    voltage *= np.float32(LSB_V)
+    made[:, :, 0] = current
+    made[:, :, -1] = distance_km[:, None]
+    return made
+
+
+def measured_delta_uohm(minutes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """What the pack line's tester makes of `frames` [N, SECONDS, 2 + groups]: every group's ΔR [N, groups],
+    and its standard error [N], in µΩ.
+
+    −slope of (V_i − median V) against I, by least squares; the noise of its sensors is known.
+    """
+    current, voltage = minutes[:, :, 0].astype(np.float64), minutes[:, :, 1:-1]
+    groups = voltage.shape[2]
+    low, high = (groups - 1) // 2, groups // 2 + 1
+    middle = np.partition(voltage, [low, high - 1], axis=2)[:, :, low:high].mean(axis=2, keepdims=True)
+    moved = current - current.mean(axis=1, keepdims=True)
+    sxx = np.square(moved).sum(axis=1)
+    slope = np.einsum("nt,ntg->ng", moved.astype(np.float32), voltage - middle) / sxx[:, None]
+    return -1e6 * slope.astype(np.float64), 1e6 * np.hypot(NOISE_V, LSB_V / np.sqrt(12)) / np.sqrt(sxx)
+
+
+def _pack(
+    generator: np.random.Generator, count: int, soc_percent: Floats | float
+) -> tuple[Floats, Floats, Floats]:
+    """Current, state of charge and the voltage that all groups share, each [count, SECONDS]."""
+    current = currents(generator, count)
+    drawn = np.cumsum(current, axis=1) / _CAPACITY_AS * 100
+    soc = np.broadcast_to(np.reshape(soc_percent, (-1, 1)), (count, 1)) - drawn
+    common = open_circuit_v(soc)
+    polarised = np.zeros(count)
+    for second in range(SECONDS):
+        polarised = polarised + (_RC_OHM * current[:, second] - polarised) / _RC_S
+        common[:, second] -= polarised
+    return current, soc, common

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from twinloop.runtime import logging
 from twinloop.runtime.settings import load
-from twinloop.trainer import app
+from twinloop.trainer import app, cells_onnx
 from twinloop.trainer.errors import TrainerError
 from twinloop.trainer.recipes import RECIPES
 from twinloop.trainer.settings import TrainerSettings
@@ -50,6 +50,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     identify.add_argument("--process", type=_name, required=True, help="name of the process model")
     identify.add_argument("--into", type=Path, required=True, help="the twin's folder of process models")
     identify.add_argument("--wait-s", type=float, default=60.0, help="for the historian (%(default)s)")
+
+    cells = commands.add_parser("cells", help="the resistance of cell groups; nothing is fitted")
+    cells.add_argument("--groups", type=_positive, required=True, metavar="N", help="of a vehicle")
+    cells.add_argument("--model", default="cells", help="name of the model in the repository (%(default)s)")
+    cells.add_argument("--scope", default=cells_onnx.SIGNAL_SET, help="what it serves (%(default)s)")
+    _add_repository(cells)
 
     fit_skab = commands.add_parser("fit-skab", help="on the first rows of each recorded file")
     fit_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
@@ -86,6 +92,8 @@ def _share(text: str) -> float:
 
 def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any, Any, list[str]]:
     """The command as a coroutine that returns lines for people."""
+    if given.command == "cells":
+        return app.cells(given.groups, given.model, given.scope, given.repository, given.platform, settings)
     if given.command == "fit-skab":
         return app.fit_skab(given.data, given.repository, given.platform, settings)
     if given.command == "score-skab":

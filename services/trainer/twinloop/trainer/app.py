@@ -13,7 +13,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.contracts.topics import TELEMETRY_FACTORY
 from twinloop.runtime.clock import SystemClock
 from twinloop.runtime.kafka import KafkaPublisher, publisher
-from twinloop.trainer import benchmark, skab
+from twinloop.trainer import benchmark, cells_release, skab
 from twinloop.trainer.fit import fit_mahalanobis
 from twinloop.trainer.identify import identify as identified
 from twinloop.trainer.joints import RecordedJoints
@@ -82,6 +82,21 @@ async def identify(
         f"{name}: identified from {card.parts} parts of {asset} in {card.trials} trials",
         f"  of held-out parts {coverage.share:.1%} measured within their 95 % interval",
         f"  holds for {powers}, the focus {distances}, energies {energies}",
+    ]
+
+
+async def cells(
+    groups: int, model: str, scope: str, repository: Path, platform: Platform, settings: TrainerSettings
+) -> list[str]:
+    """Put the model of cell groups into service; returns lines for people."""
+    contract = await asyncio.to_thread(cells_release.put, repository, model, groups, platform)
+    async with triton(settings.triton) as server:
+        await cells_release.load(server, contract, groups)
+    async with _publisher(settings) as out, asyncio.timeout(settings.announce_s):
+        await announce(out, {scope: contract}, SystemClock())
+    return [
+        f"{contract.model} version {contract.version}: the resistance of {groups} cell groups from a minute",
+        f"  served by Triton, checked against numpy, announced for {scope}",
     ]
 
 

@@ -125,10 +125,10 @@ def to_onnx(groups: int) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
-def contract_of(groups: int, version: int, file: bytes) -> ModelContract:
-    """What the ONNX `file` promises as this version of the model `cells`. Snippets do not overlap."""
+def contract_of(groups: int, version: int, file: bytes, name: str = "cells") -> ModelContract:
+    """What the ONNX `file` promises as this version of the model `name`. Snippets do not overlap."""
     return ModelContract(
-        model="cells",
+        model=name,
         version=version,
         signal_set=SIGNAL_SET,
         signals=signals(groups),

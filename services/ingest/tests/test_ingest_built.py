@@ -1,0 +1,215 @@
+"""Vehicles that were built: under a pseudonym, checked, and the same event whenever they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path as File
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from twinloop.contracts.codec import decode
+from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.topics import DEAD_LETTERS, GENEALOGY
+from twinloop.ingest import signal_sets
+from twinloop.ingest.edge import main as edge
+from twinloop.ingest.http import api
+from twinloop.ingest.intake import Intake
+from twinloop.ingest.metrics import Metrics
+from twinloop.ingest.normalize import Ages
+from twinloop.ingest.path import Path
+from twinloop.ingest.pseudonyms import pseudonym
+from twinloop.ingest.rebirths import Rebirths
+from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.kafka import MemoryPublisher
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+KEY = b"0123456789abcdef"
+VIN = "WVWZZZ1JZXW000001"
+OTHER = "1M8GDM9AXKP042788"
+
+Vehicle = dict[str, Any]
+
+
+def joint(group: int, **changed: Any) -> dict[str, Any]:
+    return {
+        "cell_group": group,
+        "part_id": f"weld1-{group:012d}",
+        "station": "acme.berlin.packs.line1.weld1",
+        "sequence": group,
+        "welded_at": (NOW - timedelta(days=200)).isoformat(),
+        "recipe": "cu-al-tab-7",
+        "resistance_uohm": 42.0,
+        "baseline_uohm": -3.0,
+        "baseline_se_uohm": 1.3,
+    } | changed
+
+
+def vehicle(*joints: dict[str, Any], **changed: Any) -> Vehicle:
+    modules = [{"module_id": "m1", "joints": list(joints) or [joint(0), joint(1)]}]
+    return {
+        "vin": VIN,
+        "built_at": (NOW - timedelta(days=199)).isoformat(),
+        "packs": [{"pack_id": "p1", "modules": modules}],
+    } | changed
+
+
+class Scene:
+    """The API over a publisher in memory."""
+
+    def __init__(self) -> None:
+        clock = ManualClock(NOW)
+        self.out = MemoryPublisher()
+        self.registry = CollectorRegistry()
+        intake = Intake(signal_sets.load(None), Ages(3600, 60), KEY, Rebirths(1.0))
+        path = Path(self.out, clock, Metrics(self.registry), asyncio.create_task)
+        app = api(intake, path, asyncio.Event(), timeout_s=5, max_bytes=1_000_000)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
+
+    async def post(self, *vehicles: Vehicle) -> tuple[int, Any]:
+        answer = await self.http.post("/genealogy/vehicles", content=json.dumps({"vehicles": vehicles}))
+        return answer.status_code, answer.json()
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    one = Scene()
+    async with one.http:
+        yield one
+
+
+async def test_a_vehicle_is_known_by_its_pseudonym_from_here_on(scene: Scene) -> None:
+    status, answer = await scene.post(vehicle())
+    assert (status, answer["accepted"], answer["refused"]) == (202, 1, 0)
+    [item] = answer["items"]
+    [record] = scene.out.messages
+    built = decode(GENEALOGY, record.value)
+    assert item["vehicle"] == built.vehicle == pseudonym(VIN, KEY)
+    assert item["event_id"] == built.event_id
+    assert (record.topic, record.key) == (GENEALOGY, built.asset.encode())
+    assert VIN.encode() not in record.value
+    assert built.at == NOW
+    assert built.observed_at == NOW - timedelta(days=199)
+    assert [one.part_id for one in built.joints()] == ["weld1-000000000000", "weld1-000000000001"]
+    assert scene.registry.get_sample_value(
+        "twinloop_ingest_inputs_total", {"source": "vehicles", "fate": "vehicle_built"}
+    )
+
+
+async def test_sent_again_it_is_the_same_event_and_rebuilt_it_is_another(scene: Scene) -> None:
+    again = vehicle(vin=VIN.lower())
+    rebuilt = vehicle(built_at=(NOW - timedelta(days=100)).isoformat())
+    ids = [(await scene.post(one))[1]["items"][0]["event_id"] for one in (vehicle(), again, rebuilt)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def edit(**changed: Any) -> Callable[[], Vehicle]:
+    return lambda: vehicle(**changed)
+
+
+def of_joint(**changed: Any) -> Callable[[], Vehicle]:
+    return lambda: vehicle(joint(0), joint(1, **changed))
+
+
+BAD: list[tuple[Callable[[], Vehicle], Reason, str]] = [
+    (edit(vin="WVWZZZ1JZXW00000"), Reason.UNPROCESSABLE, "vin"),
+    (edit(vin=17), Reason.UNDECODABLE, "$.vin"),
+    (edit(built_at=(NOW + timedelta(hours=1)).isoformat()), Reason.IN_FUTURE, "built_at"),
+    (edit(built_at="2029-01-01T00:00:00"), Reason.UNDECODABLE, "$.built_at"),
+    (edit(packs=[]), Reason.UNDECODABLE, "$.packs"),
+    (edit(colour="red"), Reason.UNDECODABLE, "colour"),
+    (of_joint(cell_group=0), Reason.UNPROCESSABLE, "cell_group: 0 is there 2 times"),
+    (of_joint(part_id="weld1-000000000000"), Reason.UNPROCESSABLE, "part_id"),
+    (of_joint(part_id=OTHER), Reason.VIN_IN_CLEAR, "part_id"),
+    (of_joint(recipe=OTHER), Reason.VIN_IN_CLEAR, "cell_group 1"),
+    (of_joint(station="weld 1"), Reason.UNPROCESSABLE, "station"),
+    (of_joint(welded_at=NOW.isoformat()), Reason.UNPROCESSABLE, "welded_at"),
+    (of_joint(welded_at="1969-01-01T00:00:00Z"), Reason.TOO_OLD, "welded_at"),
+    (of_joint(resistance_uohm=0), Reason.UNDECODABLE, "resistance_uohm"),
+    (of_joint(baseline_se_uohm=-1), Reason.UNDECODABLE, "baseline_se_uohm"),
+    (of_joint(sequence="17"), Reason.UNDECODABLE, "sequence"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason", "said"), BAD)
+async def test_what_is_wrong_is_said_and_kept_without_its_vin(
+    make: Callable[[], Vehicle], reason: Reason, said: str, scene: Scene
+) -> None:
+    status, answer = await scene.post(make())
+    assert status == 422
+    [item] = answer["items"]
+    assert (item["outcome"], item["reason"]) == ("refused", reason)
+    assert said in item["detail"]
+    [record] = scene.out.messages
+    letter = decode(DEAD_LETTERS, record.value)
+    assert (letter.reason, letter.source) == (reason, "http/vehicles")
+    for vin in (VIN, OTHER):
+        assert vin.encode() not in letter.payload + record.value
+        assert vin not in json.dumps(answer)
+
+
+async def test_a_bad_one_does_not_hold_up_the_others(scene: Scene) -> None:
+    status, answer = await scene.post(vehicle(vin="short"), vehicle(), vehicle(vin=OTHER))
+    assert (status, answer["accepted"], answer["refused"]) == (202, 2, 1)
+    topics = [record.topic.name for record in scene.out.messages]
+    assert topics == ["dead-letters", "genealogy", "genealogy"]
+
+
+@pytest.mark.parametrize("junk", [b"", b"[]", b'{"vehicles": []}', b'{"frames": [{}]}'])
+async def test_what_is_no_batch_is_kept_as_a_whole(junk: bytes, scene: Scene) -> None:
+    answer = await scene.http.post("/genealogy/vehicles", content=junk)
+    assert answer.status_code == 400
+    [record] = scene.out.messages
+    assert decode(DEAD_LETTERS, record.value).payload == junk
+
+
+async def test_the_documentation_shows_what_is_asked_for(scene: Scene) -> None:
+    paths = (await scene.http.get("/openapi.json")).json()["paths"]
+    content = paths["/genealogy/vehicles"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(content["schema"]["properties"]["vehicles"]["items"]["required"]) == {
+        "vin",
+        "built_at",
+        "packs",
+    }
+
+
+# ---- the way back, at the edge
+
+
+def resolve(tmp_path: File, *vins: str, recall: str | None = None) -> int:
+    (tmp_path / "vins").write_text("\n".join(vins) + "\n")
+    arguments = ["resolve", "--vins", str(tmp_path / "vins")]
+    if recall is not None:
+        (tmp_path / "recall").write_text(recall)
+        arguments += ["--recall", str(tmp_path / "recall")]
+    return edge(arguments)
+
+
+def test_the_edge_finds_its_vins_on_a_recall_list(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", KEY.decode())
+    mine = pseudonym(VIN, KEY)
+    assert resolve(tmp_path, VIN, OTHER, recall=f"recall:\n  vehicle.{mine}  3 joints\n") == 0
+    assert capsys.readouterr().out == f"{VIN} {mine}\n"
+    assert resolve(tmp_path, OTHER, recall=mine) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "1 pseudonyms belong to none" in captured.err
+    assert resolve(tmp_path, VIN, OTHER) == 0
+    assert capsys.readouterr().out == f"{OTHER} {pseudonym(OTHER, KEY)}\n{VIN} {mine}\n"
+
+
+@pytest.mark.parametrize(("key", "vin"), [("", VIN), ("short", VIN), (KEY.decode(), "no vin")])
+def test_the_edge_refuses_what_is_wrong(
+    key: str, vin: str, tmp_path: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", key)
+    with pytest.raises(SystemExit) as caught:
+        resolve(tmp_path, vin)
+    assert caught.value.code == 2

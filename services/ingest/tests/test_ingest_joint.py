@@ -1,0 +1,63 @@
+"""What a station says of the gate at its end of line, and what is believed of one that says nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.events import JointWelded
+from twinloop.ingest import signal_sets
+from twinloop.ingest.errors import Refused
+from twinloop.ingest.normalize import STEADY, Ages, part_made
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+SETS = signal_sets.load(None)
+
+
+def joint(**told: Any) -> JointWelded:
+    values = {
+        "Signals/Set": "weld.v1",
+        **{f"Signals/{name}": np.ones(3, np.float32) for name in SETS.find("weld.v1").columns},
+        "Part/Id": "p",
+        "Part/Counter": 1,
+        "Part/WeldedAt": NOW_MS - 3,
+        "Part/SamplePeriodUs": 1000,
+        "Part/Resistance": 51.0,
+        "Setpoint/Power": 1000.0,
+        "Setpoint/Focus": 0.0,
+        "Recipe": "r",
+    } | {name.replace("__", "/"): value for name, value in told.items()}
+    made = part_made("a.b", NOW_MS, values, SETS, Ages(60, 60), NOW).joint
+    assert made is not None
+    return made
+
+
+def test_the_gate_in_force_and_its_verdict_are_kept() -> None:
+    one = joint(Setpoint__EndOfLineLimit=50.0, Part__Rejected=True)
+    assert (one.limit_uohm, one.rejected) == (50, True)
+    assert "Setpoint/EndOfLineLimit" in STEADY
+    assert "Part/Rejected" not in STEADY  # the next part's verdict is not this one's
+
+
+def test_a_station_without_one_has_the_usual_gate() -> None:
+    one = joint()
+    assert (one.limit_uohm, one.rejected) == (55, False)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"Setpoint__EndOfLineLimit": "55"}, Reason.UNPROCESSABLE),
+        ({"Setpoint__EndOfLineLimit": float("nan")}, Reason.NON_FINITE),
+        ({"Part__Rejected": 1}, Reason.UNPROCESSABLE),
+    ],
+)
+def test_what_is_no_gate_is_refused(told: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(Refused) as refused:
+        joint(**told)
+    assert refused.value.reason is reason
