@@ -32,24 +32,24 @@ from twinloop.contracts.topics import ALARMS, ANOMALIES, AUDIT, CHANGES, FIELD_E
 from twinloop.trust.people import token_sha256
 
 START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=200)
-STATIONS = (ASSET, "acme.berlin.packs.line1.weld2")
+STATIONS = (ASSET, "acme.berlin.packs.line1.weld2", "acme.berlin.packs.line1.weld3")
 VEHICLES = 60
 BAD = range(18, 30)
 GROUPS = 6
 
 
 def built(vehicle: int) -> VehicleBuilt:
-    """Three joints from each of two stations; three vehicles a day, those of four days from a bad spell."""
+    """Two joints from each of three stations; three vehicles a day, those of four days from a bad spell."""
     at = START + timedelta(hours=8 * vehicle)
     joints = tuple(
         BuiltJoint(
             cell_group=group,
-            part_id=f"weld{group % 2 + 1}-{vehicle}-{group}",
-            station=STATIONS[group % 2],
-            sequence=3 * vehicle + group // 2,
+            part_id=f"weld{group % 3 + 1}-{vehicle}-{group}",
+            station=STATIONS[group % 3],
+            sequence=2 * vehicle + group // 3,
             welded_at=at,
             recipe="tab-a",
-            resistance_uohm=44.0 + (vehicle % 5) * 0.5 + (6.0 if group % 2 == 0 and vehicle in BAD else 0.0),
+            resistance_uohm=44.0 + (vehicle % 5) * 0.5 + (6.0 if group % 3 == 0 and vehicle in BAD else 0.0),
             baseline_uohm=0.0,
             baseline_se_uohm=1.0,
         )
@@ -75,7 +75,7 @@ def minute(vehicle: int, day: float) -> Anomaly:
     features = {"distance_km": 50.0 * day}
     for group in range(GROUPS):
         features |= {
-            f"delta_r_uohm.{group}": 60.0 if grown and group == 2 * (vehicle % 3) else 0.0,
+            f"delta_r_uohm.{group}": 60.0 if grown and group == 3 * (vehicle % 2) else 0.0,
             f"standard_error_uohm.{group}": 2.8,
             f"noise.{group}": 1.0,
         }
