@@ -11,8 +11,8 @@ help:  ## What can be made
 
 # ---- run it
 
-demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=window-drift|defocus|gap|healthy|plc-refuses|line-off
-	@$(RUN) -m twinloop.local.demo --scenario $(SCENARIO) $(if $(KEEP),--keep)
+demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=window-drift|defocus|gap|healthy|plc-refuses|line-off|field
+	@$(RUN) -m twinloop.local.demo --scenario $(SCENARIO) $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(KEEP),--keep)
 
 replay: install  ## Send recorded data through the same path and score it: DATA=<folder of SKAB CSV files>
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))"

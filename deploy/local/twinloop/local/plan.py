@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,18 +143,20 @@ def make_plan(
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
     planned["topics"] = TopicsPart(shared)
-    stands_for = {
-        "state": str(state.root),
-        "config": str(places.config),
-        "certs": str(state.certs),
-        "secret": secrets.token_hex(32),
-    }
+    stands_for: defaultdict[str, str] = defaultdict(
+        str,
+        state=str(state.root),
+        config=str(places.config),
+        certs=str(state.certs),
+        secret=secrets.token_hex(32),
+    )
     health = {}
     for service in services:
-        own = {key: value.format(**stands_for) for key, value in service.settings.items()}
+        told = {key: value.format_map(stands_for) for key, value in service.settings.items()}
+        own = {key: value for key, value in told.items() if value}
         part = ServicePart(service, own | shared, ports)
         planned[service.name] = part
-        health[service.name] = part.where
+        stands_for[service.name] = health[service.name] = part.where
     return Plan(planned, replace(endpoints, health=health))
 
 

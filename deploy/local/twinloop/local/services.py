@@ -21,8 +21,9 @@ class Service:
 
     `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the
     values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config,
-    `{certs}` for the folder of keys and certificates, and `{secret}` for a random secret of this run. What
-    the environment sets goes before them.
+    `{certs}` for the folder of keys and certificates, `{secret}` for a random secret of this run, and the name of
+    a service before it in the table for that one's address; without it the setting is left out. What the
+    environment sets goes before them.
     """
 
     name: str
@@ -40,7 +41,15 @@ SERVICES: tuple[Service, ...] = (
         "historian",
         settings={"TWINLOOP_HISTORIAN_FOLDER": "{state}/parquet", "TWINLOOP_HISTORIAN_MAX_AGE_S": "1"},
     ),
-    Service("ingest", needs=("topics", "mqtt"), settings={"TWINLOOP_INGEST_PSEUDONYM_KEY": "{secret}"}),
+    Service(
+        "ingest",
+        needs=("topics", "mqtt"),
+        settings={
+            "TWINLOOP_INGEST_PSEUDONYM_KEY": "{secret}",
+            # Months of driving are replayed: what vehicles tell may be three years old.
+            "TWINLOOP_INGEST_VEHICLE_MAX_AGE_S": str(3 * 365 * 86_400),
+        },
+    ),
     Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_DETECTOR_SCORE_EVERY": "1"}),
     Service(
         "controller",
@@ -48,6 +57,8 @@ SERVICES: tuple[Service, ...] = (
             "TWINLOOP_CONTROLLER_DATA": "{state}/controller",
             "TWINLOOP_CONTROLLER_ASSETS": "{config}/controller.toml",
             "TWINLOOP_CONTROLLER_AUDIT": "{state}/audit",
+            "TWINLOOP_CONTROLLER_FIELD": "{config}/field.toml",
+            "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
         },
     ),
     Service(
@@ -66,6 +77,7 @@ SERVICES: tuple[Service, ...] = (
         needs=("mqtt", "ingest"),
         settings={
             "TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml",
+            "TWINLOOP_SIMULATOR_INGEST": "{ingest}",
             "TWINLOOP_SIMULATOR_OPCUA_CERTIFICATE": "{certs}/opcua/plc.cert.der",
             "TWINLOOP_SIMULATOR_OPCUA_KEY": "{certs}/opcua/plc.key.pem",
             "TWINLOOP_SIMULATOR_OPCUA_TRUSTED": "{certs}/opcua/trusted-by-plc",

@@ -1,4 +1,4 @@
-"""Wiring: eight topics, read committed, into one folder."""
+"""Wiring: nine topics, read committed, into one folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twinloop.contracts.topics import (
     AUDIT,
     CHANGES,
     DEAD_LETTERS,
+    FIELD_EVIDENCE,
     GENEALOGY,
     TELEMETRY_FACTORY,
     TELEMETRY_VEHICLE,
@@ -27,7 +28,20 @@ from twinloop.runtime.service import Context
 
 log = logging.logger(__name__)
 
-KEPT = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, CHANGES, ALARMS, AUDIT, DEAD_LETTERS)
+KEPT = (
+    *(TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, FIELD_EVIDENCE),
+    *(CHANGES, ALARMS, AUDIT, DEAD_LETTERS),
+)
+    TELEMETRY_FACTORY,
+    TELEMETRY_VEHICLE,
+    GENEALOGY,
+    ANOMALIES,
+    FIELD_EVIDENCE,
+    CHANGES,
+    ALARMS,
+    AUDIT,
+    DEAD_LETTERS,
+)
 GROUP = "historian"
 
 _POLL_MS = 100

@@ -21,10 +21,11 @@ from twinloop.contracts.modes import Mode
 from twinloop.local.console import Printer
 from twinloop.local.demo import display
 from twinloop.local.demo.commissioning import commission
+from twinloop.local.demo.field import play_field
 from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, Saved, play
-from twinloop.local.demo.read_back import Reader
+from twinloop.local.demo.read_back import SLOW_LOOP, Reader
 from twinloop.local.demo.report import Report
 from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
 from twinloop.local.interrupts import run_command
@@ -33,6 +34,9 @@ from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
 
 _LOG_WIDTH = 130
+FIELD = "field"
+"""The scenario of the slow loop."""
+VEHICLES = 2000
 
 
 class Screen:
@@ -85,17 +89,45 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
     return report
 
 
-async def demo(scenario: Scenario, state: Path, *, keep: bool, console: Console) -> int:
+async def run_field(stack: Stack, vehicles: int, console: Console) -> bool:
+    """Commission, build `vehicles`, let them drive and tell, and print what came of it."""
+    where, tokens = stack.endpoints, stack.state.certs / "tokens"
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    async with (
+        Panel(where.health["simulator"]) as panel,
+        People(where.health["twin"], tokens) as twin,
+        Reader(where.kafka, where.topic_prefix, SLOW_LOOP) as reader,
+    ):
+        await commission(stack, panel, say)
+        report = await play_field(stack, panel, twin, reader, say, vehicles)
+    (stack.state.root / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    console.print()
+    console.print(display.field(report))
+    console.print()
+    style = "bold green" if report.closed else "bold red"
+    console.print(display.field_verdict(report), style=style, soft_wrap=True)
+    return report.closed
+
+
+async def demo(options: argparse.Namespace, console: Console) -> int:
     """Start everything, play, judge, stop everything; with `keep` stop only when told."""
-    services = select([one.name for one in SERVICES if one.name not in scenario.left_out])
-    async with Stack(state, services=services, env=os.environ, listener=Printer(console)) as stack:
-        report = await stack.guard(run_scenario(stack, scenario, console))
+    scenario = SCENARIOS.get(options.scenario)
+    left_out = frozenset() if scenario is None else scenario.left_out
+    services = select([one.name for one in SERVICES if one.name not in left_out])
+    async with Stack(options.state, services=services, env=os.environ, listener=Printer(console)) as stack:
+        if scenario is None:
+            closed = await stack.guard(run_field(stack, options.vehicles, console))
+        else:
+            closed = (await stack.guard(run_scenario(stack, scenario, console))).closed
         console.print()
-        console.print(where_to_look(stack.endpoints, running=keep), highlight=False, soft_wrap=True)
-        if keep:
+        console.print(where_to_look(stack.endpoints, running=options.keep), highlight=False, soft_wrap=True)
+        if options.keep:
             console.print("\neverything is still running: press Ctrl-C to stop it")
             await stack.watch()
-    return 0 if report.closed else 1
+    return 0 if closed else 1
 
 
 def _console() -> Console:
@@ -107,7 +139,8 @@ def _console() -> Console:
 def main() -> int:
     """Parse the command line, play, and turn what went wrong into one sentence."""
     parser = argparse.ArgumentParser(prog="twinloop.local.demo", description=__doc__)
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="window-drift")
+    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, FIELD]), default="window-drift")
+    parser.add_argument("--vehicles", type=int, default=VEHICLES, help=f"of {FIELD} (%(default)s)")
     parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     options = parser.parse_args()
@@ -115,7 +148,7 @@ def main() -> int:
 
     async def work() -> int:
         try:
-            return await demo(SCENARIOS[options.scenario], options.state, keep=options.keep, console=console)
+            return await demo(options, console)
         except (PlayError, ModeNotEntered, httpx.HTTPError) as error:
             console.print(
                 f"VERDICT: loop NOT closed: {error}", style="bold red", markup=False, soft_wrap=True

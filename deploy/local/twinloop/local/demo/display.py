@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twinloop.contracts.changes import State
+from twinloop.local.demo.field_verdict import FieldReport
 from twinloop.local.demo.report import ChangeReport, Latency, Report, StationReport
 from twinloop.local.demo.scenarios import CLOSED, OPEN, Scenario
 
@@ -120,6 +121,33 @@ def final(scenario: Scenario, report: Report) -> RenderableType:
 
 
 def verdict(report: Report) -> str:
+    """The last line."""
+    if report.closed:
+        return "VERDICT: loop closed"
+    return f"VERDICT: loop NOT closed: {'; '.join(report.problems)}"
+
+
+def field(report: FieldReport) -> RenderableType:
+    """What the vehicles told, and what came of it."""
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for one in report.findings:
+        window = f"{one.window_from:%d %b %H:%M} to {one.window_to:%d %b %H:%M}"
+        facts.add_row("named", f"{one.asset.rsplit('.', 1)[-1]}, built {window}")
+        facts.add_row(
+            "evidence",
+            f"{one.vehicles} of {one.built} vehicles, {one.expected:.1f} expected by chance; q {one.q:.2g}",
+        )
+        facts.add_row("still to come", f"{one.more:.0f} vehicles (95 %: {one.more_low} to {one.more_high})")
+    facts.add_row("recall", f"{report.recalled} vehicles, by pseudonym")
+    facts.add_row("proposed", report.change)
+    facts.add_row("states", " → ".join(report.states) or "none")
+    facts.add_row("released by", report.approver or "nobody")
+    stopped = f"{report.rejected_before} joints before, {report.rejected_after} of the next vehicles"
+    facts.add_row("stopped at the gate", stopped)
+    return facts
+
+
+def field_verdict(report: FieldReport) -> str:
     """The last line."""
     if report.closed:
         return "VERDICT: loop closed"

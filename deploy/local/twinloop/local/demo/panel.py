@@ -44,6 +44,18 @@ class Panel:
         answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=CampaignProgress)
 
+    async def build_fleet(self, order: dict[str, Any]) -> None:
+        """Build vehicles from the stations' joints, and drive them."""
+        answer = await self._client.post("/fleets", json=order)
+        answer.raise_for_status()
+
+    async def fleet(self) -> dict[str, Any]:
+        """How far the present fleet is."""
+        answer = await self._client.get("/fleets/current")
+        answer.raise_for_status()
+        progress: dict[str, Any] = answer.json()
+        return progress
+
     async def progress(self) -> CampaignProgress:
         """How far the present campaign is."""
         answer = await self._client.get("/campaigns/current")

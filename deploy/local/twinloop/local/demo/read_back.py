@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,21 +12,32 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from twinloop.contracts.codec import decode
 from twinloop.contracts.controls import AnyControl
 from twinloop.contracts.events import JointWelded
-from twinloop.contracts.topics import ALARMS, ANOMALIES, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES, Topic
+from twinloop.contracts.field import FieldFinding, VehicleBuilt
+from twinloop.contracts.topics import (
+    ALARMS,
+    ANOMALIES,
+    CHANGES,
+    DEAD_LETTERS,
+    FIELD_EVIDENCE,
+    GENEALOGY,
+    SCORES,
+    Topic,
+)
 from twinloop.local.demo.record import Record
+
+FAST_LOOP = (GENEALOGY, SCORES, ANOMALIES, CHANGES, ALARMS, DEAD_LETTERS)
+SLOW_LOOP = (GENEALOGY, CHANGES, FIELD_EVIDENCE, ALARMS, DEAD_LETTERS)
+"""Without what a model says of each minute of each vehicle."""
 
 
 class Reader:
-    """Reads topics from the beginning, and goes on where the last `read` ended."""
+    """Reads `topics` from the beginning, and goes on where the last `read` ended."""
 
-    def __init__(self, kafka: str, topic_prefix: str) -> None:
+    def __init__(self, kafka: str, topic_prefix: str, topics: Sequence[Topic] = FAST_LOOP) -> None:
         self._kafka = kafka
         self._prefix = topic_prefix
-        self._topics: dict[str, Topic] = {
-            topic.named(topic_prefix): topic
-            for topic in (GENEALOGY, SCORES, ANOMALIES, CHANGES, ALARMS, DEAD_LETTERS)
-        }
-        self._events: dict[Topic, list[Any]] = {topic: [] for topic in self._topics.values()}
+        self._topics: dict[str, Topic] = {topic.named(topic_prefix): topic for topic in topics}
+        self._events: defaultdict[Topic, list[Any]] = defaultdict(list)
         self._consumer: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Reader:
@@ -61,6 +73,8 @@ class Reader:
                 self._events[topic].extend(decode(topic, one.value) for one in records)
         return Record(
             joints=tuple(one for one in self._events[GENEALOGY] if isinstance(one, JointWelded)),
+            vehicles=tuple(one for one in self._events[GENEALOGY] if isinstance(one, VehicleBuilt)),
+            findings=tuple(one for one in self._events[FIELD_EVIDENCE] if isinstance(one, FieldFinding)),
             verdicts=tuple(self._events[SCORES]),
             anomalies=tuple(self._events[ANOMALIES]),
             changes=tuple(one for one in self._events[CHANGES] if not isinstance(one, AnyControl)),

@@ -1,0 +1,175 @@
+"""The slow loop, played: vehicles are built, months of driving pass, and what they tell changes the line.
+
+    fleet built with a marginal spell at one station -> driven -> finding -> proposal -> a person approves
+    -> the quality gate is tighter -> the next fleet is built and measured under it
+
+What is asked of people goes through the public APIs; whether it ended as it must is `field_verdict`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx
+
+from twinloop.contracts.changes import Proposed, State, state_of
+from twinloop.contracts.modes import Mode
+from twinloop.local.demo.field_verdict import FieldReport, Fleet, Spell, judge
+from twinloop.local.demo.operator import ENGINEER, People
+from twinloop.local.demo.panel import Panel
+from twinloop.local.demo.play import PlayError
+from twinloop.local.demo.read_back import Reader
+from twinloop.local.demo.record import Record
+from twinloop.local.demo.scenarios import CLOSED, OPEN, asset
+from twinloop.local.jobs import run_job
+from twinloop.local.plan import OPERATOR
+from twinloop.local.stack import Stack
+
+START: Final = datetime(2025, 1, 10, tzinfo=UTC)
+"""When the first joint was welded: `field.toml` cuts build time from a few days before on."""
+
+_DAYS, _DAYS_PER_S = 130.0, 3.0
+_SPELL: Final = {"kind": "window_step", "start": 5760, "until": 9600, "transmission": 0.9}
+_LOOK_EVERY_S: Final = 1.0
+_FLEET_S: Final = 600.0
+_TOLD_S: Final = 180.0
+_VERIFY_WELDS: Final = 200
+
+Say = Callable[[str], None]
+
+
+async def play_field(
+    stack: Stack, panel: Panel, twin: People, reader: Reader, say: Say, vehicles: int
+) -> FieldReport:
+    """Play it on a running, commissioned stack. Raises `PlayError`."""
+    where = stack.endpoints
+    say(
+        (
+            await run_job(
+                "twinloop.trainer",
+                "cells",
+                *("--groups", "96", "--model", "cells", "--repository", str(where.model_repository)),
+                environment=where.environment(),
+                timeout_s=180,
+                log=stack.state.log("trainer-cells"),
+            )
+        ).strip()
+    )
+    await twin.promote(asset(CLOSED), Mode.SUPERVISED, "evidence from the field may ask for a change")
+    say(
+        f"\nfield: {vehicles} vehicles, {_DAYS:.0f} days of driving; for two days {CLOSED}'s window was dirty"
+    )
+    first = await _fleet(panel, say, "before", vehicles, START, {CLOSED: [_SPELL]})
+    proposed = await _proposed(reader, say)
+    async with People(where.health["controller"], stack.state.certs / "tokens") as controller:
+        recalled = await _recall(controller, reader)
+    say(f"an operator reads the forecast and approves {proposed.change_id[:8]}: {proposed.reason}")
+    await twin.post(
+        OPERATOR, f"/changes/{proposed.change_id}/approve", {"reason": "the vehicles' evidence is convincing"}
+    )
+    await _reached(reader, proposed, State.APPLIED)
+    say("the gate is in force; the next parts are welded under it")
+    await panel.start(
+        {
+            "name": "under-the-new-gate",
+            "welds": _VERIFY_WELDS,
+            "rate_hz": 20.0,
+            "seed": 11,
+            "stations": [CLOSED],
+            "faults": {},
+            "plc": {},
+            "keep_setpoints": True,
+        }
+    )
+    record = await _reached(reader, proposed, State.VERIFIED)
+    second = await _fleet(panel, say, "after", vehicles, START, {CLOSED: [_SPELL]}, days=1.0)
+    return judge(record, first, second, recalled, vehicles)
+
+
+async def _fleet(
+    panel: Panel,
+    say: Say,
+    name: str,
+    vehicles: int,
+    start: datetime,
+    faults: dict[str, Any],
+    days: float = _DAYS,
+) -> Fleet:
+    await panel.build_fleet(
+        {
+            "name": name,
+            "vehicles": vehicles,
+            "stations": [CLOSED, OPEN],
+            "seed": 3,
+            "days": days,
+            "days_per_s": _DAYS_PER_S,
+            "snippets_per_week": 1,
+            "start": start.isoformat(),
+            "faults": faults,
+        }
+    )
+    stage, looks = "", 0
+    try:
+        async with asyncio.timeout(_FLEET_S):
+            while True:
+                now = await panel.fleet()
+                if now["stage"] == "failed":
+                    raise PlayError(f"the fleet cannot be built: {now['problem']}")
+                if now["stage"] != stage or looks % 15 == 0:
+                    stage = now["stage"]
+                    say(
+                        f"  {stage}: {now['told']} vehicles, {now['minutes_sent']} of {now['minutes']} minutes"
+                    )
+                if stage == "finished":
+                    return Fleet(
+                        spells=tuple(Spell.of(one) for one in now["spells"]),
+                        rejected={one: made["rejected"] for one, made in now["stations"].items()},
+                    )
+                looks += 1
+                await asyncio.sleep(_LOOK_EVERY_S)
+    except TimeoutError:
+        raise PlayError("the fleet did not come to its end: look at the simulator's log") from None
+
+
+async def _proposed(reader: Reader, say: Say) -> Proposed:
+    """The proposal that follows from the vehicles' evidence."""
+
+    def found(record: Record) -> list[Proposed]:
+        return [one for one in record.changes if isinstance(one, Proposed) and one.asset == asset(CLOSED)]
+
+    record = await reader.until(lambda one: bool(found(one)), timeout_s=_TOLD_S)
+    for finding in record.findings:
+        say(f"finding: {finding.text}")
+    if not found(record):
+        raise PlayError("no change was proposed: look at the logs of detector and controller")
+    return found(record)[0]
+
+
+async def _reached(reader: Reader, proposed: Proposed, state: State) -> Record:
+    def there(record: Record) -> bool:
+        return any(one.change_id == proposed.change_id and state_of(one) is state for one in record.changes)
+
+    return await reader.until(there, timeout_s=60)
+
+
+async def _recall(controller: People, reader: Reader) -> frozenset[str]:
+    """Who would be called back, asked as an operator asks."""
+    findings = (await reader.read()).findings
+    if not findings:
+        return frozenset()
+    one = findings[0]
+    try:
+        answer = await controller.get(
+            ENGINEER,
+            f"/recall?station={one.asset}&from={_stamp(one.window_from)}&to={_stamp(one.window_to)}",
+        )
+    except httpx.HTTPError as error:
+        raise PlayError(f"the recall was not answered: {error}") from error
+    return frozenset(vehicle["vehicle"] for vehicle in answer["vehicles"])
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
