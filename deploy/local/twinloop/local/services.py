@@ -21,9 +21,9 @@ class Service:
 
     `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the
     values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config,
-    `{certs}` for the folder of keys and certificates, `{secret}` for a random secret of this run, and the name of
-    a service before it in the table for that one's address; without it the setting is left out. What the
-    environment sets goes before them.
+    `{certs}` for the folder of keys and certificates, `{secret}` for a random secret of this run, and the
+    name of a service before it in the table for that one's address; without it the setting is left out.
+    What the environment sets goes before them.
     """
 
     name: str

@@ -29,9 +29,6 @@ from twinloop.runtime.service import Context
 log = logging.logger(__name__)
 
 KEPT = (
-    *(TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, FIELD_EVIDENCE),
-    *(CHANGES, ALARMS, AUDIT, DEAD_LETTERS),
-)
     TELEMETRY_FACTORY,
     TELEMETRY_VEHICLE,
     GENEALOGY,

@@ -75,15 +75,13 @@ def judge(
         recalled=len(recalled),
         rejected_before=first.rejected.get(CLOSED, 0),
         rejected_after=second.rejected.get(CLOSED, 0),
-        problems=tuple(
-            [
-                *_built(record, vehicles),
-                *_named(record, first),
-                *_proposed(record, proposals, approver),
-                *_ended(mine),
-                *_recalled(record, recalled),
-                *_measured(first, second),
-            ]
+        problems=(
+            *_built(record, vehicles),
+            *_named(record, first),
+            *_proposed(record, proposals, approver),
+            *_ended(mine),
+            *_recalled(record, recalled),
+            *_measured(first, second),
         ),
     )
 
