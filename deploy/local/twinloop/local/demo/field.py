@@ -39,7 +39,16 @@ _SPELL: Final = {"kind": "window_step", "start": 5760, "until": 9600, "transmiss
 _LOOK_EVERY_S: Final = 1.0
 _FLEET_S: Final = 600.0
 _TOLD_S: Final = 180.0
-_VERIFY_WELDS: Final = 200
+_PRODUCTION: Final = {
+    "name": "production",
+    "welds": 100_000,
+    "rate_hz": 5.0,
+    "seed": 11,
+    "stations": [CLOSED],
+    "faults": {},
+    "plc": {},
+}
+"""What the station goes on making while vehicles drive."""
 
 Say = Callable[[str], None]
 
@@ -61,6 +70,7 @@ async def play_field(
             )
         ).strip()
     )
+    await panel.start(_PRODUCTION)  # the gate in force is known from fresh parts alone
     await twin.promote(asset(CLOSED), Mode.SUPERVISED, "evidence from the field may ask for a change")
     say(f"\nfield: {vehicles} vehicles, {_DAYS:.0f} days; for two of them the window of {CLOSED} was dirty")
     first = await _fleet(panel, say, _order("before", vehicles, START, _DAYS, 1.0))
@@ -72,19 +82,7 @@ async def play_field(
         OPERATOR, f"/changes/{proposed.change_id}/approve", {"reason": "the vehicles' evidence is convincing"}
     )
     await _reached(reader, proposed, State.APPLIED)
-    say("the gate is in force; the next parts are welded under it")
-    await panel.start(
-        {
-            "name": "under-the-new-gate",
-            "welds": _VERIFY_WELDS,
-            "rate_hz": 20.0,
-            "seed": 11,
-            "stations": [CLOSED],
-            "faults": {},
-            "plc": {},
-            "keep_setpoints": True,
-        }
-    )
+    say("the gate is in force; the next parts are measured under it")
     record = await _reached(reader, proposed, State.VERIFIED)
     second = await _fleet(panel, say, _order("after", vehicles, NEXT, _NEXT_DAYS, _NEXT_A_WEEK))
     return judge(record, first, second, recalled, vehicles)
