@@ -166,9 +166,9 @@ class Recorder:
         if fold_into is not None:
             fold_into.fold(event)
         log.info(
-            "told",
+            "change" if isinstance(event, ChangeEvent) else "control",
             asset=event.asset,
-            name=_name(event),
+            state=_name(event),
             change=getattr(event, "change_id", None),
             reason=getattr(event, "reason", None),
             trace_id=event.trace_id,
