@@ -329,8 +329,8 @@ async def test_a_change_is_proposed_and_verified_across_a_crash_that_loses_the_d
             assert verified.change_id == proposed.change_id
             assert verified.caused_by == "joint-37"
             assert verified.parts == 10
-            # Measured against parts that only the process before the crash has folded.
-            assert verified.before_uohm == pytest.approx(sum(42 + n % 3 for n in range(15, 25)) / 10)
+            # Against parts since its evidence, which only the process before the crash has folded.
+            assert verified.before_uohm == pytest.approx(sum(42 + n % 3 for n in range(21, 25)) / 4)
             assert {one.event_id for one in await proposals()} == {proposed.event_id}
             # What the process before the crash had let in is shed.
             assert {one.reason for one in await on.changes(ModeShed)} == {
