@@ -16,7 +16,7 @@ from twinloop.local.demo.scenarios import CLOSED, asset
 
 
 class Spell(msgspec.Struct, frozen=True):
-    """What the plant knows: `station` welded under a fault from `welded_from` up to `welded_to`."""
+    """What the plant knows: `station`, an asset path, welded under a fault from `welded_from` up to `welded_to`."""
 
     station: str
     welded_from: datetime
@@ -105,7 +105,7 @@ def _named(record: Record, first: Fleet) -> Iterable[str]:
         yield f"named were {sorted(stations) or 'none'}, and not {asset(CLOSED)} alone"
     for one in record.findings:
         if not any(
-            one.asset == asset(spell.station)
+            one.asset == spell.station
             and one.window_from < spell.welded_to
             and spell.welded_from < one.window_to
             for spell in first.spells
