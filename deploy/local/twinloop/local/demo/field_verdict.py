@@ -16,7 +16,7 @@ from twinloop.local.demo.scenarios import CLOSED, asset
 
 
 class Spell(msgspec.Struct, frozen=True):
-    """What the plant knows: `station`, an asset path, welded under a fault from `welded_from` up to `welded_to`."""
+    """What the plant knows: `station`, an asset path, welded under a fault from one moment to the other."""
 
     station: str
     welded_from: datetime
