@@ -12,9 +12,9 @@ from support.twins import ASSET, FakeAudit
 
 from twinloop.audit.errors import AuditAway
 from twinloop.audit.log import audit_log
+from twinloop.audit.port import Audit
 from twinloop.audit.store import verify_file
 from twinloop.runtime.clock import SystemClock
-from twinloop.twin.recorder import Audit
 
 
 @dataclass

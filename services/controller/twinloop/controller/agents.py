@@ -20,6 +20,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.codec import Message, Undecodable, decode, message
 from twinloop.contracts.controls import ModeEntered
 from twinloop.contracts.deadletters import DeadLetter, Reason
@@ -29,7 +30,6 @@ from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.topics import ALARMS, CHANGES, DEAD_LETTERS, Topic
 from twinloop.controller import modes, verdicts
 from twinloop.controller.accounts import Accounts
-from twinloop.controller.audited import Auditor
 from twinloop.controller.errors import MisplacedRecord, TooManyDeadLetters
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
@@ -79,7 +79,7 @@ class Agent:
     policy: ControllerPolicy
     table: Table
     publisher: Publisher
-    auditor: Auditor
+    auditor: Audit
     clock: Clock
     metrics: Metrics
     stopping: asyncio.Event

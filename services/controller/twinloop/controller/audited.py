@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Protocol
 
-import msgspec
-
+from twinloop.audit.chain import Act
 from twinloop.contracts.changes import (
     UNIT,
     Action,
@@ -26,44 +24,6 @@ from twinloop.contracts.controls import ModeEntered, ModeRefused, ModeShed
 from twinloop.controller.state import Found, Outcome, Refused, Station, WouldPropose
 
 WHO = "controller"
-
-
-class Auditor(Protocol):
-    """Where entries are kept, such as `twinloop.audit.log.AuditLog`."""
-
-    def problem(self) -> str | None:
-        """Why nothing can be written down, or `None`."""
-        ...
-
-    async def append(
-        self,
-        *,
-        asset: str,
-        who: str,
-        what: str,
-        old: str = "",
-        new: str = "",
-        reason: str = "",
-        result: str = "",
-        change_id: str | None = None,
-        at: datetime | None = None,
-    ) -> object:
-        """Write one entry; it is kept when this returns. Raises `AuditAway`: then it is not written."""
-        ...
-
-
-class Act(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry to be written. `old` and `new` are values in words, with units."""
-
-    asset: str
-    who: str = WHO
-    what: str
-    old: str = ""
-    new: str = ""
-    reason: str = ""
-    result: str = ""
-    change_id: str | None = None
-    at: datetime
 
 
 def acts(station: Station, outcomes: Iterable[Outcome], now: datetime) -> list[Act]:
@@ -112,6 +72,7 @@ def _act(
     change_id: str | None = None,
 ) -> Act:
     return Act(
+        who=WHO,
         asset=station.asset,
         what=what,
         at=now,
@@ -126,6 +87,7 @@ def _act(
 def _proposal(proposed: Proposed, what: str, now: datetime) -> Act:
     old, new = _values(proposed.action)
     return Act(
+        who=WHO,
         asset=proposed.asset,
         what=what,
         at=now,

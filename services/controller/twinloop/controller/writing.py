@@ -8,11 +8,12 @@ with others, and a refusal that a crash takes with it is decided again with its 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 
-import msgspec
-
+from twinloop.audit.chain import Act
+from twinloop.audit.port import Audit
 from twinloop.contracts.events import Event
-from twinloop.controller.audited import Act, Auditor, acts
+from twinloop.controller.audited import acts
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.state import Outcome, Station
 from twinloop.runtime import logging
@@ -24,7 +25,7 @@ log = logging.logger(__name__)
 class Writing:
     """Writes into `auditor`, and counts what could not be written."""
 
-    def __init__(self, auditor: Auditor, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, auditor: Audit, metrics: Metrics, clock: Clock) -> None:
         self._auditor = auditor
         self._metrics = metrics
         self._clock = clock
@@ -57,7 +58,7 @@ class Writing:
 
     async def _append(self, entries: list[Act]) -> None:
         """All of them with one write."""
-        await asyncio.gather(*(self._auditor.append(**msgspec.structs.asdict(one)) for one in entries))
+        await asyncio.gather(*(self._auditor.append(**asdict(one)) for one in entries))
 
     def _done(self, writing: asyncio.Task[None]) -> None:
         self._behind.discard(writing)

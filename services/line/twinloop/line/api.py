@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.line.errors import NotKilled
 from twinloop.line.kill import KillSwitch, Stop
 from twinloop.line.ledger import Ledger
 from twinloop.line.limits import LineLimits
-from twinloop.line.ports import Audit
 from twinloop.line.vigil import Vigil
 from twinloop.runtime import logging
 from twinloop.trust.bearer import Access, guarded, problem, protect

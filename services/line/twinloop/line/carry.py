@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Final
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.changes import Applied, Approved, Expired, Failed, Hold, Issued, SetParameter, State
 from twinloop.contracts.events import AlarmCode
 from twinloop.line.case import Case
@@ -26,7 +27,7 @@ from twinloop.line.ledger import ENVELOPE, Change, Ledger
 from twinloop.line.limits import StationLimits
 from twinloop.line.notices import Notices
 from twinloop.line.plc import Command, Device, Plc
-from twinloop.line.ports import Audit, Link, Stops
+from twinloop.line.ports import Link, Stops
 from twinloop.line.tell import Teller, held
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock

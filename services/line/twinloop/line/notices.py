@@ -17,6 +17,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.codec import Message, message
 from twinloop.contracts.controls import AnyControl, Governance, ModeShed, Overridden
 from twinloop.contracts.events import Alarm, AlarmCode
@@ -25,7 +26,7 @@ from twinloop.contracts.modes import Mode
 from twinloop.contracts.topics import ALARMS, CHANGES
 from twinloop.line.ledger import Ledger
 from twinloop.line.metrics import Metrics
-from twinloop.line.ports import SOURCE, Audit
+from twinloop.line.ports import SOURCE
 from twinloop.line.watch import Overriding
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock

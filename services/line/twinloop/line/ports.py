@@ -1,39 +1,13 @@
-"""What the rest of `line` needs of the audit store, the kill switch and the heartbeat."""
+"""What the rest of `line` needs of the kill switch and the heartbeat."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final, Protocol
 
-from twinloop.contracts.audit import AuditEntry
 from twinloop.line.plc import Device
 
 SOURCE: Final = "line"
 """This service's name, as a writer of events and as somebody who acts."""
-
-
-class Audit(Protocol):
-    """Where every act is written down; see `twinloop.audit.log.AuditLog`."""
-
-    def problem(self) -> str | None:
-        """Why nothing can be written down, or `None`."""
-        ...
-
-    async def append(
-        self,
-        *,
-        asset: str,
-        who: str,
-        what: str,
-        old: str = "",
-        new: str = "",
-        reason: str = "",
-        result: str = "",
-        change_id: str | None = None,
-        at: datetime | None = None,
-    ) -> AuditEntry:
-        """On the disk when this returns. Raises `AuditAway`."""
-        ...
 
 
 class Stops(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.changes import (
     UNIT,
     AnyChange,
@@ -23,7 +24,7 @@ from twinloop.contracts.topics import CHANGES
 from twinloop.line.ledger import Change, Ledger
 from twinloop.line.metrics import Metrics
 from twinloop.line.plc import Device
-from twinloop.line.ports import SOURCE, Audit
+from twinloop.line.ports import SOURCE
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.kafka import Publisher

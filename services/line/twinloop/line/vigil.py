@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode, lower
@@ -25,7 +26,7 @@ from twinloop.line.limits import StationLimits
 from twinloop.line.metrics import Metrics
 from twinloop.line.notices import Notices
 from twinloop.line.plc import Device, Plc
-from twinloop.line.ports import SOURCE, Audit, Stops
+from twinloop.line.ports import SOURCE, Stops
 from twinloop.line.watch import Do, Lost, Watched, Wish
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock

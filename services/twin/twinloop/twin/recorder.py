@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
+from twinloop.audit.port import Audit
 from twinloop.contracts.changes import ChangeEvent, Forecast, Rejected, SetParameter, Simulated
 from twinloop.contracts.codec import message
 from twinloop.contracts.controls import ControlEvent, Endorsed
@@ -28,30 +29,6 @@ from twinloop.twin.release import envelope, released
 log = logging.logger(__name__)
 
 SOURCE = "twin"
-
-
-class Audit(Protocol):
-    """The audit store, as the twin uses it (`twinloop.audit`)."""
-
-    def problem(self) -> str | None:
-        """Why nothing can be written down."""
-        ...
-
-    async def append(
-        self,
-        *,
-        asset: str,
-        who: str,
-        what: str,
-        old: str = "",
-        new: str = "",
-        reason: str = "",
-        result: str = "",
-        change_id: str | None = None,
-        at: datetime | None = None,
-    ) -> Any:
-        """Raises `AuditAway`: then what it is about must not be done."""
-        ...
 
 
 class Recorder:
@@ -87,47 +64,21 @@ class Recorder:
         proposed = change.proposed
         sequence = ledger.releases(proposed.asset) + 1
         command = envelope(proposed, by, sequence, self._clock.now(), valid_s)
-        await self._audit.append(
-            asset=proposed.asset,
-            who=by,
-            what="approved",
-            old=_old(change),
-            new=_new(change),
-            reason=reason,
-            result=f"release {sequence}, valid until {command.expires_at.isoformat()}",
-            change_id=proposed.change_id,
-        )
+        result = f"release {sequence}, valid until {command.expires_at.isoformat()}"
+        await self._write_down(change, by, "approved", reason, result)
         await self._tell(ledger, released(proposed, command, reason, change.steps[-1].event_id, self._signer))
 
     async def reject(self, ledger: Ledger, change: Change, by: str, reason: str) -> None:
         """Publish that it is not to be done. Raises `AuditAway`."""
-        proposed = change.proposed
-        await self._audit.append(
-            asset=proposed.asset,
-            who=by,
-            what="rejected",
-            old=_old(change),
-            new=_new(change),
-            reason=reason,
-            change_id=proposed.change_id,
-        )
+        await self._write_down(change, by, "rejected", reason)
         event = Rejected(**_head("rejected", change, self._clock.now()), approver=by, reason=reason)
         await self._tell(ledger, event)
 
     async def endorse(self, ledger: Ledger, change: Change, by: str, reason: str) -> None:
         """Publish that one of two persons agrees. Raises `AuditAway`."""
-        proposed = change.proposed
-        await self._audit.append(
-            asset=proposed.asset,
-            who=by,
-            what="endorsed",
-            old=_old(change),
-            new=_new(change),
-            reason=reason,
-            change_id=proposed.change_id,
-        )
+        await self._write_down(change, by, "endorsed", reason)
         head = _head("endorsed", change, self._clock.now())
-        head["event_id"] = event_id("endorsed", proposed.change_id, by)
+        head["event_id"] = event_id("endorsed", change.proposed.change_id, by)
         await self._publish(Endorsed(**head, by=by, reason=reason), ledger)
 
     async def control(
@@ -156,6 +107,18 @@ class Recorder:
         await self._out.publish([message(ALARMS, event, source=SOURCE)])
         self._metrics.alarms.labels(code).inc()
         log.warning("alarm", asset=asset, code=code, text=text)
+
+    async def _write_down(self, change: Change, by: str, what: str, reason: str, result: str = "") -> None:
+        await self._audit.append(
+            asset=change.proposed.asset,
+            who=by,
+            what=what,
+            old=_old(change),
+            new=_new(change),
+            reason=reason,
+            result=result,
+            change_id=change.proposed.change_id,
+        )
 
     async def _tell(self, ledger: Ledger, event: ChangeEvent) -> None:
         await self._publish(event, ledger)
