@@ -12,7 +12,7 @@ from typing import Any
 
 from bench_loop.cell import Cell
 from bench_loop.released import signer
-from bench_loop.rules import ASSET, CONFIG, FOCUS, POWER
+from bench_loop.rules import ASSET, CONFIG, FOCUS, LIMIT, POWER
 from twinloop.contracts.changes import (
     AnyChange,
     Applied,
@@ -120,6 +120,7 @@ class Line:
         return Device(
             power_w=plc.shown[POWER],
             focus_mm=plc.shown[FOCUS],
+            limit_uohm=plc.shown[LIMIT],
             part_counter=self._cell.counter,
             mode=str(plc.mode),
             recipe=plc.recipe,

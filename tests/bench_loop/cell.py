@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench_loop.cases import Case
-from bench_loop.rules import CONFIG, FOCUS, HOLD, POWER, RATE_HZ, STATION, rules
+from bench_loop.rules import CONFIG, FOCUS, HOLD, LIMIT, POWER, RATE_HZ, STATION, rules
 from twinloop.simulator import faults as inject
-from twinloop.simulator.plant import MadePart, StationSpec
+from twinloop.simulator.plant import MadePart, StationSpec, ranges
 from twinloop.simulator.plc import (
     ControlSource,
     Hold,
@@ -67,7 +67,7 @@ def station_spec() -> StationSpec:
 
 def commissioned(spec: StationSpec, faults: PlcFaults) -> PlcState:
     """A PLC that may be commanded, as it is before a campaign: control was taken."""
-    plc = reset(new_plc({POWER: spec.power_w, FOCUS: spec.focus_mm}, spec.recipe), faults)
+    plc = reset(new_plc(ranges(spec), spec.recipe), faults)
     return replace(plc, control=ControlSource.REMOTE, local_reason=LocalReason.NONE)
 
 
@@ -144,6 +144,7 @@ class Cell:
         if recipe != self._plc.recipe:
             self._plc = replace(self._plc, recipe=recipe)
         at = Setpoints(self._plc.setpoints[POWER], self._plc.setpoints[FOCUS])
+        limit = self._plc.setpoints[LIMIT]
         result = welder.weld(at, welder.conditions(case, number))
         self.resistance.append(result.resistance_uohm)
         self.number += 1
@@ -157,6 +158,8 @@ class Cell:
             resistance_uohm=result.measured_uohm,
             power_w=at.power_w,
             focus_mm=at.focus_mm,
+            limit_uohm=limit,
+            rejected=result.measured_uohm > limit,
             recipe=recipe,
             clock_offset_s=inject.clock_offset_s(case.faults, number),
             loses_birth=inject.loses_its_birth(case.faults, number),

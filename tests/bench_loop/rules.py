@@ -16,6 +16,7 @@ AREA = "acme.berlin.packs.line1"
 ASSET = f"{AREA}.{STATION}"
 
 POWER, FOCUS, HOLD = "laser_power_w", "focus_mm", "hold"
+LIMIT = "end_of_line_limit_uohm"
 
 LIMIT_UOHM = 55.0
 """A joint above this is scrap."""

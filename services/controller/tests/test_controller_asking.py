@@ -162,7 +162,7 @@ def test_guardrail_02_field_evidence_never_acts_by_itself(mode: Mode) -> None:
     assert proposed.expires_at == START + timedelta(seconds=1.2, days=7)
     assert "16 more" in proposed.reason
     assert "q = 0.004" in proposed.reason
-    assert (proposed.model, proposed.model_version, proposed.recipe) == ("cells", 3, "tab-a")
+    assert (proposed.model, proposed.model_version, proposed.recipe) == ("cells", 3, desk.station.recipe)
     assert desk.station.in_flight is None
     assert desk.station.field_change is not None
 

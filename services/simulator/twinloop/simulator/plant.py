@@ -69,7 +69,7 @@ class Plant:
     def __init__(self, stations: Mapping[str, StationSpec], first_part: int) -> None:
         self._specs = dict(stations)
         self._plcs = {
-            name: new_plc(_ranges(spec), spec.recipe, spec.watchdog_s) for name, spec in stations.items()
+            name: new_plc(ranges(spec), spec.recipe, spec.watchdog_s) for name, spec in stations.items()
         }
         self._counters = dict.fromkeys(stations, first_part - 1)
         self._past = dict.fromkeys(stations, first_part)
@@ -183,5 +183,6 @@ class Plant:
         )
 
 
-def _ranges(spec: StationSpec) -> dict[str, Range]:
+def ranges(spec: StationSpec) -> dict[str, Range]:
+    """The limits of every setpoint that the station's PLC keeps."""
     return {POWER: spec.power_w, FOCUS: spec.focus_mm, LIMIT: spec.end_of_line_limit_uohm}

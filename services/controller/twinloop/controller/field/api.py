@@ -17,9 +17,9 @@ from fastapi import FastAPI, Query
 from pydantic import AwareDatetime, BaseModel
 
 from twinloop.audit.errors import AuditAway
+from twinloop.audit.port import Audit
 from twinloop.contracts.field import FieldFinding
 from twinloop.contracts.ids import event_id
-from twinloop.controller.audited import Auditor
 from twinloop.controller.field.known import Known
 from twinloop.controller.field.recall import affected
 from twinloop.runtime.clock import Clock
@@ -76,7 +76,7 @@ class NotHere(Exception):
     """
 
 
-def make_api(access: Access, known: Callable[[], Known | None], auditor: Auditor, clock: Clock) -> FastAPI:
+def make_api(access: Access, known: Callable[[], Known | None], audit: Audit, clock: Clock) -> FastAPI:
     """`/findings` and `/recall`."""
     api = FastAPI(title="Twinloop controller", description=__doc__, docs_url="/docs", redoc_url=None)
     protect(api, access)
@@ -110,7 +110,7 @@ def make_api(access: Access, known: Callable[[], Known | None], auditor: Auditor
     ) -> RecallView:
         """Which vehicles have joints that a station welded in [from, to): pseudonyms (operator)."""
         found = affected(all_known().genealogy, station, start, end)
-        await auditor.append(
+        await audit.append(
             asset=station,
             who=person.who,
             what="listed vehicles",
