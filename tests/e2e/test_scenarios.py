@@ -12,9 +12,9 @@ import pytest
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(420)]
 
 
-def play(scenario: str, state: Path) -> subprocess.CompletedProcess[str]:
+def play(scenario: str, state: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "twinloop.local.demo", "--scenario", scenario, "--state", str(state)],
+        [sys.executable, "-m", "twinloop.local.demo", "--scenario", scenario, "--state", str(state), *more],
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
@@ -28,6 +28,14 @@ def test_it_ends_as_it_must(scenario: str, tmp_path: Path) -> None:
     played = play(scenario, tmp_path / "state")
     assert played.returncode == 0, played.stdout + played.stderr
     assert "VERDICT: loop closed" in played.stdout
+
+
+def test_vehicles_in_the_field_change_the_line_that_built_them(tmp_path: Path) -> None:
+    """The slow loop with a fifth of the vehicles: enough to name the station and its spell."""
+    played = play("field", tmp_path / "state", "--vehicles", "400")
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "VERDICT: loop closed" in played.stdout
+    assert "person:" in played.stdout
 
 
 def test_without_the_line_the_verdict_fails(tmp_path: Path) -> None:

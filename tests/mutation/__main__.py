@@ -53,10 +53,16 @@ TARGETS = {
         ("services/controller/tests/test_controller_guardrails.py",),
     ),
     "line-guard": Target(
-        "services/line/twinloop/line/guard.py", ("services/line/tests/test_line_guardrails.py",)
+        "services/line/twinloop/line/guard.py",
+        ("services/line/tests/test_line_guard.py", "services/line/tests/test_line_guardrails.py"),
+    ),
+    "line-setpoints": Target(
+        "services/line/twinloop/line/setpoints.py",
+        ("services/line/tests/test_line_guard.py", "services/line/tests/test_line_guardrails.py"),
     ),
     "line-envelope": Target(
-        "services/line/twinloop/line/envelope.py", ("services/line/tests/test_line_guardrails.py",)
+        "services/line/twinloop/line/envelope.py",
+        ("services/line/tests/test_line_envelope.py", "services/line/tests/test_line_guardrails.py"),
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -130,9 +131,10 @@ def verdict(report: Report) -> str:
 def field(report: FieldReport) -> RenderableType:
     """What the vehicles told, and what came of it."""
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for spell in report.spells:
+        facts.add_row("dirty in truth", _built(spell.station, spell.welded_from, spell.welded_to))
     for one in report.findings:
-        window = f"{one.window_from:%d %b %H:%M} to {one.window_to:%d %b %H:%M}"
-        facts.add_row("named", f"{one.asset.rsplit('.', 1)[-1]}, built {window}")
+        facts.add_row("named", _built(one.asset, one.window_from, one.window_to))
         facts.add_row(
             "evidence",
             f"{one.vehicles} of {one.built} vehicles, {one.expected:.1f} expected by chance; q {one.q:.2g}",
@@ -145,6 +147,10 @@ def field(report: FieldReport) -> RenderableType:
     stopped = f"{report.rejected_before} joints before, {report.rejected_after} of the next vehicles"
     facts.add_row("stopped at the gate", stopped)
     return facts
+
+
+def _built(station: str, start: datetime, end: datetime) -> str:
+    return f"{station.rsplit('.', 1)[-1]}, {start:%d %b %H:%M} to {end:%d %b %H:%M}"
 
 
 def field_verdict(report: FieldReport) -> str:

@@ -33,8 +33,11 @@ START: Final = datetime(2025, 1, 10, tzinfo=UTC)
 
 NEXT: Final = datetime(2025, 6, 10, tzinfo=UTC)
 """When the next fleet is begun: after the build time that the slow loop looks at, so it is only measured."""
-_DAYS, _DAYS_PER_S = 130.0, 3.0
+_DAYS, _A_WEEK = 130.0, 1.0
 _NEXT_DAYS, _NEXT_A_WEEK = 90.0, 0.02
+_DAYS_PER_S: Final = 3.0
+_MINUTES_PER_S: Final = 200.0
+"""As fast as two cores take minutes of vehicles while the station's parts stay fresh."""
 _SPELL: Final = {"kind": "window_step", "start": 5760, "until": 9600, "transmission": 0.9}
 _LOOK_EVERY_S: Final = 1.0
 _FLEET_S: Final = 600.0
@@ -73,8 +76,8 @@ async def play_field(
     await panel.start(_PRODUCTION)  # the gate in force is known from fresh parts alone
     await twin.promote(asset(CLOSED), Mode.SUPERVISED, "evidence from the field may ask for a change")
     say(f"\nfield: {vehicles} vehicles, {_DAYS:.0f} days; for two of them the window of {CLOSED} was dirty")
-    first = await _fleet(panel, say, _order("before", vehicles, START, _DAYS, 1.0))
-    proposed = await _proposed(reader, say)
+    first = await _fleet(panel, say, _order("before", vehicles, START, _DAYS, _A_WEEK))
+    proposed = await _proposed(reader, twin, say)
     async with People(where.health["controller"], stack.state.certs / "tokens") as controller:
         recalled = await _recall(controller, reader)
     say(f"an operator reads the forecast and approves {proposed.change_id[:8]}: {proposed.reason}")
@@ -90,13 +93,14 @@ async def play_field(
 
 def _order(name: str, vehicles: int, start: datetime, days: float, a_week: float) -> dict[str, Any]:
     """The request for the panel: both fleets have the same spell, days into their production."""
+    minutes_a_day = vehicles * a_week / 7
     return {
         "name": name,
         "vehicles": vehicles,
         "stations": [CLOSED, OPEN],
         "seed": 3,
         "days": days,
-        "days_per_s": _DAYS_PER_S,
+        "days_per_s": min(_DAYS_PER_S, _MINUTES_PER_S / minutes_a_day),
         "snippets_per_week": a_week,
         "start": start.isoformat(),
         "faults": {CLOSED: [_SPELL]},
@@ -127,15 +131,21 @@ async def _fleet(panel: Panel, say: Say, order: dict[str, Any]) -> Fleet:
         raise PlayError("the fleet did not come to its end: look at the simulator's log") from None
 
 
-async def _proposed(reader: Reader, say: Say) -> Proposed:
+async def _proposed(reader: Reader, twin: People, say: Say) -> Proposed:
     """The proposal that follows from the vehicles' evidence."""
+    record = await reader.until(lambda one: bool(one.findings), timeout_s=_TOLD_S)
+    for finding in record.findings:
+        say(f"finding: {finding.text}")
+    if not record.findings:
+        raise PlayError("nothing was found in the field: look at the logs of detector and controller")
+    if (await twin.get(OPERATOR, f"/assets/{asset(CLOSED)}"))["shadow"]["mode"]["actual"] == Mode.SHADOW:
+        say(f"{CLOSED} was taken down to shadow meanwhile: the alarm calls a person, who leads it up again")
+        await twin.promote(asset(CLOSED), Mode.SUPERVISED, "the vehicles' evidence calls a person")
 
     def found(record: Record) -> list[Proposed]:
         return [one for one in record.changes if isinstance(one, Proposed) and one.asset == asset(CLOSED)]
 
     record = await reader.until(lambda one: bool(found(one)), timeout_s=_TOLD_S)
-    for finding in record.findings:
-        say(f"finding: {finding.text}")
     if not found(record):
         raise PlayError("no change was proposed: look at the logs of detector and controller")
     return found(record)[0]

@@ -43,6 +43,7 @@ class FieldReport(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it, counted in the topics."""
 
     vehicles: int
+    spells: tuple[Spell, ...]
     findings: tuple[FieldFinding, ...]
     change: str
     states: tuple[State, ...]
@@ -68,6 +69,7 @@ def judge(
     approver = next((one.approver for one in mine if isinstance(one, Approved)), "")
     return FieldReport(
         vehicles=vehicles,
+        spells=first.spells,
         findings=record.findings,
         change=_what(proposals),
         states=tuple(state_of(one) for one in mine),
@@ -104,13 +106,15 @@ def _named(record: Record, first: Fleet) -> Iterable[str]:
     if stations != {asset(CLOSED)}:
         yield f"named were {sorted(stations) or 'none'}, and not {asset(CLOSED)} alone"
     for one in record.findings:
-        if not any(
-            one.asset == spell.station
-            and one.window_from < spell.welded_to
-            and spell.welded_from < one.window_to
-            for spell in first.spells
-        ):
+        if not any(_same(one, spell) for spell in first.spells):
             yield f"the window {one.window_from:%d %b %H:%M} to {one.window_to:%d %b %H:%M} was none"
+
+
+def _same(finding: FieldFinding, spell: Spell) -> bool:
+    """Whether most of the window lies in the spell, and most of the spell in the window."""
+    window, truth = finding.window_to - finding.window_from, spell.welded_to - spell.welded_from
+    shared = min(finding.window_to, spell.welded_to) - max(finding.window_from, spell.welded_from)
+    return finding.asset == spell.station and 2 * shared > max(window, truth)
 
 
 def _proposed(record: Record, proposals: list[Proposed], approver: str) -> Iterable[str]:
