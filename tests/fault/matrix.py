@@ -30,7 +30,9 @@ from twinloop.audit.store import verify_file
 from twinloop.contracts.changes import (
     AnyChange,
     Applied,
+    Failed,
     IllegalTransition,
+    Inconclusive,
     Proposed,
     SetParameter,
     State,
@@ -184,7 +186,8 @@ class Walk:
             return state_of(last[-1]).final
 
         await until(there, END_S, lambda: f"change {proposed.change_id} stands at {state_of(last[-1])}")
-        return str(state_of(last[-1]))
+        why = f" ({last[-1].reason})" if isinstance(last[-1], Failed | Inconclusive) else ""
+        return f"{state_of(last[-1])}{why}"
 
     async def reconcile(self) -> str:
         """Raises `Unmet` unless everything holds for all changes of the walk."""

@@ -22,6 +22,8 @@ from twinloop.runtime.settings import ServiceSettings, load
 ready = asyncio.Event()
 
 async def main(settings, context):
+    if "early" in sys.argv:
+        await context.stopping.wait()
     context.health.add("kafka", lambda: None if "ready" in sys.argv else "not connected")
     if "crash" in sys.argv:
         raise RuntimeError("boom")
@@ -61,6 +63,11 @@ def service(*argv: str, grace_s: float = 5) -> Iterator[tuple[subprocess.Popen[s
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def test_not_ready_before_anything_could_be_checked() -> None:
+    with service("early") as (_, url):
+        assert httpx.get(f"{url}/health/ready").json()["missing"] == {"service": "starting"}
 
 
 def test_live_but_not_ready_says_what_is_missing() -> None:

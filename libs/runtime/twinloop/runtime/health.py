@@ -1,7 +1,7 @@
 """Health and metrics over HTTP: `/health/live`, `/health/ready`, `/metrics`.
 
 Live means that the event loop turns; an outage of Kafka or Triton must not fail it. Ready means that every
-registered check passes.
+registered check passes; before the first is registered, the service is starting.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Health:
 
     def missing(self) -> dict[str, str]:
         """What is not ready, by check; empty when ready."""
+        if not self._checks:
+            return {"service": "starting"}
         return {name: problem for name, check in self._checks.items() if (problem := check()) is not None}
 
 

@@ -38,7 +38,7 @@ _NEXT_DAYS, _NEXT_A_WEEK = 90.0, 0.02
 _DAYS_PER_S: Final = 3.0
 _MINUTES_PER_S: Final = 200.0
 """As fast as two cores take minutes of vehicles while the station's parts stay fresh."""
-_SPELL: Final = {"kind": "window_step", "start": 5760, "until": 9600, "transmission": 0.9}
+_SPELL: Final = {"kind": "window_step", "start": 5990, "until": 9390, "transmission": 0.9}
 _LOOK_EVERY_S: Final = 1.0
 _FLEET_S: Final = 600.0
 _TOLD_S: Final = 180.0
