@@ -50,7 +50,10 @@ TARGETS = {
     ),
     "controller-guard": Target(
         "services/controller/twinloop/controller/guard.py",
-        ("services/controller/tests/test_controller_guardrails.py",),
+        (
+            "services/controller/tests/test_controller_guard.py",
+            "services/controller/tests/test_controller_guardrails.py",
+        ),
     ),
     "line-guard": Target(
         "services/line/twinloop/line/guard.py",

@@ -108,8 +108,9 @@ def test_what_is_of_the_future_is_refused(ahead_s: float, fine: bool) -> None:
     assert (check(told) is None) == fine
 
 
-def test_an_envelope_that_is_valid_at_no_time_is_none() -> None:
-    assert check(approved(envelope(proposal(), valid_s=0.0))) is not None
+@pytest.mark.parametrize(("valid_s", "fine"), [(0.001, True), (0.0, False), (-5.0, False)])
+def test_an_envelope_that_is_valid_at_no_time_is_none(valid_s: float, fine: bool) -> None:
+    assert (check(approved(envelope(proposal(), valid_s=valid_s))) is None) == fine
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False), st.integers(1, 2**40))

@@ -25,6 +25,7 @@ from twinloop.line.standing import Last, Move, Standing, Touched
 
 AUTO = Governance(requested=Mode.AUTO, actual=Mode.AUTO, since="entered")
 STANDING = Standing(governance=AUTO, model=("weld", 1))
+ROUNDING = 1 + 1e-9
 
 
 def case(
@@ -129,6 +130,9 @@ def test_each_guard_holds_to_the_last_digit(one: Case, objects: str | None) -> N
         (Mode.AUTO, Mode.AUTO, "policy:auto", True),
         (Mode.AUTO, Mode.AUTO, "person:ada", True),
         (Mode.AUTO, Mode.AUTO, "somebody", False),
+        (Mode.AUTO, Mode.AUTO, "", False),
+        (Mode.AUTO, Mode.AUTO, "agent:ada", False),
+        (Mode.AUTO, Mode.AUTO, "personal:ada", False),
         (Mode.AUTO, Mode.SUPERVISED, "policy:auto", False),
         (Mode.AUTO, Mode.SUPERVISED, "person:ada", True),
         (Mode.AUTO, Mode.SHADOW, "person:ada", False),
@@ -146,9 +150,11 @@ def test_who_may_release_depends_on_the_mode_under_the_ceiling(
     assert guard(one) == (None if allowed else "mode")
 
 
-def test_a_policy_releases_nothing_that_was_proposed_for_a_person() -> None:
-    one = envelope(proposal(mode=Mode.SUPERVISED))
-    assert guard(replace(case(power(1020.0)), envelope=one)) == "mode"
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.SHADOW, Mode.SUPERVISED])
+def test_a_policy_releases_nothing_that_was_proposed_for_a_person(mode: Mode) -> None:
+    found = refusal(case(power(1020.0), of={"mode": mode}))
+    assert found is not None
+    assert (found.guard, found.reason) == ("mode", f"the mode is {mode}: a person must release it")
 
 
 def test_the_models_validity_is_the_innermost_range() -> None:
@@ -170,6 +176,77 @@ def test_total_authority_is_counted_from_the_baseline(
     start = value - 20 if value > 1000 else value + 20
     one = case(power(value, start), at=shown(start))
     assert guard(replace(one, limits=LIMITS.model_copy(update={"laser_power_w": own}))) == objects
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "to", "says"),
+    [
+        ("step", {}, 0.25, None),
+        ("step", {}, 0.25 * ROUNDING, None),
+        ("step", {}, -0.25 * ROUNDING, None),
+        ("step", {}, 0.25 * (1 + 1e-8), "a step of 0.25 exceeds 0.25"),
+        ("step", {}, 0.5, "a step of 0.5 exceeds 0.25"),
+        ("hourly_travel", {}, 6.0 * ROUNDING, None),
+        ("hourly_travel", {}, 6.0 * (1 + 1e-8), "0 in the last hour and 6 now exceed 6"),
+        ("hourly_travel", {}, 6.5, "0 in the last hour and 6.5 now exceed 6"),
+        ("authority", {}, 1.5 * ROUNDING, None),
+        ("authority", {}, 1.5 * (1 + 1e-8), "1.5 from the baseline of 0 exceeds 1.5"),
+        ("authority", {"baseline": 0.5}, -1.5, "2 from the baseline of 0.5 exceeds 1.5"),
+        ("deadband", {}, 0.05, None),
+        ("deadband", {}, 0.04, "a step of 0.04 is within the deadband of 0.05"),
+    ],
+)
+def test_only_the_rounding_of_numbers_is_forgiven(
+    name: str, limits: dict[str, Any], to: float, says: str | None
+) -> None:
+    own = LIMITS.focus_mm.model_copy(update=limits)
+    one = replace(case(focus(to)), limits=LIMITS.model_copy(update={"focus_mm": own}))
+    assert dict(GUARDS)[name](one) == says
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        ({"mode": "Aborted"}, "the station is in Aborted"),  # before Execute in the alphabet, and after
+        ({"mode": "Suspended"}, "the station is in Suspended"),
+        ({"recipe": ""}, "the station makes '', 'cu-al-tab-7' was released"),
+        ({"recipe": "cu-al-tab-6"}, "the station makes 'cu-al-tab-6', 'cu-al-tab-7' was released"),
+        ({"recipe": "cu-al-tab-8"}, "the station makes 'cu-al-tab-8', 'cu-al-tab-7' was released"),
+        ({"maintenance_lock": True}, "the maintenance lock is on"),
+        ({"high_alarm": True}, "a high alarm is active"),
+        (
+            {"control_source": LOCAL, "local_reason": "watchdog"},
+            "the control source is Local (watchdog)",
+        ),
+        ({"control_source": LOCAL}, "the control source is Local (no reason given)"),
+    ],
+)
+def test_a_station_that_is_not_ours_to_command_is_told_of_in_words(at: dict[str, Any], says: str) -> None:
+    found = refusal(case(power(1020.0), at=at))
+    assert found is not None
+    assert (found.guard, found.reason) == ("permissive", says)
+
+
+@pytest.mark.parametrize("recipe", ["cu-al-tab-6", "cu-al-tab-8"])
+def test_a_change_for_another_recipe_than_the_one_made_is_refused(recipe: str) -> None:
+    found = refusal(case(power(1020.0), of={"recipe": recipe}))
+    assert found is not None
+    assert found.guard == "permissive"
+    assert found.reason == f"the station makes 'cu-al-tab-7', the change is for {recipe!r}"
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "says"),
+    [
+        ("weld", 0, "weld 0 speaks, the mode was entered with weld 1"),
+        ("weld", 2, "weld 2 speaks, the mode was entered with weld 1"),
+        ("cells", 1, "cells 1 speaks, the mode was entered with weld 1"),
+    ],
+)
+def test_who_speaks_and_whose_mode_it_is_are_told(model: str, version: int, says: str) -> None:
+    found = refusal(case(power(1020.0), of={"model": model, "model_version": version}))
+    assert found is not None
+    assert (found.guard, found.reason) == ("model_swap", says)
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,9 @@ class Case:
         """The asset's."""
         return self.given.policy
 
-    @property
-    def limits(self) -> Limits | None:
-        """Those of the parameter to be set; a hold has none."""
-        return None if isinstance(self.action, Hold) else self.policy.limits(self.action.parameter)
-
 
 Guard = Callable[[Case], str | None]
+Rule = Callable[[SetParameter, Limits, Case], str | None]
 
 MENDED_BY_POWER: Final = frozenset({Diagnosis.DIRTY_WINDOW, Diagnosis.POWER_ERROR})
 _MENDS: Final = {
@@ -90,85 +86,78 @@ def fault_gate(case: Case) -> str | None:
         return None
     if case.diagnosis not in _MENDS[case.action.parameter]:
         return f"{case.action.parameter} does not mend {case.diagnosis}"
-    if gaps := _last(case, Diagnosis.GAP):
+    persistence = case.policy.persistence
+    if gaps := _last(case, Diagnosis.GAP, persistence.gap.of):
         return f"part {gaps[-1]} showed a gap"
-    astray, wanted = _last(case, Diagnosis.SENSOR_FAULT), case.policy.persistence.sensor_fault
+    wanted = persistence.sensor_fault
+    astray = _last(case, Diagnosis.SENSOR_FAULT, wanted.of)
     if len(astray) >= wanted.parts:
         return f"the sensors contradict each other on {len(astray)} of the last {wanted.of} parts"
     return None
 
 
-def _last(case: Case, diagnosis: Diagnosis) -> list[int]:
-    """The last parts with this diagnosis."""
-    wanted = case.policy.persistence.of(diagnosis)
-    since = case.sequence - (0 if wanted is None else wanted.of)
+def _last(case: Case, diagnosis: Diagnosis, parts: int) -> list[int]:
+    """Those of the last so many parts that were diagnosed so."""
+    since = case.sequence - parts
     return [
         one.sequence for one in case.station.findings if one.diagnosis is diagnosis and one.sequence > since
     ]
 
 
-def hard_limits(case: Case) -> str | None:
+def hard_limits(action: SetParameter, limits: Limits, _: Case) -> str | None:
     """Nothing outside the hard range, and nothing that is no number."""
-    if not isinstance(case.action, Hold) and not math.isfinite(case.action.expected):
+    if not math.isfinite(action.expected):
         return "the setpoint in force is no number"
-    return _outside(case, None if case.limits is None else case.limits.hard)
+    return _outside(action, limits.hard)
 
 
-def operator_limits(case: Case) -> str | None:
+def operator_limits(action: SetParameter, limits: Limits, _: Case) -> str | None:
     """Nothing outside the operator's range; proposals are clamped to it before they come here."""
-    return _outside(case, None if case.limits is None else case.limits.operator)
+    return _outside(action, limits.operator)
 
 
-def model_validity(case: Case) -> str | None:
+def model_validity(action: SetParameter, limits: Limits, _: Case) -> str | None:
     """Nothing where the model's verdicts mean nothing."""
-    return _outside(case, None if case.limits is None else case.limits.validity)
+    return _outside(action, limits.validity)
 
 
-def _outside(case: Case, allowed: Range | None) -> str | None:
-    if allowed is None or isinstance(case.action, Hold) or allowed.holds(case.action.value):
+def _outside(action: SetParameter, allowed: Range) -> str | None:
+    if allowed.holds(action.value):
         return None
-    return f"{case.action.value:g} is outside {allowed.low:g} to {allowed.high:g}"
+    return f"{action.value:g} is outside {allowed.low:g} to {allowed.high:g}"
 
 
-def step(case: Case) -> str | None:
+def step(action: SetParameter, limits: Limits, case: Case) -> str | None:
     """At most one step at a time; a rollback may take back exactly what was applied."""
-    if case.limits is None:
-        return None
-    limit, moved = case.limits.step, _moved(case)
-    if case.takes_back is not None:
-        limit = _applied(case.takes_back)
+    limit = limits.step if case.takes_back is None else _applied(case.takes_back)
+    moved = _moved(action)
     return f"a step of {moved:g} exceeds {limit:g}" if moved > limit * _ROUNDING else None
 
 
-def hourly_travel(case: Case) -> str | None:
+def hourly_travel(action: SetParameter, limits: Limits, case: Case) -> str | None:
     """The sum of all moves in an hour is limited; a change leaves room for being taken back."""
-    if case.limits is None or isinstance(case.action, Hold):
-        return None
-    since = case.given.now - _HOUR
-    parameter = case.action.parameter
+    since, parameter = case.given.now - _HOUR, action.parameter
     moved = [one.distance for one in case.station.travels if one.parameter is parameter and one.at > since]
-    wanted = _moved(case) * (1 if case.takes_back is not None else 2)
-    if sum(moved) + wanted > case.limits.hourly_travel * _ROUNDING:
-        return f"{sum(moved):g} of {case.limits.hourly_travel:g} were moved within the last hour"
+    wanted = _moved(action) * (1 if case.takes_back is not None else 2)
+    if sum(moved) + wanted > limits.hourly_travel * _ROUNDING:
+        return f"{sum(moved):g} of {limits.hourly_travel:g} were moved within the last hour"
     return None
 
 
-def authority(case: Case) -> str | None:
+def authority(action: SetParameter, limits: Limits, _: Case) -> str | None:
     """All changes together lead only so far from the baseline."""
-    if case.limits is None or isinstance(case.action, Hold):
+    away = abs(action.value - limits.baseline)
+    if away <= limits.authority * _ROUNDING:
         return None
-    away = abs(case.action.value - case.limits.baseline)
-    if away <= case.limits.authority * _ROUNDING:
-        return None
-    return f"{case.action.value:g} is {away:g} off the baseline, and the authority {case.limits.authority:g}"
+    return f"{action.value:g} is {away:g} off the baseline, and the authority {limits.authority:g}"
 
 
-def deadband(case: Case) -> str | None:
-    """Too little to be worth a change."""
-    if case.limits is None or case.takes_back is not None:
-        return None
-    limit, moved = case.limits.deadband, _moved(case)
-    return f"a step of {moved:g} is within the deadband of {limit:g}" if moved < limit else None
+def deadband(action: SetParameter, limits: Limits, case: Case) -> str | None:
+    """Too little to be worth a change, unless it takes back one."""
+    limit, moved = limits.deadband, _moved(action)
+    if moved < limit and case.takes_back is None:
+        return f"a step of {moved:g} is within the deadband of {limit:g}"
+    return None
 
 
 def cooldown(case: Case) -> str | None:
@@ -245,8 +234,8 @@ def audit(case: Case) -> str | None:
     return None if away is None else f"nothing can be audited: {away}"
 
 
-def _moved(case: Case) -> float:
-    return abs(case.action.value - case.action.expected) if isinstance(case.action, SetParameter) else 0.0
+def _moved(action: SetParameter) -> float:
+    return abs(action.value - action.expected)
 
 
 def _applied(change: InFlight) -> float:
@@ -255,17 +244,27 @@ def _applied(change: InFlight) -> float:
     return abs(change.actual - change.action.expected)
 
 
+def _of_setpoint(rule: Rule) -> Guard:
+    """`rule` as a guard, with the limits of the parameter to be set: a hold sets nothing."""
+
+    def guard(case: Case) -> str | None:
+        action = case.action
+        return None if isinstance(action, Hold) else rule(action, case.policy.limits(action.parameter), case)
+
+    return guard
+
+
 GUARDS: Final[tuple[tuple[str, Guard], ...]] = (
     ("mode", mode),
     ("input_validity", input_validity),
     ("fault_gate", fault_gate),
-    ("hard_limits", hard_limits),
-    ("operator_limits", operator_limits),
-    ("model_validity", model_validity),
-    ("step", step),
-    ("hourly_travel", hourly_travel),
-    ("authority", authority),
-    ("deadband", deadband),
+    ("hard_limits", _of_setpoint(hard_limits)),
+    ("operator_limits", _of_setpoint(operator_limits)),
+    ("model_validity", _of_setpoint(model_validity)),
+    ("step", _of_setpoint(step)),
+    ("hourly_travel", _of_setpoint(hourly_travel)),
+    ("authority", _of_setpoint(authority)),
+    ("deadband", _of_setpoint(deadband)),
     ("cooldown", cooldown),
     ("permissive", permissive),
     ("failures", failures),

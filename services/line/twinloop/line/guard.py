@@ -53,8 +53,8 @@ def mode(case: Case) -> str | None:
         return f"the mode is {mode}: {governance.why}"
     kind = case.envelope.approver.partition(":")[0]
     if kind == "policy":
-        if mode is not Mode.AUTO or case.envelope.mode is not Mode.AUTO:
-            return f"the mode is {lower(mode, case.envelope.mode)}: a person must release it"
+        if (least := lower(mode, case.envelope.mode)) is not Mode.AUTO:
+            return f"the mode is {least}: a person must release it"
     elif kind != "person":
         return f"{case.envelope.approver!r} is neither a person nor a policy"
     return None
