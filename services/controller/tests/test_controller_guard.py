@@ -383,6 +383,7 @@ def test_no_other_model_and_no_other_version_inherits_the_mode(
     one = case(model=model, model_version=version, diagnosis=diagnosis)
     assert objection("model_swap", one) == says
     assert objection("model_swap", replace(one, station=changed(STATION, voice=None))) is None
+    assert objection("model_swap", replace(one, takes_back=change(power(1004.0), actual=1004.0))) is None
 
 
 def test_what_else_is_in_force_is_said_in_so_many_words() -> None:

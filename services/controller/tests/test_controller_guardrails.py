@@ -608,6 +608,20 @@ def test_guardrail_15_what_cannot_be_taken_back_is_inconclusive_and_sheds() -> N
     assert desk.codes() == [AlarmCode.NO_EFFECT, AlarmCode.MODE_SHED]
 
 
+def test_guardrail_15_a_rollback_waits_for_a_quality_gate_on_its_way() -> None:
+    desk = Desk().ready()
+    change = desk.changed()
+    assert desk.station.in_flight is not None
+    gate = changed(desk.station.in_flight, change_id="gate", state=State.ISSUED)
+    desk.station = changed(desk.station, field_change=gate)
+    desk.parts(4, uohm=60)
+    assert not desk.of(RolledBack)
+    assert not desk.of(Inconclusive)
+    desk.station = changed(desk.station, field_change=changed(gate, state=State.APPLIED))
+    desk.parts(1, uohm=60)
+    assert [one.change_id for one in desk.of(RolledBack)] == [change.change_id]
+
+
 @pytest.mark.parametrize("name", ["override", "kill_switch"])
 def test_guardrail_16_override_and_kill_switch(name: str) -> None:
     desk = Desk().ready()

@@ -55,6 +55,7 @@ async def main(
         prefix=settings.topic_prefix,
         data=settings.data,
         commit_interval_s=settings.commit_interval_s,
+        session_timeout_s=settings.session_timeout_s,
         replication=settings.replication,
         metrics=ConsumerMetrics(context.registry, context.name),
     )

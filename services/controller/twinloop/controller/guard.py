@@ -217,10 +217,12 @@ def kill_switch(case: Case) -> str | None:
 
 
 def model_swap(case: Case) -> str | None:
-    """A mode belongs to the model version that it was entered with. Vehicles are heard by another model."""
+    """A mode belongs to the model version that it was entered with. Vehicles are heard by another model, and
+    what made things worse is taken back whoever speaks by then."""
     voice = case.station.voice
     if (
         voice is None
+        or case.takes_back is not None
         or case.diagnosis is Diagnosis.MARGINAL_JOINTS
         or voice == (case.model, case.model_version)
     ):

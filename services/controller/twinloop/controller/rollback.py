@@ -19,8 +19,8 @@ from twinloop.contracts.ids import event_id
 from twinloop.controller import flight, guard, modes, tell, verify
 from twinloop.controller.state import Cause, Given, InFlight, Station, Step
 
-_WAITING_HELPS: Final = frozenset({"input_validity", "fault_gate", "permissive", "audit"})
-"""Guards that may be content with the next parts."""
+_WAITING_HELPS: Final = frozenset({"input_validity", "fault_gate", "permissive", "in_flight", "audit"})
+"""Guards that may be content with the next parts: what is in flight is a quality gate on its way."""
 
 
 def take_back(station: Station, change: InFlight, verdict: verify.Worse, cause: Cause, given: Given) -> Step:

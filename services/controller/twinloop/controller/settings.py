@@ -30,6 +30,9 @@ class ControllerSettings(ServiceSettings):
         description="TOML file of the slow loop, with its API; without one this process does no field work",
     )
     commit_interval_s: float = Field(default=0.5, gt=0, description="as much is folded again after a crash")
+    session_timeout_s: float = Field(
+        default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"
+    )
     tick_s: float = Field(default=0.5, gt=0, description="how often what time alone decides is looked at")
     dead_letter_limit: int = Field(
         default=100, ge=1, description="so many records in a row that cannot be folded stop the service"

@@ -53,6 +53,7 @@ class Streams:
         prefix: str,
         data: Path,
         commit_interval_s: float,
+        session_timeout_s: float,
         replication: int,
         metrics: ConsumerMetrics,
     ) -> None:
@@ -64,8 +65,8 @@ class Streams:
             store="rocksdb://",
             autodiscover=False,
             web_enabled=False,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=2.0,
+            broker_session_timeout=session_timeout_s,
+            broker_heartbeat_interval=min(3.0, session_timeout_s / 3),
             broker_commit_interval=commit_interval_s,
             # A station's state is some ten kilobytes: with less, each would wait for the one before.
             producer_max_batch_size=1_000_000,

@@ -21,10 +21,10 @@ from twinloop.controller.field.known import Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.field.worker import FIELD_SOURCES, Worker
+from twinloop.controller.settings import ControllerSettings
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.kafka import Publisher, consumer
-from twinloop.runtime.settings import ServiceSettings
 
 log = logging.logger(__name__)
 
@@ -39,10 +39,8 @@ _AT_ONCE: Final = 50
 
 class _Lease(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     held = False
-    asked = False
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self.asked = True
         self.held = any(one.partition == 0 for one in assigned)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -54,7 +52,7 @@ class Office:
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        settings: ControllerSettings,
         rules: FieldRules,
         publisher: Publisher,
         clock: Clock,
@@ -68,14 +66,11 @@ class Office:
         self._metrics = FieldMetrics(registry)
         self._stopping = stopping
         self._worker: Worker | None = None
-        self._joined = False
         self._caught_up = False
         self._failed: str | None = None
 
     def problem(self) -> str | None:
         """Health check. A replica that waits for the lease is ready."""
-        if not self._joined:
-            return "joining the group of field workers"
         if self._failed is not None:
             return f"the field work failed: {self._failed}"
         return "reading what vehicles told" if self._worker is not None and not self._caught_up else None
@@ -93,11 +88,11 @@ class Office:
             self._settings.topic_prefix,
             self._stopping,
             group=GROUP,
+            session_timeout_s=self._settings.session_timeout_s,
             listener=lease,
         ) as group:
             while not self._stopping.is_set():
                 await _stay(group, _POLL_MS)
-                self._joined = self._joined or lease.asked
                 if lease.held:
                     await self._attempt(lease, group)
 
