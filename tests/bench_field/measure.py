@@ -13,8 +13,8 @@ from bench_field.scenes import Scene, grid_of, play, table_of
 from twinloop.controller.field.affected import more_affected
 from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import FieldPolicy, Grid
-from twinloop.simulator.fleet import REFERENCE_KM
-from twinloop.simulator.months import BASELINE_SE_UOHM, CONSPICUOUS_Z, SE_UOHM
+from twinloop.simulator.fleets.fleet import REFERENCE_KM
+from twinloop.simulator.fleets.months import BASELINE_SE_UOHM, CONSPICUOUS_Z, SE_UOHM
 
 COUNTERS = (3, 5, 8)
 OURS = "both"

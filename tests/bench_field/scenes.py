@@ -18,9 +18,9 @@ from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.times import unix_ns
 from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import WEEK_NS, Grid
-from twinloop.simulator.fleet import Customers, Fleet, FleetSpec, Spell, build, seams
-from twinloop.simulator.months import BASELINE_SE_UOHM, SE_UOHM, Anomalies, anomalies
-from twinloop.simulator.vehicle_built import vehicle_built
+from twinloop.simulator.fleets.built import vehicle_built
+from twinloop.simulator.fleets.fleet import Customers, Fleet, FleetSpec, Spell, build, seams
+from twinloop.simulator.fleets.months import BASELINE_SE_UOHM, SE_UOHM, Anomalies, anomalies
 
 DAYS = 240
 """So long the fleet is followed, from the first vehicle on."""

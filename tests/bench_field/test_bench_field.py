@@ -21,10 +21,10 @@ from twinloop.controller.field.propose_field import look, propose_field
 from twinloop.controller.field.recall import affected
 from twinloop.controller.field.vehicles import Watched, watch
 from twinloop.features.cells import slopes
-from twinloop.simulator.fleet import Spell, build
-from twinloop.simulator.months import BASELINE_SE_UOHM, anomalies
-from twinloop.simulator.vehicle import cells, drive
-from twinloop.simulator.vehicle_built import vehicle_built
+from twinloop.simulator.fleets.built import vehicle_built
+from twinloop.simulator.fleets.fleet import Spell, build
+from twinloop.simulator.fleets.months import BASELINE_SE_UOHM, anomalies
+from twinloop.simulator.fleets.vehicle import cells, drive
 
 
 def small_scene() -> Scene:

@@ -23,7 +23,7 @@ from twinloop.contracts.topics import DEAD_LETTERS, GENEALOGY, TELEMETRY_VEHICLE
 from twinloop.features.cells import against_baseline, slopes
 from twinloop.ingest.edge import resolve
 from twinloop.runtime.provision import provision
-from twinloop.simulator.fleet_order import FleetOrder
+from twinloop.simulator.fleets.order import FleetOrder
 
 KEY = "a key of this test and no other"
 VEHICLES, DAYS = 30, 120

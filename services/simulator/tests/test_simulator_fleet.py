@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from twinloop.features.cells import against_baseline, slopes
-from twinloop.simulator.fleet import BAD_UOHM, Customers, Fleet, FleetSpec, Spell, build, seams
-from twinloop.simulator.months import BASELINE_SE_UOHM, CONSPICUOUS_Z, SE_UOHM, anomalies
-from twinloop.simulator.vehicle import cells, drive
+from twinloop.simulator.fleets.fleet import BAD_UOHM, Customers, Fleet, FleetSpec, Spell, build, seams
+from twinloop.simulator.fleets.months import BASELINE_SE_UOHM, CONSPICUOUS_Z, SE_UOHM, anomalies
+from twinloop.simulator.fleets.vehicle import cells, drive
 
 SPEC = FleetSpec(vehicles=400)
 SPELL = Spell(station=1, from_h=72.0, to_h=120.0, window_transmission=0.90)

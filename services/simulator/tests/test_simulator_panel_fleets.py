@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry
 from twinloop.ingest.pseudonyms import is_vin
 from twinloop.runtime.clock import ManualClock
 from twinloop.simulator import panel_fleets
-from twinloop.simulator.fleet_order import FleetOrder
-from twinloop.simulator.fleet_progress import Stage
-from twinloop.simulator.fleet_runner import FleetRunner
+from twinloop.simulator.fleets.minutes import message
+from twinloop.simulator.fleets.order import FleetOrder
+from twinloop.simulator.fleets.progress import Stage
+from twinloop.simulator.fleets.runner import FleetRunner
 from twinloop.simulator.metrics import Metrics
-from twinloop.simulator.minutes import message
 from twinloop.simulator.panel import panel
 from twinloop.simulator.plant import Plant, StationSpec
 from twinloop.simulator.plc_state import Range

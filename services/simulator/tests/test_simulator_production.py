@@ -10,11 +10,11 @@ import pytest
 
 from twinloop.features.cells import against_baseline, slopes
 from twinloop.simulator.faults import WindowStep
-from twinloop.simulator.fleet import FleetSpec
-from twinloop.simulator.minutes import plan
+from twinloop.simulator.fleets.fleet import FleetSpec
+from twinloop.simulator.fleets.minutes import plan
+from twinloop.simulator.fleets.production import Production, Station, TooMuchScrap, produce
+from twinloop.simulator.fleets.vehicle import frames
 from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld, weld_joints
-from twinloop.simulator.production import Production, Station, TooMuchScrap, produce
-from twinloop.simulator.vehicle import frames
 
 ASSETS = ("a.b.line1.weld1", "a.b.line1.weld2")
 SPEC = FleetSpec(stations=ASSETS, vehicles=60)

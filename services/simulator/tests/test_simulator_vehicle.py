@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from twinloop.features.cells import against_baseline, against_others, slopes, usable
-from twinloop.simulator import vehicle
-from twinloop.simulator.vehicle import cells, drive, frames, measured_delta_uohm
+from twinloop.simulator.fleets import vehicle
+from twinloop.simulator.fleets.vehicle import cells, drive, frames, measured_delta_uohm
 
 GROUPS = 96
 NOMINAL_OHM = 42e-6

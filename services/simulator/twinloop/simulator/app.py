@@ -11,7 +11,7 @@ from twinloop.simulator import opcua, panel_fleets, telemetry
 from twinloop.simulator.campaign import Campaign, Run
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.edge import EdgeNode
-from twinloop.simulator.fleet_runner import FleetRunner
+from twinloop.simulator.fleets.runner import FleetRunner
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.panel import panel
 from twinloop.simulator.plant import Plant

@@ -17,9 +17,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from twinloop.runtime.clock import Clock
-from twinloop.simulator.fleet_order import FleetOrder
-from twinloop.simulator.fleet_progress import FleetProgress
-from twinloop.simulator.fleet_runner import FleetRunner
+from twinloop.simulator.fleets.order import FleetOrder
+from twinloop.simulator.fleets.progress import FleetProgress
+from twinloop.simulator.fleets.runner import FleetRunner
 from twinloop.simulator.plant import Plant
 
 _ORDER: TypeAdapter[FleetOrder] = TypeAdapter(FleetOrder)

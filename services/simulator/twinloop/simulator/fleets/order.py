@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from twinloop.simulator.faults import ProcessFault
-from twinloop.simulator.fleet import Customers
+from twinloop.simulator.fleets.fleet import Customers
 
 ON_THE_ROAD_DAYS: Final = 35.0
 """So long after it was built the last vehicle is on the road."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twinloop.contracts.field import VEHICLE, BuiltJoint, BuiltModule, BuiltPack, VehicleBuilt
 from twinloop.contracts.ids import event_id, trace_id
-from twinloop.simulator.fleet import Fleet
+from twinloop.simulator.fleets.fleet import Fleet
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.simulator.fleet import REFERENCE_KM, Fleet
+from twinloop.simulator.fleets.fleet import REFERENCE_KM, Fleet
 
 Floats = NDArray[np.float64]
 

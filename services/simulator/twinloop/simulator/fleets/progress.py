@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from twinloop.simulator.production import Production, Station
-from twinloop.simulator.vehicle_built import at_h
+from twinloop.simulator.fleets.built import at_h
+from twinloop.simulator.fleets.production import Production, Station
 
 
 class Stage(StrEnum):

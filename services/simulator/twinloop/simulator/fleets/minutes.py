@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.simulator.vehicle import SECONDS
+from twinloop.simulator.fleets.vehicle import SECONDS
 
 SIGNAL_SET = "vehicle.cells.v1"
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from twinloop.simulator import faults as inject
 from twinloop.simulator.faults import Fault
-from twinloop.simulator.fleet import REFERENCE_KM, Fleet, FleetSpec, aged
+from twinloop.simulator.fleets.fleet import REFERENCE_KM, Fleet, FleetSpec, aged
+from twinloop.simulator.fleets.vehicle import cells, frames, measured_delta_uohm
 from twinloop.simulator.process import Conditions, Setpoints, weld_joints
-from twinloop.simulator.vehicle import cells, frames, measured_delta_uohm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -21,16 +21,16 @@ import numpy as np
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.logging import logger
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
-from twinloop.simulator.fleet import FleetSpec
-from twinloop.simulator.fleet_order import FleetOrder
-from twinloop.simulator.fleet_progress import FleetProgress, Stage, told_of
+from twinloop.simulator.fleets.built import as_json, at_h
+from twinloop.simulator.fleets.fleet import FleetSpec
+from twinloop.simulator.fleets.minutes import Plan, message, plan
+from twinloop.simulator.fleets.order import FleetOrder
+from twinloop.simulator.fleets.production import Production, Station, TooMuchScrap, produce
+from twinloop.simulator.fleets.progress import FleetProgress, Stage, told_of
+from twinloop.simulator.fleets.vehicle import frames
 from twinloop.simulator.metrics import Metrics
-from twinloop.simulator.minutes import Plan, message, plan
 from twinloop.simulator.plant import Plant
 from twinloop.simulator.process import Setpoints
-from twinloop.simulator.production import Production, Station, TooMuchScrap, produce
-from twinloop.simulator.vehicle import frames
-from twinloop.simulator.vehicle_built import as_json, at_h
 from twinloop.sparkplug import NodeId
 
 log = logger(__name__)

@@ -1,0 +1,1 @@
+"""A fleet: welded, built, told of and driven."""
