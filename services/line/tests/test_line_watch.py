@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.line import ASSET, DEVICE, Line, head, power, promotion, proposal
+from support.topics import until
 
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.controls import ModeRequested, OverrideCleared
@@ -195,6 +197,24 @@ async def test_promotion_takes_control_and_demotion_gives_it_back() -> None:
     assert line.plc.calls == ["take", "heartbeat", "release"]
     assert line.plc.device.local_reason == "released"
     assert [one["what"] for one in line.audit.entries] == ["took control"]
+
+
+async def test_a_mode_that_was_entered_or_shed_does_not_wait_for_the_next_beat() -> None:
+    limits = Line().limits.model_copy(update={"beat_s": 3600.0})
+    line = Line(device=local("startup"), promoted=Mode.SHADOW, limits=limits)
+    stopping = asyncio.Event()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(line.vigil.run(stopping))
+        await until(lambda: line.vigil.device(ASSET) is not None)
+        line.read(*promotion(Mode.SUPERVISED))
+        line.vigil.mind()
+        await until(lambda: line.vigil.holds(ASSET))
+        line.read(ModeRequested(**head("down"), mode=Mode.SHADOW, by="person:ada", reason="done"))
+        line.vigil.mind()
+        await until(lambda: line.plc.device.control_source == LOCAL)
+        line.vigil.mind()  # nothing new
+        stopping.set()
+    assert line.plc.calls == ["take", "release"]
 
 
 async def test_the_ceiling_of_our_own_file_is_not_passed() -> None:

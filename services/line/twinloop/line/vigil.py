@@ -1,6 +1,7 @@
 """Watches over the stations: a beat each, whatever else this service waits for.
 
-    every beat_s: read -> watch.look -> say what was found -> take control, beat, or release it
+    every beat_s, and at once when another mode is in force:
+        read -> watch.look -> say what was found -> take control, beat, or release it
 
 The log says whether an asset acts; without it (Kafka away since the start) no control is taken. Kafka away
 later on changes nothing here: what was in force stays so, and the heart goes on.
@@ -44,6 +45,9 @@ class _Station:
     counter: int = 0
     commands: int = 0
     """Commands of ours that have ended: one more between two readings explains a difference."""
+    mode: Mode = Mode.SHADOW
+    """In force at the last beat."""
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Vigil:
@@ -75,6 +79,16 @@ class Vigil:
         async with asyncio.TaskGroup() as tasks:
             for asset in self._stations:
                 tasks.create_task(self._keep(asset, stopping), name=f"heartbeat of {asset}")
+            await stopping.wait()
+            for station in self._stations.values():
+                station.due.set()
+
+    def mind(self) -> None:
+        """What the log says may have changed: beat at once where another mode is in force than at the last
+        beat, so that whoever was told of a mode need not wait for it."""
+        for asset, station in self._stations.items():
+            if self.effective(asset) is not station.mode:
+                station.due.set()
 
     def problem(self, asset: str) -> str | None:
         """See `Link`."""
@@ -112,15 +126,17 @@ class Vigil:
     async def _keep(self, asset: str, stopping: asyncio.Event) -> None:
         station = self._stations[asset]
         while not stopping.is_set():
+            station.due.clear()
             await self.beat(asset)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), station.limits.beat_s)
+                await asyncio.wait_for(station.due.wait(), station.limits.beat_s)
         if station.watched.holds:
             await self.release(asset, "this service stops")
 
     async def beat(self, asset: str) -> None:
         """One beat."""
         station = self._stations[asset]
+        station.mode = self.effective(asset)
         commands, busy = station.commands, self._busy(asset)
         try:
             station.device = await self._plc.read(station.limits.station)

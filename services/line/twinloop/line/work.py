@@ -104,6 +104,7 @@ class Work:
             now = self.context.clock.now()
             unreadable = await changes.read(_POLL_MS)
             self.admission.admit(changes.states(), self._restarted)
+            self.vigil.mind()
             for ledger in changes.states():
                 self.kill.remind(ledger)
             self.metrics.dead_letters.inc(len(unreadable))
