@@ -22,6 +22,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -34,6 +35,7 @@ from twinloop.contracts.changes import (
     IllegalTransition,
     Inconclusive,
     Proposed,
+    Rejected,
     SetParameter,
     State,
     advance,
@@ -122,7 +124,7 @@ class Walk:
     async def _supervised(self) -> bool:
         """Led up; again when a service that has just started sheds what it finds."""
         with contextlib.suppress(httpx.HTTPError, ModeNotEntered):
-            if (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]["mode"]["manual"]:
+            if (await self._mode()).get("manual"):
                 # The campaign was started at the panel while line had not let go yet.
                 await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
             await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
@@ -131,16 +133,21 @@ class Walk:
 
     async def _in_shadow(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            mode = (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]["mode"]
-            if mode["manual"]:  # the campaign before was ended at the panel, as by an operator
+            mode = await self._mode()
+            if mode.get("manual"):  # the campaign before was ended at the panel, as by an operator
                 await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
-            elif mode["actual"] != Mode.SHADOW:
+            elif mode and mode["actual"] != Mode.SHADOW:
                 await self.people.post(
                     OPERATOR, f"/assets/{ASSET}/mode", {"mode": str(Mode.SHADOW), "reason": "the next kill"}
                 )
             else:
-                return True
+                return bool(mode)
         return False
+
+    async def _mode(self) -> dict[str, Any]:
+        """Of the asset, as the twin sees it; empty while the twin knows nothing of it yet."""
+        shadow = (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]
+        return {} if shadow is None else shadow["mode"]
 
     async def _look(self) -> dict[str, list[AnyChange]]:
         self.record = await self.reader.read()
@@ -161,7 +168,11 @@ class Walk:
     async def _stands(self, proposed: Proposed, state: State) -> None:
         async def there() -> bool:
             events = (await self._look())[proposed.change_id]
-            return any(state_of(one) is state for one in events)
+            if any(state_of(one) is state for one in events):
+                return True
+            if state_of(events[-1]).final:
+                raise Unmet(f"change {proposed.change_id} did not reach {state}: {_end(events[-1])}")
+            return False
 
         await until(there, END_S, f"change {proposed.change_id} did not reach {state}")
 
@@ -191,8 +202,7 @@ class Walk:
             return state_of(last[-1]).final
 
         await until(there, END_S, lambda: f"change {proposed.change_id} stands at {state_of(last[-1])}")
-        why = f" ({last[-1].reason})" if isinstance(last[-1], Failed | Inconclusive) else ""
-        return f"{state_of(last[-1])}{why}"
+        return _end(last[-1])
 
     async def reconcile(self) -> str:
         """Raises `Unmet` unless everything holds for all changes of the walk."""
@@ -220,6 +230,11 @@ class Walk:
             and 'method="SetParameter"' in line
             and 'code="Good"' in line
         )
+
+
+def _end(last: AnyChange) -> str:
+    why = f" ({last.reason})" if isinstance(last, Failed | Inconclusive | Rejected) else ""
+    return f"{state_of(last)}{why}"
 
 
 def _wrong(events: Sequence[AnyChange], record: Record) -> list[str]:
