@@ -113,8 +113,3 @@ def test_a_repeat_and_what_comes_too_late_change_nothing(days: list[int]) -> Non
     assert more == said
     latest = [one for at, one in enumerate(minutes) if all(one.at > other.at for other in minutes[:at])]
     assert play(latest) == (state, said)
-
-
-def test_what_is_remembered_comes_back_from_a_table() -> None:
-    state, _ = play([minute(day, (0.0, 25.0, 0.0, 0.0)) for day in range(4)])
-    assert msgspec.json.decode(msgspec.json.encode(state), type=Watched) == state

@@ -18,6 +18,7 @@ from twinloop.contracts.field import BuiltJoint, VehicleAnomaly, VehicleScore
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.times import Instant, unix_ns
 from twinloop.controller.field.policy import WEEK_NS
+from twinloop.features.cells import against_baseline
 
 CONSPICUOUS_Z = 5.0
 MOST_NOISE = 1.5
@@ -25,7 +26,7 @@ MOST_NOISE = 1.5
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a vehicle: enough to go on after a restart.
+    """What is remembered of a vehicle between its minutes. A restart reads all of them again.
 
     `conspicuous` groups were so in the last minute; `told` are anomalous already. `scored_week` counts weeks
     since 1970; `snippets` and the worst group are those since then.
@@ -91,11 +92,14 @@ def _against_baseline(
     def feature(name: str) -> Row:
         return np.array([seen.features.get(f"{name}.{joint.cell_group}", np.nan) for joint in joints])
 
-    gained = feature("delta_r_uohm") - np.array([joint.baseline_uohm for joint in joints])
-    se = np.hypot(feature("standard_error_uohm"), np.array([joint.baseline_se_uohm for joint in joints]))
-    judged = np.isfinite(gained) & np.isfinite(se) & (se > 0) & (feature("noise") <= MOST_NOISE)
-    z = np.where(judged, gained / np.where(judged, se, 1.0), 0.0)
-    return z, gained, se, judged
+    gained, se, z = against_baseline(
+        feature("delta_r_uohm"),
+        feature("standard_error_uohm"),
+        np.array([joint.baseline_uohm for joint in joints]),
+        np.array([joint.baseline_se_uohm for joint in joints]),
+    )
+    judged = np.isfinite(z) & np.isfinite(se) & (feature("noise") <= MOST_NOISE)
+    return np.where(judged, z, 0.0), gained, se, judged
 
 
 def _anomaly(
