@@ -42,9 +42,10 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def watch(
-    before: Watched, seen: Anomaly, joints: Sequence[BuiltJoint], now: datetime
+    before: Watched, seen: Anomaly, joints: Sequence[BuiltJoint], built_at: datetime, now: datetime
 ) -> tuple[Watched, list[VehicleAnomaly | VehicleScore]]:
-    """What `seen`, an answer of the model `cells`, adds to what is known of a vehicle with these `joints`.
+    """What `seen`, an answer of the model `cells`, adds to what is known of a vehicle that was built at
+    `built_at` with these `joints`.
 
     A minute that is not later than the last one changes nothing: it is a repeat, or came too late.
     """
@@ -59,7 +60,7 @@ def watch(
     events: list[VehicleAnomaly | VehicleScore] = []
     for group in confirmed:
         at = groups.index(group)
-        events.append(_anomaly(seen, now, group, float(gained[at]), float(se[at]), float(z[at])))
+        events.append(_anomaly(seen, built_at, now, group, float(gained[at]), float(se[at]), float(z[at])))
     worst_group, worst_z = before.worst_cell_group, before.worst_z
     if judged.any():
         top = int(np.where(judged, z, -np.inf).argmax())
@@ -67,7 +68,7 @@ def watch(
             worst_group, worst_z = groups[top], float(z[top])
     week, snippets = unix_ns(seen.observed_at) // WEEK_NS, before.snippets + 1
     if week > before.scored_week:
-        events.append(_score(seen, now, snippets, worst_group, worst_z))
+        events.append(_score(seen, built_at, now, snippets, worst_group, worst_z))
         snippets, worst_group, worst_z = 0, 0, 0.0
     after = Watched(
         at=seen.observed_at,
@@ -103,10 +104,16 @@ def _against_baseline(
 
 
 def _anomaly(
-    seen: Anomaly, now: datetime, group: int, gained_uohm: float, se_uohm: float, z: float
+    seen: Anomaly,
+    built_at: datetime,
+    now: datetime,
+    group: int,
+    gained_uohm: float,
+    se_uohm: float,
+    z: float,
 ) -> VehicleAnomaly:
     return VehicleAnomaly(
-        event_id=event_id("vehicle_anomaly", seen.asset, group, seen.event_id),
+        event_id=event_id("vehicle_anomaly", seen.asset, group, seen.event_id, built_at.isoformat()),
         asset=seen.asset,
         at=now,
         observed_at=seen.observed_at,
@@ -120,12 +127,15 @@ def _anomaly(
         model=seen.model,
         model_version=seen.model_version,
         input_digest=seen.input_digest,
+        built_at=built_at,
     )
 
 
-def _score(seen: Anomaly, now: datetime, snippets: int, group: int, z: float) -> VehicleScore:
+def _score(
+    seen: Anomaly, built_at: datetime, now: datetime, snippets: int, group: int, z: float
+) -> VehicleScore:
     return VehicleScore(
-        event_id=event_id("vehicle_score", seen.asset, seen.event_id),
+        event_id=event_id("vehicle_score", seen.asset, seen.event_id, built_at.isoformat()),
         asset=seen.asset,
         at=now,
         observed_at=seen.observed_at,
@@ -137,4 +147,5 @@ def _score(seen: Anomaly, now: datetime, snippets: int, group: int, z: float) ->
         worst_z=z,
         model=seen.model,
         model_version=seen.model_version,
+        built_at=built_at,
     )
