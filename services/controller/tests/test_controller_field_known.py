@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from twinloop.contracts.codec import Message, decode, message
 from twinloop.contracts.events import Anomaly
@@ -355,6 +356,44 @@ async def test_late_evidence_is_looked_at_though_time_does_not_move() -> None:
         shelf.tell(*(one for one in MINUTES if one.asset.endswith(f"{vehicle:032x}")))
         await shelf.further()
     assert [one.asset for one in shelf.findings()] == [STATIONS[1]]
+
+
+async def test_joints_outside_of_the_windows_are_counted_and_warned_of_once_a_look() -> None:
+    def outside(shelf: Shelf) -> float | None:
+        return shelf.registry.get_sample_value("twinloop_controller_field_joints_outside")
+
+    def welded(vehicle: int, day: float) -> VehicleBuilt:
+        made = built(vehicle)
+        joints = tuple(replace(one, welded_at=START + timedelta(days=day)) for one in made.joints())
+        pack = BuiltPack(pack_id="p", modules=(BuiltModule(module_id="m", joints=joints),))
+        return replace(
+            made, packs=(pack,), event_id=f"{vehicle}-{day}", observed_at=START + timedelta(days=20)
+        )
+
+    shelf = Shelf()
+    with capture_logs() as logs:
+        shelf.tell(*BUILT, *MINUTES[:60])
+        await shelf.further()
+    assert outside(shelf) == 0
+    assert not [one for one in logs if one["log_level"] == "warning"]
+    with capture_logs() as logs:
+        shelf.tell(welded(0, -0.01), welded(1, 20.0), welded(2, 19.99), welded(0, -0.01), *MINUTES[60:])
+        await shelf.further()
+        await shelf.further()
+    assert outside(shelf) == 2 * CELLS
+    (warning,) = [one for one in logs if one["log_level"] == "warning"]
+    assert warning["joints"] == 2 * CELLS
+    assert warning["windows_to"] == (START + timedelta(days=20)).isoformat()
+    again = replace(welded(1, 10.0), observed_at=START + timedelta(days=30))
+    shelf.tell(again)
+    assert outside(shelf) == CELLS
+
+
+@settings(max_examples=50)
+@given(hours=st.floats(-50, 550))
+def test_a_joint_is_in_the_grid_when_it_has_a_bin(hours: float) -> None:
+    grid, at = RULES.grid, START + timedelta(hours=hours)
+    assert grid.holds(at) == (0 <= grid.bin_of(at) < grid.bins)
 
 
 async def test_looks_are_not_made_more_often_than_allowed() -> None:

@@ -74,6 +74,9 @@ class Known:
         self._looked: datetime | None = None
         self._late = False
         """Evidence has come from before the last look."""
+        self._grid = rules.grid
+        self.outside = 0
+        """Joints of vehicles that were welded outside of the build windows."""
 
     def take(self, event: Read, now: datetime) -> Fate:
         """Fold `event`, read from any of the three topics."""
@@ -142,12 +145,17 @@ class Known:
         )
 
     def _built(self, built: VehicleBuilt, now: datetime) -> Fate:
+        before = self._outside(built.vehicle)
         if not self.genealogy.fold(built):
             return Fate.REPEATED
+        self.outside += self._outside(built.vehicle) - before
         self._watched.pop(built.vehicle, None)
         for minute in self._waiting.pop(built.vehicle, []):
             self._minute(minute, now)
         return Fate.FOLDED
+
+    def _outside(self, vehicle: str) -> int:
+        return sum(not self._grid.holds(one.welded_at) for one in self.genealogy.joints(vehicle))
 
     def _minute(self, minute: Anomaly, now: datetime) -> Fate:
         vehicle = minute.asset.removeprefix(VEHICLE)

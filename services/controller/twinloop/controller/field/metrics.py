@@ -39,6 +39,12 @@ class FieldMetrics:
             "Vehicles whose joints are known; 0 while another replica does the work.",
             registry=registry,
         )
+        self.outside = Gauge(
+            "twinloop_controller_field_joints_outside",
+            "Joints of vehicles that were welded outside of the build windows of field.toml: no finding will "
+            "ever name them. Growing: the windows are over, and a new grid is due.",
+            registry=registry,
+        )
         self.look_seconds = Histogram(
             "twinloop_controller_field_look_seconds",
             "How long a look at all evidence takes.",

@@ -146,6 +146,7 @@ class Office:
     def _leave(self) -> None:
         self._worker, self._caught_up = None, False
         self._metrics.vehicles.set(0)
+        self._metrics.outside.set(0)
 
 
 async def _stay(group: AIOKafkaConsumer, poll_ms: int) -> None:
