@@ -424,6 +424,23 @@ def test_what_cannot_be_judged_is_left_and_counted() -> None:
     assert known.take(BUILT[0], NOW) is Fate.REPEATED
 
 
+def test_a_vehicle_whose_clock_is_ahead_is_judged_as_far_as_ingest_lets_it_in() -> None:
+    for ahead_s, fate in ((61.0, Fate.FOLDED), (66.0, Fate.UNUSABLE)):
+        known = Known(RULES)
+        known.take(BUILT[0], NOW)
+        seen = minute(0, 21)
+        assert known.take(seen, seen.observed_at - timedelta(seconds=ahead_s)) is fate
+
+
+def test_a_clock_that_is_ahead_brings_no_look_forward() -> None:
+    known = Known(RULES)
+    known.take(BUILT[0], NOW)
+    seen = minute(0, 28)  # when a look is due
+    known.take(seen, seen.observed_at - timedelta(seconds=30))
+    assert known.look_due(seen.observed_at - timedelta(seconds=30)) == START + timedelta(days=21)
+    assert known.look_due(seen.observed_at) == START + timedelta(days=28)
+
+
 def test_of_a_vehicle_that_nobody_built_not_all_is_kept() -> None:
     known = Known(RULES.model_copy(update={"waiting": 3}))
     for day in range(21, 70, 7):

@@ -33,7 +33,6 @@ from twinloop.controller.field.propose_field import look, novel, propose_field
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.field.vehicles import Watched, watch
 
-_SKEW = timedelta(seconds=5)
 _DISTANCE = "distance_km"
 
 Read = VehicleBuilt | JointWelded | Anomaly | VehicleAnomaly | VehicleScore | FieldFinding
@@ -111,12 +110,13 @@ class Known:
         for one in events:
             self._said(one)
 
-    def look_due(self) -> datetime | None:
+    def look_due(self, now: datetime) -> datetime | None:
         """The moment that is to be looked from now, or `None`: once a period of the vehicles' time, and again
-        when evidence from before has come. The test may be looked at as often as one likes."""
+        when evidence from before has come. The test may be looked at as often as one likes. Vehicles whose
+        clocks are ahead of `now` bring no look forward."""
         if self._newest is None:
             return None
-        due = self.rules.look_before(self._newest)
+        due = self.rules.look_before(min(self._newest, now))
         return due if self._looked is None or due > self._looked or self._late else None
 
     def look(self, at: datetime, now: datetime) -> list[FieldFinding]:
@@ -159,7 +159,8 @@ class Known:
 
     def _minute(self, minute: Anomaly, now: datetime) -> Fate:
         vehicle = minute.asset.removeprefix(VEHICLE)
-        if minute.observed_at > now + _SKEW or not math.isfinite(minute.features.get(_DISTANCE, math.nan)):
+        ahead = timedelta(seconds=self.rules.ahead_s)
+        if minute.observed_at > now + ahead or not math.isfinite(minute.features.get(_DISTANCE, math.nan)):
             return Fate.UNUSABLE
         built_at = self.genealogy.built_at(vehicle)
         if built_at is None:

@@ -74,7 +74,8 @@ class Worker:
         said = self.known.unsaid()
         await self._publish(said)
         self.known.said(said)
-        due, now = self.known.look_due(), self._clock.now()
+        now = self._clock.now()
+        due = self.known.look_due(now)
         if due is None or (self._looked_at is not None and now < self._looked_at + self._pause):
             return
         self._looked_at = now
