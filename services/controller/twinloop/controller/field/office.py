@@ -95,6 +95,8 @@ class Office:
                 await _stay(group, _POLL_MS)
                 if lease.held:
                     await self._attempt(lease, group)
+                else:
+                    self._failed = None  # the work is another's, and so is what becomes of it
 
     async def _attempt(self, lease: _Lease, group: AIOKafkaConsumer) -> None:
         """Work. What ends it is told, and it is begun anew: the stations must not stand still for it."""
