@@ -108,7 +108,7 @@ def test_the_whole_way_from_voltages_to_the_joint_that_grows() -> None:
                 model_version=1,
                 input_digest="",
             )
-            states[row], events = watch(states[row], seen, genealogy.joints(one.vehicle), at)
+            states[row], events = watch(states[row], seen, genealogy.joints(one.vehicle), one.observed_at, at)
             said += events
     (found,) = [event for event in said if isinstance(event, VehicleAnomaly)]
     assert (found.vehicle, found.cell_group) == (scenes.name(4), 17)

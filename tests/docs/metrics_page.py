@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from twinloop.audit.metrics import AuditMetrics
+from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.metrics import Metrics as Controller
 from twinloop.detector.metrics import Metrics as Detector
 from twinloop.historian.metrics import Metrics as Historian
@@ -39,7 +40,7 @@ SERVICES: dict[str, tuple[Declare, ...]] = {
         lambda registry: StreamMetrics(registry, "detector"),
         _reads("detector"),
     ),
-    "controller": (Controller, _reads("controller"), _audits("controller")),
+    "controller": (Controller, FieldMetrics, _reads("controller"), _audits("controller")),
     "twin": (Twin, _reads("twin"), _audits("twin")),
     "line": (Line, _reads("line"), _audits("line")),
     "historian": (Historian, _reads("historian")),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twinloop.features.cells import SNIPPET, against_baseline, against_others, slopes, usable
+from twinloop.features.cells import SNIPPET, against_baseline, slopes
 
 GROUPS = 13
 
@@ -52,13 +52,6 @@ def test_it_knows_neither_the_level_nor_the_order_of_the_groups(
     assert after.se_uohm == pytest.approx(before.se_uohm[:, order], abs=0.1)
 
 
-def test_a_current_that_stands_still_and_a_value_that_is_none_are_not_usable() -> None:
-    windows = snippets(5, 3, np.full(GROUPS, 1000.0), 1e-3)
-    windows[0, :, 0] = 50.0
-    windows[1, 7, 3] = np.nan
-    assert usable(windows).tolist() == [False, False, True]
-
-
 def test_a_minute_that_says_nothing_has_a_finite_answer_in_which_nothing_stands_out() -> None:
     still = snippets(6, 1, 1000 + 300 * np.eye(GROUPS)[3], 1e-3)
     still[:, :, 0] = 50.0
@@ -76,4 +69,8 @@ def test_a_group_is_judged_by_its_own_past_and_not_by_its_neighbours() -> None:
     assert se[0, 0] == pytest.approx(np.hypot(2.8, 1.25))
     assert z[0, 0] > 30
     assert np.abs(z[0, 1:]).max() == 0.0
-    assert against_others(now)[0, 0] < 5
+
+
+def test_what_cannot_be_compared_has_no_finite_z() -> None:
+    now, se = np.array([10.0, np.nan, 10.0, 0.0]), np.array([0.0, 2.8, np.nan, 0.0])
+    assert not np.isfinite(against_baseline(now, se, np.zeros(4), np.zeros(4))[2]).any()

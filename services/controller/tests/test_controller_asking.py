@@ -235,24 +235,26 @@ def test_a_change_in_flight_keeps_it_waiting_and_a_refusal_is_told_once() -> Non
     assert len(desk.of(Proposed)) == 1
 
 
+def _rejected(proposed: Proposed, desk: Desk) -> Rejected:
+    return Rejected(
+        event_id="no",
+        asset=ASSET,
+        at=desk.now,
+        observed_at=desk.now,
+        trace_id="t",
+        change_id=proposed.change_id,
+        approver="person:eva",
+        reason="the window was cleaned",
+    )
+
+
 def test_two_findings_are_asked_about_one_after_the_other() -> None:
     desk = Desk().ready()
     desk.fold(finding(1))
     desk.fold(finding(2, limit_uohm=47.0))
     desk.parts(12)
     (proposed,) = desk.of(Proposed)
-    desk.fold(
-        Rejected(
-            event_id="no",
-            asset=ASSET,
-            at=desk.now,
-            observed_at=desk.now,
-            trace_id="t",
-            change_id=proposed.change_id,
-            approver="person:eva",
-            reason="the window was cleaned",
-        )
-    )
+    desk.fold(_rejected(proposed, desk))
     desk.parts(12)
     assert [one.action.value for one in desk.of(Proposed) if isinstance(one.action, SetParameter)] == [
         49.5,
@@ -344,6 +346,109 @@ def test_the_process_is_controlled_and_stopped_while_a_person_decides() -> None:
     desk.station = changed(desk.station, field_change=changed(asked, state=State.ISSUED))
     assert guard.in_flight(_case(desk, Diagnosis.DIRTY_WINDOW)) is not None
     assert guard.in_flight(_case(desk, Diagnosis.GAP, hold=True)) is None
+
+
+# ---- a gate changes nothing in the process
+
+
+def _of_gate(desk: Desk) -> Proposed:
+    (proposed,) = [one for one in desk.of(Proposed) if one.diagnosis is Diagnosis.MARGINAL_JOINTS]
+    return proposed
+
+
+def _holds(desk: Desk) -> list[Proposed]:
+    return [one for one in desk.of(Proposed) if isinstance(one.action, Hold)]
+
+
+def test_parts_that_a_tighter_gate_rejects_are_scrap_that_stops_the_station() -> None:
+    desk = Desk().ready()
+    desk.fold(finding(limit_uohm=46.0))
+    desk.applied().parts(12)
+    assert len(desk.of(Verified)) == 1
+    desk.parts(POLICY.scrap.parts, uohm=50.0, rejected=True)
+    (hold,) = _holds(desk)
+    assert "the limit, 46 µΩ now" in hold.reason
+    assert AlarmCode.SCRAP in [one.code for one in desk.of(Alarm)]
+
+
+@pytest.mark.parametrize("what", [{"rejected": True}, {"limit_uohm": 46.0}])
+def test_scrap_is_what_the_gate_in_force_rejects_or_should(what: dict[str, Any]) -> None:
+    desk = Desk().ready()
+    desk.parts(POLICY.scrap.parts, uohm=50.0)
+    assert not _holds(desk)
+    desk.parts(POLICY.scrap.parts, uohm=50.0, **what)
+    assert len(_holds(desk)) == 1
+
+
+@pytest.mark.parametrize("gate_uohm", [55.0, 46.0])
+def test_a_setpoint_whose_parts_the_gate_rejects_is_not_verified(gate_uohm: float) -> None:
+    desk = Desk(limit_uohm=gate_uohm).ready()
+    applied = changed(
+        _in_flight(State.APPLIED),
+        actual=1020.0,
+        part_counter=desk.number,
+        before_uohm=52.0,
+        applied_at=desk.now,
+    )
+    desk.station = changed(desk.station, in_flight=applied)
+    desk.parts(10, uohm=50.0, power_w=1020.0, rejected=gate_uohm < 50.0)
+    assert len(desk.of(Verified)) == (gate_uohm > 50.0)
+    assert [one.reason for one in desk.of(Inconclusive)] == (
+        ["50.5 µΩ on 10 parts, over the limit of 46 µΩ"] if gate_uohm < 50.0 else []
+    )
+
+
+def test_a_gate_does_not_make_up_for_changes_that_failed() -> None:
+    desk = Desk().ready()
+    desk.fold(finding())
+    desk.station = changed(desk.station, failures=POLICY.scrap.failures)
+    desk.parts(5).applied()
+    assert desk.station.failures == POLICY.scrap.failures
+
+
+def test_a_gate_that_fails_is_no_failure_of_the_process() -> None:
+    desk = Desk().ready()
+    desk.fold(finding())
+    desk.station = changed(desk.station, failures=POLICY.scrap.failures - 1)
+    for event in life(_of_gate(desk), desk.now, desk.number, refused=True):
+        desk.fold(event)
+    assert desk.station.failures == POLICY.scrap.failures - 1
+    assert [one.code for one in desk.of(Alarm)] == [AlarmCode.FIELD_EVIDENCE, AlarmCode.CHANGE_FAILED]
+
+
+def test_scrap_is_stopped_no_later_because_a_gate_was_set_meanwhile() -> None:
+    def stopped_after(gate: bool) -> int:
+        desk = Desk().ready()
+        desk.fold(finding())
+        desk.parts(30)
+        good = desk.number
+        while not _holds(desk):
+            desk.parts(1, uohm=70.0, rejected=True)
+            if gate and desk.number == good + 5:
+                desk.applied()
+            assert desk.number < good + 100
+        return desk.number - good
+
+    assert stopped_after(True) == stopped_after(False)
+
+
+@pytest.mark.parametrize("end", ["rejected", "applied", "given up"])
+def test_whatever_becomes_of_a_gate_no_cooldown_of_the_process_begins(end: str) -> None:
+    desk = Desk().ready()
+    desk.fold(finding())
+    desk.parts(20)
+    proposed = _of_gate(desk)
+    if end == "applied":
+        desk.applied()
+    elif end == "given up":
+        desk.now += timedelta(days=14)
+    else:
+        desk.fold(_rejected(proposed, desk))
+    desk.parts(1)
+    if end == "given up":
+        assert desk.station.field_change is None
+    assert desk.station.settled is None
+    assert guard.cooldown(_case(desk, Diagnosis.DIRTY_WINDOW)) is None
 
 
 # ---- measuring

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from twinloop.contracts.field import (
     VEHICLE,
@@ -21,10 +22,11 @@ from twinloop.contracts.field import (
 )
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
+from twinloop.contracts.times import unix_ns
 from twinloop.controller.field.affected import forecast
 from twinloop.controller.field.evidence import Evidence
 from twinloop.controller.field.genealogy import Genealogy
-from twinloop.controller.field.policy import FieldPolicy, Grid
+from twinloop.controller.field.policy import WEEK_NS, FieldPolicy, Grid
 from twinloop.controller.field.propose_field import Remedy, look, novel, propose_field
 from twinloop.controller.field.recall import affected
 
@@ -78,10 +80,12 @@ def bad(vehicle: int) -> bool:
     return 18 <= vehicle < 30
 
 
-def anomaly(vehicle: int, group: int, day: float, z: float = 9.0) -> VehicleAnomaly:
+def anomaly(
+    vehicle: int, group: int, day: float, z: float = 9.0, by: VehicleBuilt | None = None
+) -> VehicleAnomaly:
     at = START + timedelta(days=day)
     return VehicleAnomaly(
-        event_id=event_id("anomaly", vehicle, group, day),
+        event_id=event_id("anomaly", vehicle, group, day, None if by is None else by.event_id),
         asset=f"{VEHICLE}{vehicle:032x}",
         at=at,
         observed_at=at,
@@ -94,10 +98,11 @@ def anomaly(vehicle: int, group: int, day: float, z: float = 9.0) -> VehicleAnom
         model="cells",
         model_version=1,
         input_digest="",
+        built_at=None if by is None else by.observed_at,
     )
 
 
-def score(vehicle: int, day: int) -> VehicleScore:
+def score(vehicle: int, day: int, by: VehicleBuilt | None = None) -> VehicleScore:
     at = START + timedelta(days=day)
     return VehicleScore(
         event_id=event_id("score", vehicle, day),
@@ -111,6 +116,7 @@ def score(vehicle: int, day: int) -> VehicleScore:
         worst_z=1.0,
         model="cells",
         model_version=1,
+        built_at=None if by is None else by.observed_at,
     )
 
 
@@ -160,6 +166,73 @@ def test_order_and_repetition_change_nothing(seed: int) -> None:
     assert found([twice[at] for at in order]) == found(events)
 
 
+REPLACED = (18, 19, 20)
+
+
+def rebuilt(vehicle: int) -> VehicleBuilt:
+    """It got another pack after 90 days, whose joints are all from weld3."""
+    made = built(vehicle, later_h=24 * 90.0 - 8 * vehicle)
+    return replace(
+        made,
+        packs=tuple(
+            replace(
+                pack,
+                modules=tuple(
+                    replace(module, joints=tuple(replace(one, station=STATIONS[2]) for one in module.joints))
+                    for module in pack.modules
+                ),
+            )
+            for pack in made.packs
+        ),
+    )
+
+
+@pytest.mark.parametrize("told", [True, False])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_what_was_told_of_a_pack_that_was_replaced_accuses_nobody_in_any_order(told: bool, seed: int) -> None:
+    """Of eleven vehicles three got another pack. One of the new packs has an anomaly, of a group that the old
+    one had one in. `told`: whether events say by which build they were judged, as those of old did not."""
+    old = {vehicle: built(vehicle) for vehicle in REPLACED}
+    new = {vehicle: rebuilt(vehicle) for vehicle in REPLACED}
+
+    def by(event: VehicleAnomaly | VehicleScore) -> datetime | None:
+        vehicle = int(event.vehicle, 16)
+        if not told or vehicle not in REPLACED:
+            return None
+        packs = old if event.observed_at < new[vehicle].observed_at else new
+        return packs[vehicle].observed_at
+
+    events: list[FieldEvent] = [*history(), *new.values(), anomaly(19, 3, 120.0)]
+    events = [one if isinstance(one, VehicleBuilt) else replace(one, built_at=by(one)) for one in events]
+    order = np.random.default_rng(seed).permutation(len(events))
+    genealogy, evidence = folded([events[at] for at in order])
+    table = evidence.table(genealogy, GRID, NOW)
+    of = dict(zip(table.vehicle.tolist(), table.station.tolist(), strict=True))
+    assert of.keys() == {*range(19, 29), 3, 50} - {20}
+    assert of[19] == 2
+    first = (unix_ns(new[18].observed_at) - unix_ns(START)) // WEEK_NS
+    assert np.isnan(table.km[18, : first - 1]).all()
+    assert not np.isnan(table.km[18, first + 1 : 20]).any()
+    in_order = folded(events)[1].table(genealogy, GRID, NOW)
+    assert table.event_id == in_order.event_id
+    np.testing.assert_array_equal(table.km, in_order.km)
+
+
+def test_what_was_judged_by_a_pack_that_was_replaced_already_is_left_out() -> None:
+    """That another pack was built in became known late: until then minutes were judged by the old one's."""
+    late = anomaly(19, 3, 120.0, by=built(19))
+    genealogy, evidence = folded([built(19), rebuilt(19), late, score(19, 120, by=built(19))])
+    table = evidence.table(genealogy, GRID, NOW)
+    assert not len(table.vehicle)
+    assert np.isnan(table.km).all()
+    evidence.fold(anomaly(19, 3, 120.0, by=rebuilt(19)))
+    evidence.fold(score(19, 120, by=rebuilt(19)))
+    table = evidence.table(genealogy, GRID, NOW)
+    assert table.station.tolist() == [0]
+    assert np.isfinite(table.km).sum() == 1
+
+
 def test_folding_says_whether_anything_has_changed() -> None:
     genealogy, evidence = Genealogy(), Evidence()
     assert genealogy.fold(built(1))
@@ -168,17 +241,23 @@ def test_folding_says_whether_anything_has_changed() -> None:
     assert not genealogy.fold(built(1))
     assert evidence.fold(anomaly(1, 3, 50.0))
     assert not evidence.fold(anomaly(1, 3, 50.0))
-    assert not evidence.fold(anomaly(1, 0, 51.0))  # one vehicle counts once
+    assert evidence.fold(anomaly(1, 0, 51.0))
     assert evidence.fold(anomaly(1, 0, 49.0))
     assert evidence.fold(score(1, 30))
     assert not evidence.fold(score(1, 29))
 
 
+def test_one_vehicle_counts_once_by_its_earliest_anomaly() -> None:
+    genealogy, evidence = folded([built(1), anomaly(1, 3, 50.0), anomaly(1, 0, 51.0), anomaly(1, 5, 49.0)])
+    table = evidence.table(genealogy, GRID, NOW)
+    assert table.event_id == (anomaly(1, 5, 49.0).event_id,)
+
+
 def test_of_one_minutes_anomalies_the_clearest_counts() -> None:
-    _, evidence = folded(
-        [anomaly(1, 3, 50.0, z=6.0), anomaly(1, 4, 50.0, z=12.0), anomaly(1, 5, 50.0, z=7.0)]
+    genealogy, evidence = folded(
+        [built(1), anomaly(1, 3, 50.0, z=6.0), anomaly(1, 4, 50.0, z=12.0), anomaly(1, 5, 50.0, z=7.0)]
     )
-    kept = evidence.anomaly(f"{1:032x}")
+    kept = evidence.first(f"{1:032x}", genealogy)
     assert kept is not None
     assert kept.cell_group == 4
 

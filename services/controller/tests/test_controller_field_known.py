@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from twinloop.contracts.codec import Message, decode, message
 from twinloop.contracts.events import Anomaly
@@ -251,6 +252,88 @@ def test_any_interleaving_repetition_and_crash_say_the_same_once(seed: int, cras
     assert asyncio.run(play()) == [one for one in marks(whole) if one[0] != "FieldFinding"]
 
 
+def rebuilt(vehicle: int, day: float = 70.0) -> VehicleBuilt:
+    """It got another pack: every joint is another station's, each group 60 µΩ more than before."""
+    made = built(vehicle)
+    joints = tuple(
+        replace(one, station=STATIONS[(one.cell_group // 2 + 1) % 3], baseline_uohm=60.0)
+        for one in made.joints()
+    )
+    at = START + timedelta(days=day)
+    pack = BuiltPack(pack_id=f"q{vehicle}", modules=(BuiltModule(module_id=f"n{vehicle}", joints=joints),))
+    return replace(made, event_id=event_id("rebuilt", vehicle), at=at, observed_at=at, packs=(pack,))
+
+
+def of_another_pack(day: float, grown: frozenset[int]) -> Anomaly:
+    """A minute of vehicle 0 with its new pack."""
+    seen = minute(0, day)
+    more = {f"delta_r_uohm.{group}": 120.0 if group in grown else 60.0 for group in range(CELLS)}
+    return replace(seen, features=seen.features | more)
+
+
+def counted(known: Known) -> list[tuple[str, int]]:
+    """What vehicles' anomalies accuse, and in which week."""
+    table = known.evidence.table(known.genealogy, RULES.grid, NOW)
+    return [(table.stations[at], week) for at, week in zip(table.station, table.week.tolist(), strict=True)]
+
+
+async def test_a_replaced_pack_accuses_nobody_any_more_and_the_new_one_is_judged_by_itself() -> None:
+    shelf = Shelf()
+    grown = frozenset({0})
+    shelf.tell(built(0), *(minute(0, day, grown) for day in (60, 61)))
+    await shelf.further()
+    assert [station for station, _ in counted(shelf.worker.known)] == [STATIONS[0]]
+    shelf.tell(rebuilt(0))
+    await shelf.further()
+    assert not counted(shelf.worker.known)
+    shelf.tell(*(of_another_pack(day, frozenset()) for day in (100, 101)))
+    await shelf.further()
+    assert not counted(shelf.worker.known)
+    shelf.tell(*(of_another_pack(day, grown) for day in (102, 103)))
+    await shelf.further()
+    assert [station for station, _ in counted(shelf.worker.known)] == [STATIONS[1]]
+    told = [one for one in shelf.said() if isinstance(one, VehicleAnomaly)]
+    assert [one.built_at for one in told] == [built(0).observed_at, rebuilt(0).observed_at]
+    before = len(shelf.out.messages)
+    shelf.start()
+    await shelf.further()
+    assert len(shelf.out.messages) == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), grown=st.sampled_from([frozenset[int](), frozenset({0}), frozenset({3})]))
+def test_whenever_another_pack_becomes_known_only_its_own_joints_are_accused(
+    data: st.DataObject, grown: frozenset[int]
+) -> None:
+    """The old pack's group 0 grows, of the new one's `grown`. The genealogy may lag behind the minutes."""
+
+    async def play() -> None:
+        minutes = [minute(0, day, frozenset({0})) for day in (21, 28, 35, 42, 49, 56, 63)]
+        minutes += [of_another_pack(day, grown) for day in (77, 84, 91, 98, 105)]
+        whole = Shelf()
+        whole.tell(built(0), rebuilt(0), *minutes)
+        await whole.further()
+        shelf = Shelf()
+        queues: list[list[VehicleBuilt | Anomaly]] = [[built(0), rebuilt(0)], list(minutes)]
+        while any(queues):
+            queue = data.draw(st.sampled_from([one for one in queues if one]))
+            shelf.tell(queue.pop(0))
+            if data.draw(st.booleans()):
+                await shelf.further()
+        await shelf.further()
+        accused = {station for station, _ in counted(shelf.worker.known)}
+        assert accused <= {STATIONS[(group // 2 + 1) % 3] for group in grown}
+        shelf.keep()
+        shelf.log.sort(key=lambda one: one[0] is not GENEALOGY)  # as a restart reads it
+        shelf.start()
+        await shelf.further()
+        shelf.keep()
+        assert counted(shelf.worker.known) == counted(whole.worker.known)
+        assert len(marks(shelf)) == len(set(marks(shelf)))
+
+    asyncio.run(play())
+
+
 async def test_what_is_kept_no_more_is_not_said_again() -> None:
     """`anomalies` are kept for a month, `field-evidence` for ever."""
     shelf = Shelf()
@@ -275,6 +358,44 @@ async def test_late_evidence_is_looked_at_though_time_does_not_move() -> None:
     assert [one.asset for one in shelf.findings()] == [STATIONS[1]]
 
 
+async def test_joints_outside_of_the_windows_are_counted_and_warned_of_once_a_look() -> None:
+    def outside(shelf: Shelf) -> float | None:
+        return shelf.registry.get_sample_value("twinloop_controller_field_joints_outside")
+
+    def welded(vehicle: int, day: float) -> VehicleBuilt:
+        made = built(vehicle)
+        joints = tuple(replace(one, welded_at=START + timedelta(days=day)) for one in made.joints())
+        pack = BuiltPack(pack_id="p", modules=(BuiltModule(module_id="m", joints=joints),))
+        return replace(
+            made, packs=(pack,), event_id=f"{vehicle}-{day}", observed_at=START + timedelta(days=20)
+        )
+
+    shelf = Shelf()
+    with capture_logs() as logs:
+        shelf.tell(*BUILT, *MINUTES[:60])
+        await shelf.further()
+    assert outside(shelf) == 0
+    assert not [one for one in logs if one["log_level"] == "warning"]
+    with capture_logs() as logs:
+        shelf.tell(welded(0, -0.01), welded(1, 20.0), welded(2, 19.99), welded(0, -0.01), *MINUTES[60:])
+        await shelf.further()
+        await shelf.further()
+    assert outside(shelf) == 2 * CELLS
+    (warning,) = [one for one in logs if one["log_level"] == "warning"]
+    assert warning["joints"] == 2 * CELLS
+    assert warning["windows_to"] == (START + timedelta(days=20)).isoformat()
+    again = replace(welded(1, 10.0), observed_at=START + timedelta(days=30))
+    shelf.tell(again)
+    assert outside(shelf) == CELLS
+
+
+@settings(max_examples=50)
+@given(hours=st.floats(-50, 550))
+def test_a_joint_is_in_the_grid_when_it_has_a_bin(hours: float) -> None:
+    grid, at = RULES.grid, START + timedelta(hours=hours)
+    assert grid.holds(at) == (0 <= grid.bin_of(at) < grid.bins)
+
+
 async def test_looks_are_not_made_more_often_than_allowed() -> None:
     shelf = Shelf()
     shelf.tell(*BUILT, *MINUTES[:60])
@@ -297,9 +418,27 @@ def test_what_cannot_be_judged_is_left_and_counted() -> None:
     assert known.take(replace(whole, model="weld"), NOW) is Fate.OTHERS
     assert known.take(replace(whole, asset=STATIONS[0]), NOW) is Fate.OTHERS
     assert known.take(minute(1, 21), NOW) is Fate.WAITING
+    assert known.take(minute(0, -1), NOW) is Fate.REPLACED
     assert known.take(whole, NOW) is Fate.FOLDED
     assert known.take(whole, NOW) is Fate.REPEATED
     assert known.take(BUILT[0], NOW) is Fate.REPEATED
+
+
+def test_a_vehicle_whose_clock_is_ahead_is_judged_as_far_as_ingest_lets_it_in() -> None:
+    for ahead_s, fate in ((61.0, Fate.FOLDED), (66.0, Fate.UNUSABLE)):
+        known = Known(RULES)
+        known.take(BUILT[0], NOW)
+        seen = minute(0, 21)
+        assert known.take(seen, seen.observed_at - timedelta(seconds=ahead_s)) is fate
+
+
+def test_a_clock_that_is_ahead_brings_no_look_forward() -> None:
+    known = Known(RULES)
+    known.take(BUILT[0], NOW)
+    seen = minute(0, 28)  # when a look is due
+    known.take(seen, seen.observed_at - timedelta(seconds=30))
+    assert known.look_due(seen.observed_at - timedelta(seconds=30)) == START + timedelta(days=21)
+    assert known.look_due(seen.observed_at) == START + timedelta(days=28)
 
 
 def test_of_a_vehicle_that_nobody_built_not_all_is_kept() -> None:

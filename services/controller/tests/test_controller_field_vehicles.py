@@ -14,6 +14,7 @@ from twinloop.contracts.field import BuiltJoint, VehicleAnomaly, VehicleScore
 from twinloop.controller.field.vehicles import Watched, watch
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
+BUILT_AT = START - timedelta(days=50)
 BASELINE = (-40.0, 12.0, 0.0, 55.0)
 JOINTS = tuple(
     BuiltJoint(
@@ -64,7 +65,7 @@ def minute(day: int, gained: tuple[float, ...] = (0.0,) * 4, noise: float = 1.0)
 def play(minutes: list[Anomaly]) -> tuple[Watched, list[VehicleAnomaly | VehicleScore]]:
     state, said = Watched(), []
     for one in minutes:
-        state, events = watch(state, one, JOINTS, one.at)
+        state, events = watch(state, one, JOINTS, BUILT_AT, one.at)
         said += events
     return state, said
 
@@ -81,6 +82,7 @@ def test_a_group_that_has_gained_twice_in_a_row_is_told_of_once() -> None:
     assert told.z == pytest.approx(30.0 / (2.8**2 + 1.25**2) ** 0.5)
     assert told.caused_by == "minute-1"
     assert told.distance_km == 40.0
+    assert told.built_at == BUILT_AT
 
 
 def test_once_is_not_enough_and_neither_is_what_differs_from_other_groups_only() -> None:
@@ -113,8 +115,3 @@ def test_a_repeat_and_what_comes_too_late_change_nothing(days: list[int]) -> Non
     assert more == said
     latest = [one for at, one in enumerate(minutes) if all(one.at > other.at for other in minutes[:at])]
     assert play(latest) == (state, said)
-
-
-def test_what_is_remembered_comes_back_from_a_table() -> None:
-    state, _ = play([minute(day, (0.0, 25.0, 0.0, 0.0)) for day in range(4)])
-    assert msgspec.json.decode(msgspec.json.encode(state), type=Watched) == state

@@ -55,6 +55,8 @@ def test_one_outlier_is_no_harm_and_two_broken_joints_are() -> None:
 def test_what_is_better_and_not_yet_good_is_unclear() -> None:
     assert isinstance(judge(65.0, 10, [58.0] * 10, RULE), Unclear)
     assert judge(52.0, 10, [48.0] * 10, RULE) == Good(10, 48.0)
+    assert isinstance(judge(52.0, 10, [48.0] * 10, RULE, 46.0), Unclear)
+    assert judge(52.0, 10, [48.0] * 10, RULE, 49.0) == Good(10, 48.0)
 
 
 @given(st.lists(st.floats(30, 60), min_size=1, max_size=10), st.floats(40, 60))

@@ -74,6 +74,8 @@ class VehicleScore(_OfVehicle, frozen=True, kw_only=True, tag="vehicle_score"):
 
     Healthy vehicles are told of, too: they are what the others are compared with. `distance_km` is the
     odometer's at `observed_at`; `snippets` counts the minutes that were judged since the score before.
+    `built_at` is that of the vehicle as built by whose baselines it was judged, `None` where that was not
+    told: a pack may be replaced.
     """
 
     distance_km: float
@@ -82,12 +84,14 @@ class VehicleScore(_OfVehicle, frozen=True, kw_only=True, tag="vehicle_score"):
     worst_z: float
     model: str
     model_version: int
+    built_at: Instant | None = None
 
 
 class VehicleAnomaly(_OfVehicle, frozen=True, kw_only=True, tag="vehicle_anomaly"):
     """A cell group's ΔR has grown beyond its own end-of-line baseline, confirmed by the snippet before.
 
     `delta_r_uohm` is ΔR less the baseline, `se_uohm` the standard error of that difference, `z` their ratio.
+    `built_at`: see `VehicleScore`.
     """
 
     cell_group: int
@@ -98,6 +102,7 @@ class VehicleAnomaly(_OfVehicle, frozen=True, kw_only=True, tag="vehicle_anomaly
     model: str
     model_version: int
     input_digest: str
+    built_at: Instant | None = None
 
 
 class FieldFinding(Event, frozen=True, kw_only=True, tag="field_finding"):

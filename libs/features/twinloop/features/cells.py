@@ -21,8 +21,6 @@ SNIPPET: Final = 60
 """Samples of a snippet, at 1 Hz."""
 NOISE_V: Final = 1.53e-3
 """What a healthy voltage sensor scatters: 1.5 mV, and the rounding to 1 mV (1 mV / √12)."""
-LEAST_CURRENT_SD_A: Final = 40.0
-"""A snippet with less movement of the current says too little."""
 LEAST_SXX_A2: Final = 1.0
 LEAST_SCATTER_V: Final = 1e-9
 """Below these a line is computed as if they were it: no answer is ever infinite or none."""
@@ -60,29 +58,14 @@ def slopes(windows: NDArray[Any]) -> Slopes:
     return Slopes(-slope * _MICRO, scatter / np.sqrt(sxx) * _MICRO, scatter / NOISE_V)
 
 
-def usable(windows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which snippets of `windows` [N, samples, 1 + groups] move enough and are finite, [N]."""
-    values = np.asarray(windows, np.float64)
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=(1, 2)))
-    current = np.where(finite[:, np.newaxis], values[:, :, 0], 0.0)
-    return np.asarray(finite & (current.std(axis=1) >= LEAST_CURRENT_SD_A))
-
-
 def against_baseline(
     delta_r_uohm: NDArray[Any], se_uohm: NDArray[Any], baseline_uohm: NDArray[Any], baseline_se: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What has been gained on each group's own baseline, its standard error, and z: of any equal shapes."""
+    """What has been gained on each group's own baseline, its standard error, and z: of any equal shapes.
+
+    Resistances in micro-ohm. z is not finite where the standard error is 0, or a value is none (NaN).
+    """
     gained = np.asarray(delta_r_uohm, np.float64) - baseline_uohm
     se = np.hypot(se_uohm, baseline_se)
-    return gained, se, gained / se
-
-
-def against_others(delta_r_uohm: NDArray[Any]) -> NDArray[np.float64]:
-    """z of each group among the others of its pack, [N, groups]: what one has without a baseline.
-
-    The pack's spread, which holds the cells' as well as the estimator's, is taken robustly (1.4826 times the
-    median absolute deviation).
-    """
-    delta = np.asarray(delta_r_uohm, np.float64)
-    away = delta - np.median(delta, axis=1, keepdims=True)
-    return np.asarray(away / (1.4826 * np.median(np.abs(away), axis=1, keepdims=True)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return gained, se, gained / se

@@ -6,7 +6,8 @@ once, and never above SUPERVISED. A guard that may be content later (the mode, a
 keeps it waiting in the state; it is tried again whenever the state changes, until the time to decide is over.
 
 The change has a place of its own in the state, and the rules of any other (`lifecycle`, `verdicts`), which
-are shown the station with this change in flight.
+are shown the station with this change in flight. A gate changes no joint: whatever becomes of it, nothing was
+changed in the process, no cooldown of it begins, and the failures in a row are neither more nor forgotten.
 """
 
 from __future__ import annotations
@@ -84,17 +85,22 @@ def further(before: Station, station: Station, cause: Cause, given: Given) -> St
 
 
 def _shown(station: Station) -> Station:
-    return replace(station, in_flight=station.field_change, given_up=None)
+    """Its failures are not those of the process, and no person is called about so many in a row."""
+    return replace(station, in_flight=station.field_change, given_up=None, failures=0)
 
 
 def _back(station: Station, view: Station) -> Station:
-    """`view`, with what is in flight at the process where it was, and what spoke for that still speaking."""
+    """`view`, with what is in flight at the process where it was, what spoke for that still speaking, and
+    what was done to the process last as it was."""
     return replace(
         view,
         field_change=view.in_flight,
         in_flight=station.in_flight,
         given_up=station.given_up,
         findings=station.findings,
+        failures=station.failures,
+        applied_after=station.applied_after,
+        settled=station.settled,
     )
 
 

@@ -135,7 +135,8 @@ class GapPolicy(Table):
 
 class ScrapPolicy(Table):
     """When a station that makes scrap is stopped, whatever the diagnosis: `bad` of the last `parts` parts
-    measure above the limit of `verification`, and no change was applied within these parts.
+    measure above the limit of `verification` or did not pass the quality gate in force, and no change was
+    applied to the process within these parts.
 
     After `failures` changes in a row that failed, no setpoint is tried any more, and `bad_then` of the last
     `parts_then` parts suffice.
@@ -226,8 +227,9 @@ class CooldownPolicy(Table):
 class VerificationPolicy(Table):
     """On `parts` parts, which must come within `patience_parts`. See `verify.py` for the figures.
 
-    `limit_uohm`: above it, on average, nothing is called verified. `hard_limit_uohm`: above it a joint is
-    broken. `cusum_k` and `cusum_h` are in standard deviations. A hold must be quiet for `hold_quiet_s`.
+    `limit_uohm`: above it, or a tighter gate, on average, nothing is called verified. `hard_limit_uohm`:
+    above it a joint is broken. `cusum_k` and `cusum_h` are in standard deviations. A hold must be quiet for
+    `hold_quiet_s`.
     """
 
     parts: Annotated[int, Field(ge=2)]

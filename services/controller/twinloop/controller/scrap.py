@@ -1,8 +1,9 @@
 """Scrap that nothing mends stops the station, whatever the diagnosis, or with none at all. Pure.
 
 While changes are applied the loop is at work, and scrap is what it costs. When most of the last parts are
-above the limit and nothing was changed within them, nothing is going to be: there is no diagnosis, no room,
-or a device that does not obey, or a person who does not answer. Guards are asked as for any hold.
+above the limit, or above a tighter quality gate that was in force, and nothing was changed within them,
+nothing is going to be: there is no diagnosis, no room, or a device that does not obey, or a person who does
+not answer. Guards are asked as for any hold.
 """
 
 from __future__ import annotations
@@ -66,13 +67,14 @@ def unmended(station: Station, policy: AssetPolicy) -> Wish | None:
     last = station.parts[-of:]
     if len(last) < of or (station.applied_after is not None and last[0].sequence <= station.applied_after):
         return None
-    bad = sum(one.trusted and one.resistance_uohm > limit_uohm for one in last)
+    bad = sum(one.trusted and one.scrap(limit_uohm) for one in last)
     if bad < most:
         return None
     why = f"{station.failures} changes in a row failed" if failing else f"nothing was changed for {of} parts"
     return Wish(
         Hold(reason="the station makes scrap that nothing mends"),
-        f"{bad} of the last {of} joints are over {limit_uohm:g} µΩ, and {why}",
+        f"{bad} of the last {of} joints are over the limit, {min(limit_uohm, last[-1].limit_uohm):g} µΩ now, "
+        f"and {why}",
         AlarmCode.SCRAP,
         "find the cause",
     )

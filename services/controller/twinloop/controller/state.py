@@ -61,6 +61,10 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     limit_uohm: float = 55.0
     rejected: bool = False
 
+    def scrap(self, limit_uohm: float) -> bool:
+        """Whether it is: by the gate that was in force, or by `limit_uohm`."""
+        return self.rejected or self.resistance_uohm > min(limit_uohm, self.limit_uohm)
+
     def setpoint(self, parameter: Parameter) -> float:
         """Of `parameter`, in its unit."""
         return {

@@ -17,8 +17,9 @@ with fewer.
 A broken joint needs no statistics: two parts above the hard limit, which the parts before were within, are
 enough. One alone may be a bad sheet.
 
-**Is it good?** After n parts, when their mean is within the limit, and exceeds the mean before by no more
-than two standard errors, sigma * sqrt(1/m + 1/n), and the allowance. Anything else is `inconclusive`.
+**Is it good?** After n parts, when their mean is within the limit and the tightest quality gate that was in
+force, and exceeds the mean before by no more than two standard errors, sigma * sqrt(1/m + 1/n), and the
+allowance. Anything else is `inconclusive`.
 
 **A quality gate** changes no joint. It is verified on n joints that passed it, made while it was in force
 (`Part.limit_uohm`), none of which measured above it. It is never taken back by itself.
@@ -96,16 +97,21 @@ def worse(
 
 
 def judge(
-    before_uohm: float, before_parts: int, after: Sequence[float], policy: VerificationPolicy
+    before_uohm: float,
+    before_parts: int,
+    after: Sequence[float],
+    policy: VerificationPolicy,
+    gate_uohm: float = math.inf,
 ) -> Verdict:
-    """Both tests of this module, on the resistances in micro-ohm of all parts after the change."""
+    """Both tests of this module, on the resistances in micro-ohm of all parts after the change; `gate_uohm`
+    is the tightest quality gate that was in force on them."""
     if (harm := worse(before_uohm, before_parts, after, policy)) is not None:
         return harm
     mean = fmean(after)
     error = policy.sensor_sigma_uohm * math.sqrt(1 / max(before_parts, 1) + 1 / len(after))
     margin = 2 * error + policy.drift_allowance_uohm
-    if mean > policy.limit_uohm:
-        return Unclear(f"{mean:.1f} µΩ on {len(after)} parts, over the limit of {policy.limit_uohm:g} µΩ")
+    if mean > (limit := min(policy.limit_uohm, gate_uohm)):
+        return Unclear(f"{mean:.1f} µΩ on {len(after)} parts, over the limit of {limit:g} µΩ")
     if before_parts and mean - before_uohm > margin:
         return Unclear(
             f"{mean:.1f} µΩ on {len(after)} parts after {before_uohm:.1f} µΩ before: worse by more than "
@@ -140,9 +146,11 @@ def _setpoint(
     made_with_it = [
         one for one in later if one.trusted and abs(one.setpoint(action.parameter) - actual) <= tolerance
     ]
-    resistances = [one.resistance_uohm for one in made_with_it[: rule.parts]]
+    measured_by = made_with_it[: rule.parts]
+    resistances = [one.resistance_uohm for one in measured_by]
     if len(resistances) >= rule.parts:
-        return judge(change.before_uohm, change.before_parts, resistances, rule)
+        gate_uohm = min(one.limit_uohm for one in measured_by)
+        return judge(change.before_uohm, change.before_parts, resistances, rule, gate_uohm)
     if (harm := worse(change.before_uohm, change.before_parts, resistances, rule)) is not None:
         return harm
     if later and later[-1].sequence - change.part_counter >= rule.patience_parts:

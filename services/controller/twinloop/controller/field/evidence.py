@@ -1,12 +1,15 @@
 """What vehicles have told, folded, and laid out as arrays for the tests.
 
-Folding knows neither order nor repetition: of each vehicle the earliest anomaly is kept, for one vehicle
+Folding knows neither order nor repetition: of each vehicle the earliest anomaly counts, for one vehicle
 counts once, and of each week the greatest distance. What lies after the time that is looked from has not
-happened: a look of last month can be repeated.
+happened: a look of last month can be repeated. When a vehicle is built anew (its pack was replaced) what was
+told of it before tells nothing of the joints that it has now, and is left out.
 """
 
 from __future__ import annotations
 
+from bisect import insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,33 +52,44 @@ class Evidence:
     """The fold. Anomalies of vehicles that the genealogy does not know yet are kept until it does."""
 
     def __init__(self) -> None:
-        self._first: dict[str, VehicleAnomaly] = {}
-        self._km: dict[str, dict[int, float]] = {}
+        self._anomalies: dict[str, list[VehicleAnomaly]] = {}
+        self._km: dict[str, dict[datetime | None, dict[int, float]]] = {}
+        """By vehicle, its build and week."""
 
     def fold(self, event: VehicleAnomaly | VehicleScore) -> bool:
         """Take up an event; False when nothing has changed."""
         if isinstance(event, VehicleScore):
             return self._exposed(event)
-        known = self._first.get(event.vehicle)
-        if known is not None and _rank(known) <= _rank(event):
+        mine = self._anomalies.setdefault(event.vehicle, [])
+        if any(one.event_id == event.event_id for one in mine):
             return False
-        self._first[event.vehicle] = event
+        insort(mine, event, key=_rank)
         return True
 
-    def anomaly(self, vehicle: str) -> VehicleAnomaly | None:
-        """The first anomaly of `vehicle`."""
-        return self._first.get(vehicle)
+    def first(self, vehicle: str, genealogy: Genealogy) -> VehicleAnomaly | None:
+        """The first anomaly of the pack that `vehicle` has now."""
+        mine = self._anomalies.get(vehicle, ())
+        return next((one for one in mine if genealogy.current(vehicle, one.built_at, one.observed_at)), None)
 
     def _exposed(self, score: VehicleScore) -> bool:
         week = unix_ns(score.observed_at) // WEEK_NS
-        mine = self._km.setdefault(score.vehicle, {})
+        mine = self._km.setdefault(score.vehicle, {}).setdefault(score.built_at, {})
         if score.distance_km <= mine.get(week, -1.0):
             return False
         mine[week] = score.distance_km
         return True
 
+    def _driven(self, vehicle: str, genealogy: Genealogy) -> Iterator[tuple[int, float]]:
+        """Weeks since 1970, and the distance told of in each, with the pack that `vehicle` has now."""
+        now = genealogy.built_at(vehicle)
+        for built_at, weeks in self._km.get(vehicle, {}).items():
+            if now is None or built_at not in (None, now):
+                continue
+            since = unix_ns(now) // WEEK_NS if built_at is None else 0
+            yield from ((week, distance) for week, distance in weeks.items() if week >= since)
+
     def table(self, genealogy: Genealogy, grid: Grid, until: datetime) -> Table:
-        """Everything observed before `until`, of vehicles that the genealogy knows."""
+        """Everything observed before `until`, of vehicles that the genealogy knows, as they are built now."""
         vehicles, stations = genealogy.vehicles, genealogy.stations
         place = {station: at for at, station in enumerate(stations)}
         row = {vehicle: at for at, vehicle in enumerate(vehicles)}
@@ -88,13 +102,12 @@ class Evidence:
             if 0 <= (at := grid.bin_of(joint.welded_at)) < grid.bins:
                 joints[row[vehicle], place[joint.station], at] += 1
         km = np.full((len(vehicles), weeks), np.nan)
-        for vehicle, mine in self._km.items():
-            for week, distance in mine.items():
-                if vehicle in row and 0 <= week - first_week < weeks:
-                    km[row[vehicle], week - first_week] = distance
-        found = sorted(
-            (one for one in self._first.values() if one.observed_at < until and one.vehicle in row), key=_rank
-        )
+        for vehicle, at in row.items():
+            for week, distance in self._driven(vehicle, genealogy):
+                if 0 <= week - first_week < weeks:
+                    km[at, week - first_week] = np.fmax(km[at, week - first_week], distance)
+        firsts = (self.first(vehicle, genealogy) for vehicle in self._anomalies)
+        found = sorted((one for one in firsts if one is not None and one.observed_at < until), key=_rank)
         traced = [
             (one, its) for one in found if (its := genealogy.joint(one.vehicle, one.cell_group)) is not None
         ]

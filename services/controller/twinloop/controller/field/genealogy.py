@@ -30,6 +30,19 @@ class Genealogy:
     def __contains__(self, vehicle: str) -> bool:
         return vehicle in self._built
 
+    def built_at(self, vehicle: str) -> datetime | None:
+        """When `vehicle` left the line with the pack that it has now, `None` when it is unknown."""
+        built = self._built.get(vehicle)
+        return None if built is None else built.observed_at
+
+    def current(self, vehicle: str, built_at: datetime | None, observed_at: datetime) -> bool:
+        """Whether what was observed at `observed_at`, and judged by the build of `built_at` if that was told,
+        is of the pack that `vehicle` has now. False when the vehicle is unknown."""
+        now = self.built_at(vehicle)
+        if now is None:
+            return False
+        return observed_at >= now if built_at is None else built_at == now
+
     @property
     def vehicles(self) -> tuple[str, ...]:
         """Pseudonyms, sorted: the same whatever the order in which they came."""

@@ -3,11 +3,14 @@
 Nothing else is remembered: a restart reads all of it again, in whatever order the topics come. What follows
 from it is compared with what was published before, by what it says and not only by its id:
 
-- each cell group of a vehicle is told of once;
-- a vehicle has one score a week;
+- each cell group of a vehicle as built is told of once;
+- a vehicle as built has one score a week;
 - a window that was named is not named again, nor one of its station that overlaps it.
 
 So what was published before is not published again, also when anomalies of months ago are not kept any more.
+
+A vehicle that is built anew has another pack. Minutes from before are not judged by it; what was judged by
+the pack before says so, and is evidence no more (`Genealogy.current`).
 """
 
 from __future__ import annotations
@@ -30,11 +33,11 @@ from twinloop.controller.field.propose_field import look, novel, propose_field
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.field.vehicles import Watched, watch
 
-_SKEW = timedelta(seconds=5)
 _DISTANCE = "distance_km"
 
 Read = VehicleBuilt | JointWelded | Anomaly | VehicleAnomaly | VehicleScore | FieldFinding
 Said = VehicleAnomaly | VehicleScore
+_Mark = tuple[str, str, datetime | None, int]
 
 
 class Fate(StrEnum):
@@ -47,6 +50,8 @@ class Fate(StrEnum):
     """Of a station, or of another model."""
     WAITING = "waiting"
     """For the vehicle to be built."""
+    REPLACED = "replaced"
+    """A minute from before the vehicle was built as it is now: of a pack that was replaced."""
     UNUSABLE = "unusable"
     """From the future, or without a distance: it cannot be judged."""
 
@@ -61,13 +66,16 @@ class Known:
         self.findings: list[FieldFinding] = []
         self._watched: dict[str, Watched] = {}
         self._waiting: dict[str, list[Anomaly]] = {}
-        self._told: set[tuple[str, str, int]] = set()
+        self._told: set[_Mark] = set()
         self._unsaid: list[Said] = []
         self._spoke: dict[str, tuple[str, int]] = {}
         self._newest: datetime | None = None
         self._looked: datetime | None = None
         self._late = False
         """Evidence has come from before the last look."""
+        self._grid = rules.grid
+        self.outside = 0
+        """Joints of vehicles that were welded outside of the build windows."""
 
     def take(self, event: Read, now: datetime) -> Fate:
         """Fold `event`, read from any of the three topics."""
@@ -88,21 +96,27 @@ class Known:
 
     def unsaid(self) -> list[Said]:
         """What vehicles say and nobody was told of yet. Ask only once all that was published was read."""
-        self._unsaid = [one for one in self._unsaid if _mark(one) not in self._told]
+        self._unsaid = [one for one in self._unsaid if self._is_new(one)]
         new = {_mark(one): one for one in reversed(self._unsaid)}  # the first of its kind
         return list(reversed(new.values()))
+
+    def _is_new(self, one: Said) -> bool:
+        if not self.genealogy.current(one.vehicle, one.built_at, one.observed_at):
+            return False
+        return self._told.isdisjoint((_mark(one), _mark(replace(one, built_at=None))))
 
     def said(self, events: list[Said]) -> None:
         """`events` are published."""
         for one in events:
             self._said(one)
 
-    def look_due(self) -> datetime | None:
+    def look_due(self, now: datetime) -> datetime | None:
         """The moment that is to be looked from now, or `None`: once a period of the vehicles' time, and again
-        when evidence from before has come. The test may be looked at as often as one likes."""
+        when evidence from before has come. The test may be looked at as often as one likes. Vehicles whose
+        clocks are ahead of `now` bring no look forward."""
         if self._newest is None:
             return None
-        due = self.rules.look_before(self._newest)
+        due = self.rules.look_before(min(self._newest, now))
         return due if self._looked is None or due > self._looked or self._late else None
 
     def look(self, at: datetime, now: datetime) -> list[FieldFinding]:
@@ -131,23 +145,33 @@ class Known:
         )
 
     def _built(self, built: VehicleBuilt, now: datetime) -> Fate:
+        before = self._outside(built.vehicle)
         if not self.genealogy.fold(built):
             return Fate.REPEATED
+        self.outside += self._outside(built.vehicle) - before
+        self._watched.pop(built.vehicle, None)
         for minute in self._waiting.pop(built.vehicle, []):
             self._minute(minute, now)
         return Fate.FOLDED
 
+    def _outside(self, vehicle: str) -> int:
+        return sum(not self._grid.holds(one.welded_at) for one in self.genealogy.joints(vehicle))
+
     def _minute(self, minute: Anomaly, now: datetime) -> Fate:
         vehicle = minute.asset.removeprefix(VEHICLE)
-        if minute.observed_at > now + _SKEW or not math.isfinite(minute.features.get(_DISTANCE, math.nan)):
+        ahead = timedelta(seconds=self.rules.ahead_s)
+        if minute.observed_at > now + ahead or not math.isfinite(minute.features.get(_DISTANCE, math.nan)):
             return Fate.UNUSABLE
-        if vehicle not in self.genealogy:
+        built_at = self.genealogy.built_at(vehicle)
+        if built_at is None:
             waiting = self._waiting.setdefault(vehicle, [])
             waiting.append(minute)
             del waiting[: -self.rules.waiting]
             return Fate.WAITING
+        if minute.observed_at < built_at:
+            return Fate.REPLACED
         before = self._watched.get(vehicle, Watched())
-        after, events = watch(before, minute, self.genealogy.joints(vehicle), now)
+        after, events = watch(before, minute, self.genealogy.joints(vehicle), built_at, now)
         self._watched[vehicle] = after
         self._unsaid.extend(events)
         self._time(minute.observed_at)
@@ -170,7 +194,7 @@ class Known:
         return (one for one in reversed(self.findings) if station in (None, one.asset))
 
 
-def _mark(event: Said) -> tuple[str, str, int]:
+def _mark(event: Said) -> _Mark:
     if isinstance(event, VehicleAnomaly):
-        return ("anomaly", event.asset, event.cell_group)
-    return ("score", event.asset, unix_ns(event.observed_at) // WEEK_NS)
+        return ("anomaly", event.asset, event.built_at, event.cell_group)
+    return ("score", event.asset, event.built_at, unix_ns(event.observed_at) // WEEK_NS)

@@ -12,8 +12,9 @@ class FieldMetrics:
         self.records = Counter(
             "twinloop_controller_field_records_total",
             "Records that the field worker read, by fate: folded, repeated, others (a station's, or another "
-            "model's), waiting (for the vehicle to be built), unusable (from the future, without a "
-            "distance, or not to be folded) or undecodable. All are read again after each start.",
+            "model's), waiting (for the vehicle to be built), replaced (a minute with a pack that was), "
+            "unusable (from the future, without a distance, or not to be folded) or undecodable. All are "
+            "read again after each start.",
             ["topic", "fate"],
             registry=registry,
         )
@@ -36,6 +37,12 @@ class FieldMetrics:
         self.vehicles = Gauge(
             "twinloop_controller_field_vehicles",
             "Vehicles whose joints are known; 0 while another replica does the work.",
+            registry=registry,
+        )
+        self.outside = Gauge(
+            "twinloop_controller_field_joints_outside",
+            "Joints of vehicles that were welded outside of the build windows of field.toml: no finding will "
+            "ever name them. Growing: the windows are over, and a new grid is due.",
             registry=registry,
         )
         self.look_seconds = Histogram(

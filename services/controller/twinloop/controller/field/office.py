@@ -95,6 +95,8 @@ class Office:
                 await _stay(group, _POLL_MS)
                 if lease.held:
                     await self._attempt(lease, group)
+                else:
+                    self._failed = None  # the work is another's, and so is what becomes of it
 
     async def _attempt(self, lease: _Lease, group: AIOKafkaConsumer) -> None:
         """Work. What ends it is told, and it is begun anew: the stations must not stand still for it."""
@@ -146,6 +148,7 @@ class Office:
     def _leave(self) -> None:
         self._worker, self._caught_up = None, False
         self._metrics.vehicles.set(0)
+        self._metrics.outside.set(0)
 
 
 async def _stay(group: AIOKafkaConsumer, poll_ms: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,15 @@ class Grid:
             [(first, first + long) for long in self.lengths for first in range(self.bins - long + 1)],
             np.int64,
         )
+
+    @cached_property
+    def end(self) -> datetime:
+        """When the last bin ends."""
+        return self.origin + timedelta(hours=self.bin_h * self.bins)
+
+    def holds(self, at: datetime) -> bool:
+        """Whether a joint welded at `at` is in a bin: of others nothing is ever said."""
+        return self.origin <= at < self.end
 
     def bin_of(self, at: datetime) -> int:
         """The bin that a joint welded at `at` is in; below 0 or from `bins` on when outside."""

@@ -105,7 +105,8 @@ def overlap(one: FieldFinding, other: FieldFinding) -> bool:
 
 
 def propose_field(finding: FieldFinding, genealogy: Genealogy, limit_uohm: float) -> FieldProposal:
-    """What to ask of a person; `limit_uohm` is the end-of-line limit in force."""
+    """What to ask of a person. `limit_uohm` is the nominal quality gate at end of line: what is not below it
+    is not worth asking for. The one in force is the station's to know, which asks for no looser one."""
     within, others = _measured(finding, genealogy)
     remedies: list[Remedy] = [Remedy.INSPECT]
     tighter, caught, told = None, 0.0, ""

@@ -18,7 +18,9 @@ class FieldRules(Table):
     changes them begins a new family of hypotheses. A look is made every `look_h` of the vehicles' time, and
     no more often than every `look_s` of ours.
     `limit_uohm` is the nominal quality gate at end of line; only a tighter one is worth asking about.
-    `model` judges the minutes. `waiting` minutes of a vehicle that nobody has built yet are kept.
+    `model` judges the minutes; none from more than `ahead_s` in the future by our clock is. It must not be
+    less than what ingest lets in (`TWINLOOP_INGEST_MAX_AHEAD_S`, 60), and a little for its clock. `waiting`
+    minutes of a vehicle that nobody has built yet are kept.
     """
 
     origin: AwareDatetime
@@ -29,6 +31,7 @@ class FieldRules(Table):
     look_s: PositiveFloat = 10.0
     limit_uohm: PositiveFloat = 55.0
     model: Annotated[str, Field(min_length=1)] = "cells"
+    ahead_s: PositiveFloat = 65.0
     waiting: PositiveInt = 64
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     ratios: Annotated[tuple[Annotated[float, Field(gt=1)], ...], Field(min_length=1)] = (5.0, 20.0, 100.0)

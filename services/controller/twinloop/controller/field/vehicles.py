@@ -18,6 +18,7 @@ from twinloop.contracts.field import BuiltJoint, VehicleAnomaly, VehicleScore
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.times import Instant, unix_ns
 from twinloop.controller.field.policy import WEEK_NS
+from twinloop.features.cells import against_baseline
 
 CONSPICUOUS_Z = 5.0
 MOST_NOISE = 1.5
@@ -25,7 +26,7 @@ MOST_NOISE = 1.5
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a vehicle: enough to go on after a restart.
+    """What is remembered of a vehicle between its minutes. A restart reads all of them again.
 
     `conspicuous` groups were so in the last minute; `told` are anomalous already. `scored_week` counts weeks
     since 1970; `snippets` and the worst group are those since then.
@@ -41,9 +42,10 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def watch(
-    before: Watched, seen: Anomaly, joints: Sequence[BuiltJoint], now: datetime
+    before: Watched, seen: Anomaly, joints: Sequence[BuiltJoint], built_at: datetime, now: datetime
 ) -> tuple[Watched, list[VehicleAnomaly | VehicleScore]]:
-    """What `seen`, an answer of the model `cells`, adds to what is known of a vehicle with these `joints`.
+    """What `seen`, an answer of the model `cells`, adds to what is known of a vehicle that was built at
+    `built_at` with these `joints`.
 
     A minute that is not later than the last one changes nothing: it is a repeat, or came too late.
     """
@@ -58,7 +60,7 @@ def watch(
     events: list[VehicleAnomaly | VehicleScore] = []
     for group in confirmed:
         at = groups.index(group)
-        events.append(_anomaly(seen, now, group, float(gained[at]), float(se[at]), float(z[at])))
+        events.append(_anomaly(seen, built_at, now, group, float(gained[at]), float(se[at]), float(z[at])))
     worst_group, worst_z = before.worst_cell_group, before.worst_z
     if judged.any():
         top = int(np.where(judged, z, -np.inf).argmax())
@@ -66,7 +68,7 @@ def watch(
             worst_group, worst_z = groups[top], float(z[top])
     week, snippets = unix_ns(seen.observed_at) // WEEK_NS, before.snippets + 1
     if week > before.scored_week:
-        events.append(_score(seen, now, snippets, worst_group, worst_z))
+        events.append(_score(seen, built_at, now, snippets, worst_group, worst_z))
         snippets, worst_group, worst_z = 0, 0, 0.0
     after = Watched(
         at=seen.observed_at,
@@ -91,18 +93,27 @@ def _against_baseline(
     def feature(name: str) -> Row:
         return np.array([seen.features.get(f"{name}.{joint.cell_group}", np.nan) for joint in joints])
 
-    gained = feature("delta_r_uohm") - np.array([joint.baseline_uohm for joint in joints])
-    se = np.hypot(feature("standard_error_uohm"), np.array([joint.baseline_se_uohm for joint in joints]))
-    judged = np.isfinite(gained) & np.isfinite(se) & (se > 0) & (feature("noise") <= MOST_NOISE)
-    z = np.where(judged, gained / np.where(judged, se, 1.0), 0.0)
-    return z, gained, se, judged
+    gained, se, z = against_baseline(
+        feature("delta_r_uohm"),
+        feature("standard_error_uohm"),
+        np.array([joint.baseline_uohm for joint in joints]),
+        np.array([joint.baseline_se_uohm for joint in joints]),
+    )
+    judged = np.isfinite(z) & np.isfinite(se) & (feature("noise") <= MOST_NOISE)
+    return np.where(judged, z, 0.0), gained, se, judged
 
 
 def _anomaly(
-    seen: Anomaly, now: datetime, group: int, gained_uohm: float, se_uohm: float, z: float
+    seen: Anomaly,
+    built_at: datetime,
+    now: datetime,
+    group: int,
+    gained_uohm: float,
+    se_uohm: float,
+    z: float,
 ) -> VehicleAnomaly:
     return VehicleAnomaly(
-        event_id=event_id("vehicle_anomaly", seen.asset, group, seen.event_id),
+        event_id=event_id("vehicle_anomaly", seen.asset, group, seen.event_id, built_at.isoformat()),
         asset=seen.asset,
         at=now,
         observed_at=seen.observed_at,
@@ -116,12 +127,15 @@ def _anomaly(
         model=seen.model,
         model_version=seen.model_version,
         input_digest=seen.input_digest,
+        built_at=built_at,
     )
 
 
-def _score(seen: Anomaly, now: datetime, snippets: int, group: int, z: float) -> VehicleScore:
+def _score(
+    seen: Anomaly, built_at: datetime, now: datetime, snippets: int, group: int, z: float
+) -> VehicleScore:
     return VehicleScore(
-        event_id=event_id("vehicle_score", seen.asset, seen.event_id),
+        event_id=event_id("vehicle_score", seen.asset, seen.event_id, built_at.isoformat()),
         asset=seen.asset,
         at=now,
         observed_at=seen.observed_at,
@@ -133,4 +147,5 @@ def _score(seen: Anomaly, now: datetime, snippets: int, group: int, z: float) ->
         worst_z=z,
         model=seen.model,
         model_version=seen.model_version,
+        built_at=built_at,
     )

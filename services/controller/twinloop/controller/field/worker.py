@@ -64,6 +64,7 @@ class Worker:
             log.error("a record cannot be folded", topic=topic.name, problem=repr(error), exc_info=error)
         self._metrics.records.labels(topic.name, fate).inc()
         self._metrics.vehicles.set(len(self.known.genealogy))
+        self._metrics.outside.set(self.known.outside)
 
     async def further(self) -> None:
         """Publish what is new, and look if that is due. Call it only when all that was published is read.
@@ -73,12 +74,21 @@ class Worker:
         said = self.known.unsaid()
         await self._publish(said)
         self.known.said(said)
-        due, now = self.known.look_due(), self._clock.now()
+        now = self._clock.now()
+        due = self.known.look_due(now)
         if due is None or (self._looked_at is not None and now < self._looked_at + self._pause):
             return
         self._looked_at = now
         with self._metrics.look_seconds.time():
             found = await asyncio.to_thread(self.known.look, due, now)
+        if self.known.outside:
+            grid = self.known.rules.grid
+            log.warning(
+                "joints lie outside of the build windows and are in no finding: a new grid is due",
+                joints=self.known.outside,
+                windows_from=grid.origin.isoformat(),
+                windows_to=grid.end.isoformat(),
+            )
         for one in found:
             log.info("finding", asset=one.asset, vehicles=one.vehicles, q=one.q, text=one.text)
         await self._publish(found)
