@@ -37,8 +37,10 @@ from twinloop.contracts.controls import (
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.modes import Mode
 from twinloop.controller import guard, modes
+from twinloop.controller.audited import acts
 from twinloop.controller.estimate import Estimate, power_for
 from twinloop.controller.policy import AssetPolicy
+from twinloop.controller.repeats import AGAIN_PARTS
 from twinloop.controller.state import BadInput, Cause, Given, Outcome, Refused, Station, WouldPropose
 from twinloop.controller.station import StationEvent, decide
 
@@ -682,3 +684,40 @@ def test_guardrail_18_audit() -> None:
     desk.away = None
     desk.parts(1, uohm=60)
     assert [one.change_id for one in desk.of(RolledBack)] == [proposed.change_id]
+
+
+def written(desk: Desk, what: str) -> list[str]:
+    """The reasons of the entries that would be in the audit store."""
+    return [one.reason for one in acts(desk.station, desk.outcomes, desk.now) if one.what == what]
+
+
+def test_guardrail_18_audit_has_one_entry_for_what_is_refused_from_part_to_part() -> None:
+    desk = Desk().ready()
+    desk.policy = limited(hourly_travel=10.0)
+    desk.parts(60, dirty=True)
+    assert len(desk.of(Refused)) > 40
+    (reason,) = written(desk, "refused")
+    assert reason.startswith("hourly_travel: ")
+    desk.parts(AGAIN_PARTS)  # nothing is wrong for a while
+    desk.parts(10, dirty=True)
+    assert len(written(desk, "refused")) == 2
+    desk.promoted()  # a person asks anew
+    desk.parts(10, dirty=True)
+    assert len(written(desk, "refused")) == 3
+    desk.away = "the disk is full"
+    desk.parts(AGAIN_PARTS, dirty=True)
+    desk.outcomes.clear()  # nobody could write them down
+    desk.away = None
+    desk.parts(10, dirty=True)
+    assert len(written(desk, "refused")) == 1
+
+
+def test_guardrail_18_audit_has_one_entry_for_what_would_be_proposed_from_part_to_part() -> None:
+    desk = Desk().parts(12)
+    desk.parts(60, dirty=True)
+    assert len(desk.of(WouldPropose)) > 10
+    assert len(written(desk, "would propose")) <= 2  # the estimate may take another step as it settles
+    desk.power_w = 1022.0  # an operator helped himself: that is news
+    before = len(written(desk, "would propose"))
+    desk.parts(10, dirty=True)
+    assert len(written(desk, "would propose")) > before

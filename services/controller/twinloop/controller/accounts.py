@@ -58,11 +58,11 @@ class Accounts:
                 log.warning(
                     "field evidence", asset=finding.asset, evidence=len(finding.evidence), text=finding.text
                 )
-            case WouldPropose(proposed):
+            case WouldPropose(proposed, again):
                 metrics.would_propose.inc()
-                log.info(
-                    "would propose", asset=proposed.asset, reason=proposed.reason, trace_id=proposed.trace_id
-                )
+                if not again:
+                    asset, reason = proposed.asset, proposed.reason
+                    log.info("would propose", asset=asset, reason=reason, trace_id=proposed.trace_id)
             case GaveUp(change_id, state):
                 metrics.given_up.labels(state).inc()
                 log.warning("gave up waiting for a change", change=change_id, state=str(state))

@@ -1,7 +1,7 @@
 """What is written down of a decision, before it is published. Pure.
 
-Every proposal, would-be proposal, refusal, mode change and verdict has an entry. What others wrote is in
-their own stores; alarms follow from what is here.
+Every proposal, would-be proposal, refusal, mode change and verdict has an entry; what is said again from part
+to part has one (`repeats.py`). What others wrote is in their own stores; alarms follow from what is here.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def _acts(station: Station, outcomes: Iterable[Outcome], now: datetime) -> Itera
         match one:
             case Proposed():
                 yield _proposal(one, "proposed", now)
+            case Refused(again=True) | WouldPropose(again=True):
+                pass  # it is in the store
             case WouldPropose(proposed):
                 yield _proposal(proposed, "would propose", now)
             case Found(finding):

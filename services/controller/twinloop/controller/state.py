@@ -191,6 +191,13 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     shadowed: bool = False
 
 
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """Something refused, or that would be proposed, was last said after part `sequence` (`repeats.py`)."""
+
+    what: str
+    sequence: int
+
+
 class Station(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one asset. Tuples are oldest first.
 
@@ -206,7 +213,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     `travels` are the moves applied. `saturated` names parameters at whose limit an alarm was raised, `called`
     what a person was called about because nothing is done about it. `failures` changes failed in a row;
     `applied_after` is the last part made before a change was last applied, `scrap_told` the part at which
-    scrap was last reason to stop.
+    scrap was last reason to stop. `heard` is what was refused, or would have been proposed, of late.
 
     `field_told` are the last findings of the slow loop that a person was called about, `field_asking` those
     that wait to be proposed. `field_change` is the change that follows from one. It is not `in_flight`: it
@@ -239,6 +246,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     applied_after: int | None = None
     scrap_told: int | None = None
+    heard: tuple[Heard, ...] = ()
     field_told: tuple[str, ...] = ()
     field_asking: tuple[Asking, ...] = ()
     field_change: InFlight | None = None
@@ -254,17 +262,20 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A guard refused what would have been proposed: for one reason, the first. `action` is what it was."""
+    """A guard refused what would have been proposed: for one reason, the first. `action` is what it was, and
+    `again` whether the same was written down before."""
 
     guard: str
     reason: str
     action: Action | None = None
+    again: bool = False
 
 
 class WouldPropose(msgspec.Struct, frozen=True):
-    """In SHADOW: what would be proposed in a mode that acts."""
+    """In SHADOW: what would be proposed in a mode that acts. `again`: the same was written down before."""
 
     proposed: Proposed
+    again: bool = False
 
 
 class Diagnosed(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from twinloop.contracts.controls import AnyControl, ControlEvent
 from twinloop.contracts.events import AlarmCode, Anomaly, JointWelded
 from twinloop.contracts.field import FieldFinding
 from twinloop.contracts.modes import Mode
-from twinloop.controller import asking, calls, estimate, lifecycle, modes, scrap, validity, verdicts
+from twinloop.controller import asking, calls, estimate, lifecycle, modes, repeats, scrap, validity, verdicts
 from twinloop.controller.agreement import agreed
 from twinloop.controller.consider import consider
 from twinloop.controller.diagnose import Reading, diagnose
@@ -71,7 +71,7 @@ def decide(
     else:
         station, outcomes = lifecycle.follow(station, event, given)
     station, asked = asking.further(before, station, Cause.of(event), given)
-    return station, (*given_up, *outcomes, *asked)
+    return repeats.marked(station, (*given_up, *outcomes, *asked), given)
 
 
 def _part(station: Station, joint: JointWelded, given: Given) -> Step:
@@ -123,6 +123,7 @@ def _anew(station: Station, joint: JointWelded, given: Given) -> Step:
         settled=None,
         applied_after=None,
         scrap_told=None,
+        heard=(),
     ), outcomes
 
 
