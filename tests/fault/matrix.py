@@ -210,7 +210,10 @@ class Walk:
         return _end(last[-1])
 
     async def reconcile(self) -> str:
-        """Raises `Unmet` unless everything holds for all changes of the walk."""
+        """Raises `Unmet` unless everything holds for all changes of the walk. In shadow, none waits for long."""
+        await until(self._in_shadow, END_S, "the asset could not be taken down to shadow")
+        with contextlib.suppress(Unmet):  # which one is told below
+            await until(self._all_ended, END_S, "a change stands")
         changes = await self._look()
         problems = [one for events in changes.values() for one in _wrong(events, self.record)]
         acted = await self._acted()
@@ -223,6 +226,9 @@ class Walk:
         if problems:
             raise Unmet("\n  ".join(problems))
         return f"{len(changes)} changes, {issued} issued, {acted} acted, {applied} applied; audit intact"
+
+    async def _all_ended(self) -> bool:
+        return all(state_of(events[-1]).final for events in (await self._look()).values())
 
     async def _acted(self) -> int:
         """How often the PLC accepted a setpoint."""
