@@ -210,7 +210,7 @@ class Walk:
         return _end(last[-1])
 
     async def reconcile(self) -> str:
-        """Raises `Unmet` unless everything holds for all changes of the walk. In shadow, none waits for long."""
+        """Raises `Unmet` unless everything holds for all changes. In shadow none waits for long."""
         await until(self._in_shadow, END_S, "the asset could not be taken down to shadow")
         with contextlib.suppress(Unmet):  # which one is told below
             await until(self._all_ended, END_S, "a change stands")
