@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import pytest
@@ -310,6 +311,28 @@ def test_a_recall_lists_pseudonyms_and_parts_of_a_station_and_time() -> None:
     assert listed[0].cell_groups == (2, 3)
     assert listed[0].part_ids == ("weld2-0000180", "weld2-0000181")
     assert affected(genealogy, STATIONS[1], NOW, NOW + timedelta(days=1)) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_recall_looks_at_vehicles_from_those_days_alone_and_forgets_replaced_packs(
+    data: st.DataObject,
+) -> None:
+    genealogy = Genealogy()
+    for vehicle in data.draw(st.lists(st.integers(0, 5), max_size=12)):
+        build = data.draw(st.sampled_from([built(vehicle), rebuilt(vehicle), built(vehicle, later_h=30)]))
+        genealogy.fold(build)
+    every = sorted((one.station, one.welded_at, who, one.part_id) for who, one in genealogy.every_joint())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Genealogy, "every_joint", None)
+        assert genealogy.stations == tuple(sorted({station for station, *_ in every}))
+        for station, start_h, hours in product((*STATIONS, "none"), range(-32, 96, 8), (-1, 0, 1, 30, 2400)):
+            start = START + timedelta(hours=start_h)
+            end = start + timedelta(hours=hours)
+            found = [(one.welded_at, who, one.part_id) for who, one in genealogy.made_in(station, start, end)]
+            assert sorted(found) == [
+                tuple(rest) for at, *rest in every if at == station and start <= rest[0] < end
+            ]
 
 
 def test_a_forecast_counts_young_vehicles_for_what_they_have_shown() -> None:

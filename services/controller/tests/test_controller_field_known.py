@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from twinloop.contracts.codec import Message, decode, message
+from twinloop.contracts.deadletters import DeadLetter, Reason
 from twinloop.contracts.events import Anomaly
 from twinloop.contracts.field import (
     VEHICLE,
@@ -30,7 +31,8 @@ from twinloop.contracts.field import (
     VehicleScore,
 )
 from twinloop.contracts.ids import event_id
-from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.controller.agents import Record
 from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.policy import FieldPolicy, Grid
@@ -123,7 +125,8 @@ BUILT = [built(vehicle) for vehicle in range(VEHICLES)]
 class Shelf:
     """Topics that outlive processes, and a process that reads them from the beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: FieldRules = RULES) -> None:
+        self.rules = rules
         self.log: list[tuple[Topic, bytes]] = []
         self.out = MemoryPublisher()
         self.clock = ManualClock(NOW)
@@ -133,30 +136,37 @@ class Shelf:
     def start(self) -> None:
         self.keep()
         self.registry = CollectorRegistry()
-        self.worker = Worker(RULES, self.out, self.clock, FieldMetrics(self.registry), asyncio.Event())
-        for topic, value in self.log:
-            self.worker.take(topic, value)
+        self.worker = Worker(self.rules, self.out, self.clock, FieldMetrics(self.registry), asyncio.Event())
+        for offset, (topic, value) in enumerate(self.log):
+            self.worker.take(Record(topic, 0, offset, None, value))
 
     def keep(self) -> None:
         """What was published is on the topic."""
         new: Sequence[Message] = self.out.messages[self.kept :]
-        self.log.extend((one.topic, one.value) for one in new)
+        self.log.extend((one.topic, one.value) for one in new if one.topic is FIELD_EVIDENCE)
         self.kept = len(self.out.messages)
 
     def tell(self, *events: VehicleBuilt | Anomaly) -> None:
         for event in events:
             topic = GENEALOGY if isinstance(event, VehicleBuilt) else ANOMALIES
-            value = message(topic, event, source="test").value
-            self.log.append((topic, value))
-            self.worker.take(topic, value)
+            one = message(topic, event, source="test")
+            self.log.append((topic, one.value))
+            self.worker.take(Record(topic, 0, len(self.log) - 1, one.key, one.value))
 
     async def further(self) -> None:
         self.clock.advance(60)
         await self.worker.further()
 
     def said(self) -> list[VehicleScore | VehicleAnomaly | FieldFinding]:
-        assert {one.topic for one in self.out.messages} <= {FIELD_EVIDENCE}
-        return [decode(FIELD_EVIDENCE, one.value) for one in self.out.messages]
+        assert {one.topic for one in self.out.messages} <= {FIELD_EVIDENCE, DEAD_LETTERS}
+        return [decode(FIELD_EVIDENCE, one.value) for one in self.out.messages if one.topic is FIELD_EVIDENCE]
+
+    def letters(self) -> list[DeadLetter]:
+        return [decode(DEAD_LETTERS, one.value) for one in self.out.messages if one.topic is DEAD_LETTERS]
+
+    def count(self, topic: Topic, fate: str) -> float:
+        labels = {"topic": topic.name, "fate": fate}
+        return self.registry.get_sample_value("twinloop_controller_field_records_total", labels) or 0.0
 
     def findings(self) -> list[FieldFinding]:
         return [one for one in self.said() if isinstance(one, FieldFinding)]
@@ -445,23 +455,73 @@ def test_of_a_vehicle_that_nobody_built_not_all_is_kept() -> None:
     known = Known(RULES.model_copy(update={"waiting": 3}))
     for day in range(21, 70, 7):
         known.take(minute(0, day), NOW)
+    assert known.evicted == 4
     known.take(BUILT[0], NOW)
     assert len(known.unsaid()) == 3
 
 
+def test_of_all_vehicles_that_nobody_built_the_longest_waiting_make_room() -> None:
+    known = Known(RULES.model_copy(update={"waiting_in_all": 10}))
+    for day in (21, 28):
+        for vehicle in range(12):
+            assert known.take(minute(vehicle, day), NOW) is Fate.WAITING
+    assert known.evicted == 14
+    for vehicle in range(12):
+        known.take(BUILT[vehicle], NOW)
+    said = [(int(one.vehicle, 16), (one.observed_at - START).days) for one in known.unsaid()]
+    assert said == [(vehicle, 28) for vehicle in range(2, 12)]
+    for vehicle in range(12, 22):  # those that are built wait no more
+        known.take(minute(vehicle, 21), NOW)
+    assert known.evicted == 14
+
+
+def test_evictions_are_counted() -> None:
+    shelf = Shelf(RULES.model_copy(update={"waiting_in_all": 10}))
+    shelf.tell(*(minute(vehicle, 21) for vehicle in range(12)))
+    assert shelf.count(ANOMALIES, "waiting") == 12
+    assert shelf.count(ANOMALIES, "evicted") == 2
+
+
 def test_bytes_that_are_no_record_are_counted() -> None:
     shelf = Shelf()
-    shelf.worker.take(GENEALOGY, b"{")
-    found = shelf.registry.get_sample_value(
-        "twinloop_controller_field_records_total", {"topic": "genealogy", "fate": "undecodable"}
+    shelf.worker.take(Record(GENEALOGY, 0, 0, None, b"{"))
+    assert shelf.count(GENEALOGY, "undecodable") == 1
+
+
+def test_what_a_station_welded_is_passed_over_without_reading_it() -> None:
+    shelf = Shelf()
+    shelf.worker.take(Record(GENEALOGY, 0, 0, STATIONS[0].encode(), b"{"))
+    assert shelf.count(GENEALOGY, "others") == 1
+
+
+async def test_what_cannot_be_used_goes_to_dead_letters_once() -> None:
+    shelf = Shelf()
+    shelf.tell(built(0), replace(minute(0, 21), features={}))
+    await shelf.further()
+    assert not shelf.letters()  # read while catching up: who was at work then has told of it
+    unusable = replace(minute(0, 22), features={})
+    shelf.tell(unusable)
+    for _ in range(2):
+        await shelf.further()
+    (letter,) = shelf.letters()
+    assert (letter.reason, letter.source, letter.service) == (
+        Reason.UNPROCESSABLE,
+        "anomalies/0/2",
+        "controller",
     )
-    assert found == 1
+    assert (letter.asset, decode(ANOMALIES, letter.payload)) == (unusable.asset, unusable)
+    assert "without a distance" in letter.detail
+    shelf.start()
+    await shelf.further()
+    assert len(shelf.letters()) == 1
+    assert shelf.count(ANOMALIES, "unusable") == 2
 
 
-def test_a_record_that_cannot_be_folded_does_not_keep_the_others_from_being_read(
+async def test_a_record_that_cannot_be_folded_does_not_keep_the_others_from_being_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shelf = Shelf()
+    await shelf.further()
 
     def fails(*_: object) -> Fate:
         raise ZeroDivisionError
@@ -471,10 +531,9 @@ def test_a_record_that_cannot_be_folded_does_not_keep_the_others_from_being_read
         shelf.tell(BUILT[0])
     shelf.tell(BUILT[1])
     assert shelf.worker.known.genealogy.vehicles == (f"{1:032x}",)
-    found = shelf.registry.get_sample_value(
-        "twinloop_controller_field_records_total", {"topic": "genealogy", "fate": "unusable"}
-    )
-    assert found == 1
+    assert shelf.count(GENEALOGY, "unusable") == 1
+    await shelf.further()
+    assert [one.detail for one in shelf.letters()] == ["ZeroDivisionError()"]
 
 
 def test_looks_are_made_at_the_same_moments_whenever_it_was_started() -> None:

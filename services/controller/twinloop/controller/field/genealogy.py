@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from twinloop.contracts.field import BuiltJoint, VehicleBuilt
+from twinloop.contracts.times import unix_ns
+from twinloop.controller.field.policy import HOUR_NS
+
+_DAY_NS = 24 * HOUR_NS
 
 
 class Genealogy:
@@ -14,15 +18,33 @@ class Genealogy:
     def __init__(self) -> None:
         self._built: dict[str, VehicleBuilt] = {}
         self._joints: dict[str, dict[int, BuiltJoint]] = {}
+        self._vehicles: dict[str, dict[int, set[str]]] = {}
+        """By station and day of welding (UTC, since 1970)."""
 
     def fold(self, built: VehicleBuilt) -> bool:
         """Take up a vehicle; False when nothing has changed."""
         known = self._built.get(built.vehicle)
         if known is not None and _rank(built) <= _rank(known):
             return False
+        for station, day in self._places(built.vehicle):
+            self._leave(station, day, built.vehicle)
         self._built[built.vehicle] = built
         self._joints[built.vehicle] = {joint.cell_group: joint for joint in built.joints()}
+        for station, day in self._places(built.vehicle):
+            self._vehicles.setdefault(station, {}).setdefault(day, set()).add(built.vehicle)
         return True
+
+    def _places(self, vehicle: str) -> set[tuple[str, int]]:
+        """The stations and days that the vehicle has joints from."""
+        return {(one.station, _day(one.welded_at)) for one in self._joints.get(vehicle, {}).values()}
+
+    def _leave(self, station: str, day: int, vehicle: str) -> None:
+        days = self._vehicles[station]
+        days[day].discard(vehicle)
+        if not days[day]:
+            del days[day]
+        if not days:
+            del self._vehicles[station]
 
     def __len__(self) -> int:
         return len(self._built)
@@ -51,7 +73,7 @@ class Genealogy:
     @property
     def stations(self) -> tuple[str, ...]:
         """Every station that has welded a joint of any vehicle, sorted."""
-        return tuple(sorted({joint.station for _, joint in self.every_joint()}))
+        return tuple(sorted(self._vehicles))
 
     def joint(self, vehicle: str, cell_group: int) -> BuiltJoint | None:
         """The joint of a vehicle's cell group, `None` when it is unknown."""
@@ -66,12 +88,21 @@ class Genealogy:
         return ((vehicle, joint) for vehicle, mine in self._joints.items() for joint in mine.values())
 
     def made_in(self, station: str, start: datetime, end: datetime) -> Iterator[tuple[str, BuiltJoint]]:
-        """Vehicles and their joints that `station` welded in [`start`, `end`)."""
+        """Vehicles and their joints that `station` welded in [`start`, `end`), in no order. How long it takes
+        depends on how many vehicles have joints from those days, and not on how many there are."""
+        first, last = _day(start), _day(end)
+        days = self._vehicles.get(station, {})
+        some = set[str]().union(*(those for day, those in days.items() if first <= day <= last))
         return (
             (vehicle, joint)
-            for vehicle, joint in self.every_joint()
+            for vehicle in some
+            for joint in self._joints[vehicle].values()
             if joint.station == station and start <= joint.welded_at < end
         )
+
+
+def _day(at: datetime) -> int:
+    return unix_ns(at) // _DAY_NS
 
 
 def _rank(built: VehicleBuilt) -> tuple[datetime, str]:

@@ -16,7 +16,8 @@ the pack before says so, and is evidence no more (`Genealogy.current`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -52,8 +53,46 @@ class Fate(StrEnum):
     """For the vehicle to be built."""
     REPLACED = "replaced"
     """A minute from before the vehicle was built as it is now: of a pack that was replaced."""
+    EVICTED = "evicted"
+    """It waited, and made room for others that do. It was counted as waiting before."""
     UNUSABLE = "unusable"
     """From the future, or without a distance: it cannot be judged."""
+
+
+class Waiting:
+    """Minutes of vehicles that nobody has built yet: `most` of each, `in_all` of all. When there are more,
+    the oldest goes; of all, that of the vehicle which has waited longest."""
+
+    def __init__(self, most: int, in_all: int) -> None:
+        self.evicted = 0
+        self._most = most
+        self._in_all = in_all
+        self._count = 0
+        self._minutes: dict[str, deque[Anomaly]] = {}
+
+    def add(self, vehicle: str, minute: Anomaly) -> None:
+        """Keep `minute`."""
+        mine = self._minutes.setdefault(vehicle, deque())
+        mine.append(minute)
+        self._count += 1
+        if len(mine) > self._most:
+            self._evict(vehicle)
+        elif self._count > self._in_all:
+            self._evict(next(iter(self._minutes)))
+
+    def of(self, vehicle: str) -> Iterable[Anomaly]:
+        """The minutes of `vehicle`, in the order in which they came. They wait no more."""
+        mine = self._minutes.pop(vehicle, deque())
+        self._count -= len(mine)
+        return mine
+
+    def _evict(self, vehicle: str) -> None:
+        mine = self._minutes[vehicle]
+        mine.popleft()
+        if not mine:
+            del self._minutes[vehicle]
+        self._count -= 1
+        self.evicted += 1
 
 
 class Known:
@@ -65,7 +104,7 @@ class Known:
         self.evidence = Evidence()
         self.findings: list[FieldFinding] = []
         self._watched: dict[str, Watched] = {}
-        self._waiting: dict[str, list[Anomaly]] = {}
+        self._waiting = Waiting(rules.waiting, rules.waiting_in_all)
         self._told: set[_Mark] = set()
         self._unsaid: list[Said] = []
         self._spoke: dict[str, tuple[str, int]] = {}
@@ -76,6 +115,11 @@ class Known:
         self._grid = rules.grid
         self.outside = 0
         """Joints of vehicles that were welded outside of the build windows."""
+
+    @property
+    def evicted(self) -> int:
+        """Minutes that no longer wait for their vehicles, so that others can."""
+        return self._waiting.evicted
 
     def take(self, event: Read, now: datetime) -> Fate:
         """Fold `event`, read from any of the three topics."""
@@ -150,7 +194,7 @@ class Known:
             return Fate.REPEATED
         self.outside += self._outside(built.vehicle) - before
         self._watched.pop(built.vehicle, None)
-        for minute in self._waiting.pop(built.vehicle, []):
+        for minute in self._waiting.of(built.vehicle):
             self._minute(minute, now)
         return Fate.FOLDED
 
@@ -164,9 +208,7 @@ class Known:
             return Fate.UNUSABLE
         built_at = self.genealogy.built_at(vehicle)
         if built_at is None:
-            waiting = self._waiting.setdefault(vehicle, [])
-            waiting.append(minute)
-            del waiting[: -self.rules.waiting]
+            self._waiting.add(vehicle, minute)
             return Fate.WAITING
         if minute.observed_at < built_at:
             return Fate.REPLACED

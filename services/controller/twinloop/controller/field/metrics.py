@@ -12,8 +12,9 @@ class FieldMetrics:
         self.records = Counter(
             "twinloop_controller_field_records_total",
             "Records that the field worker read, by fate: folded, repeated, others (a station's, or another "
-            "model's), waiting (for the vehicle to be built), replaced (a minute with a pack that was), "
-            "unusable (from the future, without a distance, or not to be folded) or undecodable. All are "
+            "model's), waiting (for the vehicle to be built), evicted (it waited, and made room for others), "
+            "replaced (a minute with a pack that was), unusable (from the future, without a distance, or not "
+            "to be folded: in dead-letters, but for what is read while catching up) or undecodable. All are "
             "read again after each start.",
             ["topic", "fate"],
             registry=registry,

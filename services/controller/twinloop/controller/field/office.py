@@ -1,14 +1,15 @@
 """The field worker on Kafka: who works, and reading from the beginning.
 
 Evidence of the whole fleet is compared, so it cannot be shared out. Membership of a group is the lease: who
-holds its first partition works, on a consumer of its own that reads everything. What a predecessor publishes
-in its last moments says nothing that is not recognised.
+holds its first partition works, on a consumer of its own that reads everything, `genealogy` first: minutes
+are judged by the vehicle as it is built now, and need not wait for it. What a predecessor publishes in its
+last moments says nothing that is not recognised.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
@@ -16,7 +17,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from prometheus_client import CollectorRegistry
 
-from twinloop.contracts.topics import FIELD_EVIDENCE
+from twinloop.contracts.topics import FIELD_EVIDENCE, GENEALOGY
+from twinloop.controller.agents import Record
 from twinloop.controller.field.known import Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
@@ -129,15 +131,21 @@ class Office:
             worker = Worker(self._rules, self._publisher, self._clock, self._metrics, self._stopping)
             self._worker, self._caught_up = worker, False
             ends = await client.end_offsets(client.assignment())
+            first = {one: end for one, end in ends.items() if topics[one.topic] is GENEALOGY}
+            later = ends.keys() - first.keys()
+            client.pause(*later)
             now = asyncio.get_running_loop().time
             stayed = now()
             while lease.held and not self._stopping.is_set():
                 for one, records in (await client.getmany(timeout_ms=_POLL_MS)).items():
-                    for record in records:
-                        worker.take(topics[one.topic], record.value or b"")
-                if not self._caught_up:
-                    at = [await client.position(one) >= end for one, end in ends.items()]
-                    self._caught_up = all(at)
+                    for got in records:
+                        worker.take(Record(topics[one.topic], one.partition, got.offset, got.key, got.value))
+                if later:
+                    if await _reached(client, first):
+                        client.resume(*later)
+                        later = set()
+                elif not self._caught_up:
+                    self._caught_up = await _reached(client, ends)
                 if self._caught_up:
                     await worker.further()
                     self._failed = None
@@ -149,6 +157,10 @@ class Office:
         self._worker, self._caught_up = None, False
         self._metrics.vehicles.set(0)
         self._metrics.outside.set(0)
+
+
+async def _reached(client: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    return all([await client.position(one) >= end for one, end in ends.items()])
 
 
 async def _stay(group: AIOKafkaConsumer, poll_ms: int) -> None:

@@ -20,7 +20,8 @@ class FieldRules(Table):
     `limit_uohm` is the nominal quality gate at end of line; only a tighter one is worth asking about.
     `model` judges the minutes; none from more than `ahead_s` in the future by our clock is. It must not be
     less than what ingest lets in (`TWINLOOP_INGEST_MAX_AHEAD_S`, 60), and a little for its clock. `waiting`
-    minutes of a vehicle that nobody has built yet are kept.
+    minutes of a vehicle that nobody has built yet are kept, and `waiting_in_all` of all such vehicles: one of
+    a hundred cell groups takes 22 kB.
     """
 
     origin: AwareDatetime
@@ -33,6 +34,7 @@ class FieldRules(Table):
     model: Annotated[str, Field(min_length=1)] = "cells"
     ahead_s: PositiveFloat = 65.0
     waiting: PositiveInt = 64
+    waiting_in_all: PositiveInt = 4096
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     ratios: Annotated[tuple[Annotated[float, Field(gt=1)], ...], Field(min_length=1)] = (5.0, 20.0, 100.0)
     least_vehicles: PositiveInt = 3

@@ -8,16 +8,19 @@ what was said already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from twinloop.contracts.codec import Undecodable, decode, message
-from twinloop.contracts.field import FieldFinding, VehicleAnomaly, VehicleScore
-from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.contracts.codec import Message, Undecodable, decode, message
+from twinloop.contracts.deadletters import DeadLetter, Reason
+from twinloop.contracts.field import VEHICLE, FieldFinding, VehicleAnomaly, VehicleScore
+from twinloop.contracts.ids import event_id
+from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.controller.agents import Record
 from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
@@ -28,6 +31,7 @@ from twinloop.runtime.kafka import Publisher
 log = logging.logger(__name__)
 
 SERVICE: Final = "controller"
+_OF_VEHICLE: Final = VEHICLE.encode()
 FIELD_SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, FIELD_EVIDENCE)
 _RETRY_S: Final = 0.2
 _RETRY_MAX_S: Final = 5.0
@@ -50,29 +54,64 @@ class Worker:
         self._metrics = metrics
         self._stopping = stopping
         self._looked_at: datetime | None = None
+        self._caught_up = False
+        self._letters: list[DeadLetter] = []
 
-    def take(self, topic: Topic, value: bytes) -> None:
+    def take(self, record: Record) -> None:
         """Fold a record of one of `FIELD_SOURCES`. The agent, which reads the same topics, sends what is none
-        to `dead-letters`."""
+        to `dead-letters`; what is one and cannot be used is sent there from here."""
+        topic, evicted = record.topic, self.known.evicted
         try:
-            fate = str(self.known.take(decode(topic, value), self._clock.now()))
+            fate = str(self._folded(record))
         except Undecodable as error:
             fate = "undecodable"
             log.warning("not a record", topic=topic.name, problem=str(error))
         except Exception as error:  # one vehicle's record must not keep the others' from being read
             fate = str(Fate.UNUSABLE)
             log.error("a record cannot be folded", topic=topic.name, problem=repr(error), exc_info=error)
+            self._refuse(record, repr(error))
         self._metrics.records.labels(topic.name, fate).inc()
+        if self.known.evicted > evicted:
+            self._metrics.records.labels(topic.name, str(Fate.EVICTED)).inc(self.known.evicted - evicted)
         self._metrics.vehicles.set(len(self.known.genealogy))
         self._metrics.outside.set(self.known.outside)
+
+    def _folded(self, record: Record) -> Fate:
+        key = record.key
+        if record.topic is not FIELD_EVIDENCE and key is not None and not key.startswith(_OF_VEHICLE):
+            return Fate.OTHERS  # a station's: there are a hundred for each vehicle, and decoding takes time
+        fate = self.known.take(decode(record.topic, record.value or b""), self._clock.now())
+        if fate is Fate.UNUSABLE:
+            self._refuse(record, "it is from the future, or without a distance: it cannot be judged")
+        return fate
+
+    def _refuse(self, record: Record, detail: str) -> None:
+        """Everything is read again after each start: only what comes after that is told of."""
+        if not self._caught_up:
+            return
+        name, partition, offset = record.topic.name, record.partition, record.offset
+        letter = DeadLetter(
+            event_id=event_id("dead_letter", SERVICE, name, partition, offset),
+            reason=Reason.UNPROCESSABLE,
+            detail=detail,
+            source=f"{name}/{partition}/{offset}",
+            at=self._clock.now(),
+            service=SERVICE,
+            asset=(record.key or b"").decode(errors="replace"),
+            payload=record.value or b"",
+        )
+        self._letters.append(letter)
 
     async def further(self) -> None:
         """Publish what is new, and look if that is due. Call it only when all that was published is read.
 
         Raises `KafkaError` when stopping while nothing can be published.
         """
+        self._caught_up = True
+        await self._publish([message(DEAD_LETTERS, one, source=SERVICE) for one in self._letters])
+        self._letters.clear()
         said = self.known.unsaid()
-        await self._publish(said)
+        await self._say(said)
         self.known.said(said)
         now = self._clock.now()
         due = self.known.look_due(now)
@@ -91,16 +130,20 @@ class Worker:
             )
         for one in found:
             log.info("finding", asset=one.asset, vehicles=one.vehicles, q=one.q, text=one.text)
-        await self._publish(found)
+        await self._say(found)
         self.known.looked(due, found)
 
     @property
     def _pause(self) -> timedelta:
         return timedelta(seconds=self.known.rules.look_s)
 
-    async def _publish(self, events: Sequence[VehicleAnomaly | VehicleScore | FieldFinding]) -> None:
+    async def _say(self, events: Sequence[VehicleAnomaly | VehicleScore | FieldFinding]) -> None:
+        await self._publish([message(FIELD_EVIDENCE, one, source=SERVICE) for one in events])
+        for one in events:
+            self._metrics.published.labels(str(one.__struct_config__.tag)).inc()
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
         """Until acknowledged. Ids stay the same, so a repeat is harmless."""
-        messages = [message(FIELD_EVIDENCE, one, source=SERVICE) for one in events]
         delay_s = _RETRY_S
         while messages:
             try:
@@ -114,9 +157,4 @@ class Worker:
                     await asyncio.wait_for(self._stopping.wait(), delay_s)
                 delay_s = min(2 * delay_s, _RETRY_MAX_S)
             else:
-                break
-        self._count(events)
-
-    def _count(self, events: Iterable[VehicleAnomaly | VehicleScore | FieldFinding]) -> None:
-        for one in events:
-            self._metrics.published.labels(str(one.__struct_config__.tag)).inc()
+                return
