@@ -66,10 +66,13 @@ class Scene:
         clock = ManualClock(NOW)
         self.out = MemoryPublisher()
         self.registry = CollectorRegistry()
-        intake = Intake(signal_sets.load(None), Ages(3600, 60), KEY, Rebirths(1.0))
         path = Path(self.out, clock, Metrics(self.registry), asyncio.create_task)
-        app = api(intake, path, asyncio.Event(), timeout_s=5, max_bytes=1_000_000)
+        app = api(self.intake(), path, asyncio.Event(), timeout_s=5, max_bytes=1_000_000)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
+
+    @staticmethod
+    def intake() -> Intake:
+        return Intake(signal_sets.load(None), Ages(3600, 60), KEY, Rebirths(1.0))
 
     async def post(self, *vehicles: Vehicle) -> tuple[int, Any]:
         answer = await self.http.post("/genealogy/vehicles", content=json.dumps({"vehicles": vehicles}))
@@ -118,6 +121,10 @@ def of_joint(**changed: Any) -> Callable[[], Vehicle]:
 
 BAD: list[tuple[Callable[[], Vehicle], Reason, str]] = [
     (edit(vin="WVWZZZ1JZXW00000"), Reason.UNPROCESSABLE, "vin"),
+    (edit(vin="WVWZZZ1JZXWO00001"), Reason.UNPROCESSABLE, "vin"),
+    (edit(vin="WVW ZZZ 1JZ XW 000001"), Reason.UNPROCESSABLE, "vin"),
+    (edit(VIN=OTHER), Reason.UNDECODABLE, "VIN"),
+    (edit(WVWZZZ1JZXWO00001="red"), Reason.UNDECODABLE, "an unknown field"),
     (edit(vin=17), Reason.UNDECODABLE, "$.vin"),
     (edit(built_at=(NOW + timedelta(hours=1)).isoformat()), Reason.IN_FUTURE, "built_at"),
     (edit(built_at="2029-01-01T00:00:00"), Reason.UNDECODABLE, "$.built_at"),
@@ -126,7 +133,10 @@ BAD: list[tuple[Callable[[], Vehicle], Reason, str]] = [
     (of_joint(cell_group=0), Reason.UNPROCESSABLE, "cell_group: 0 is there 2 times"),
     (of_joint(part_id="weld1-000000000000"), Reason.UNPROCESSABLE, "part_id"),
     (of_joint(part_id=OTHER), Reason.VIN_IN_CLEAR, "part_id"),
-    (of_joint(recipe=OTHER), Reason.VIN_IN_CLEAR, "cell_group 1"),
+    (of_joint(recipe=OTHER), Reason.VIN_IN_CLEAR, "recipe"),
+    (of_joint(part_id=f"pack.{VIN}"), Reason.VIN_IN_CLEAR, "part_id"),
+    (of_joint(station=f"acme.{OTHER}.weld1"), Reason.VIN_IN_CLEAR, "station"),
+    (of_joint(recipe="WVWZZZ1JZXWO00001"), Reason.VIN_IN_CLEAR, "recipe"),
     (of_joint(station="weld 1"), Reason.UNPROCESSABLE, "station"),
     (of_joint(welded_at=NOW.isoformat()), Reason.UNPROCESSABLE, "welded_at"),
     (of_joint(welded_at="1969-01-01T00:00:00Z"), Reason.TOO_OLD, "welded_at"),
@@ -140,7 +150,8 @@ BAD: list[tuple[Callable[[], Vehicle], Reason, str]] = [
 async def test_what_is_wrong_is_said_and_kept_without_its_vin(
     make: Callable[[], Vehicle], reason: Reason, said: str, scene: Scene
 ) -> None:
-    status, answer = await scene.post(make())
+    sent = make()
+    status, answer = await scene.post(sent)
     assert status == 422
     [item] = answer["items"]
     assert (item["outcome"], item["reason"]) == ("refused", reason)
@@ -148,9 +159,9 @@ async def test_what_is_wrong_is_said_and_kept_without_its_vin(
     [record] = scene.out.messages
     letter = decode(DEAD_LETTERS, record.value)
     assert (letter.reason, letter.source) == (reason, "http/vehicles")
-    for vin in (VIN, OTHER):
-        assert vin.encode() not in letter.payload + record.value
-        assert vin not in json.dumps(answer)
+    for vin in (VIN, OTHER, "WVWZZZ1JZXWO00001", str(sent["vin"])):
+        assert vin not in (letter.payload + record.value).decode()
+        assert vin not in json.dumps(answer) + letter.detail
 
 
 async def test_a_bad_one_does_not_hold_up_the_others(scene: Scene) -> None:
@@ -160,12 +171,42 @@ async def test_a_bad_one_does_not_hold_up_the_others(scene: Scene) -> None:
     assert topics == ["dead-letters", "genealogy", "genealogy"]
 
 
-@pytest.mark.parametrize("junk", [b"", b"[]", b'{"vehicles": []}', b'{"frames": [{}]}'])
-async def test_what_is_no_batch_is_kept_as_a_whole(junk: bytes, scene: Scene) -> None:
+async def test_of_a_refused_vehicle_is_kept_what_helps_to_mend_its_sender(scene: Scene) -> None:
+    await scene.post(vehicle(joint(0, colour=[1, 2]), vin=VIN, Note=OTHER, built_at="soon"))
+    [record] = scene.out.messages
+    letter = decode(DEAD_LETTERS, record.value)
+    kept = json.loads(letter.payload)
+    assert kept["packs"][0]["modules"][0]["joints"] == [joint(0, colour="(2 entries)")]
+    assert (kept["vin"], kept["Note"]) == (pseudonym(VIN, KEY), "(17 characters)")
+    assert kept["built_at"] == "(4 characters)"
+
+
+@pytest.mark.parametrize(
+    ("junk", "kept"),
+    [
+        (b"", b""),
+        (b"[]", b"[]"),
+        (b'{"vehicles": []}', b'{"vehicles":[]}'),
+        (b'{"frames": [{}]}', b'{"frames":"(1 entries)"}'),
+        (json.dumps(vehicle()).encode()[:-1], b""),
+        (b"[" * 5000 + b"]" * 5000, b""),
+    ],
+    ids=["nothing", "list", "none", "frames", "cut off", "deep"],
+)
+async def test_what_is_no_batch_is_kept_as_far_as_it_is_json(junk: bytes, kept: bytes, scene: Scene) -> None:
     answer = await scene.http.post("/genealogy/vehicles", content=junk)
     assert answer.status_code == 400
     [record] = scene.out.messages
-    assert decode(DEAD_LETTERS, record.value).payload == junk
+    letter = decode(DEAD_LETTERS, record.value)
+    assert (letter.source, letter.payload) == ("http/vehicles", kept)
+    assert ("nothing of it is kept" in letter.detail) == (bool(junk) and not kept)
+
+
+async def test_inputs_of_which_nothing_is_kept_have_letters_of_their_own(scene: Scene) -> None:
+    await scene.post(vehicle(vin="WVWZZZ1JZXWO00001"), vehicle(vin="WVWZZZ1JZXWO00002"))
+    letters = [decode(DEAD_LETTERS, one.value) for one in scene.out.messages]
+    assert letters[0].payload == letters[1].payload
+    assert letters[0].event_id != letters[1].event_id
 
 
 async def test_the_documentation_shows_what_is_asked_for(scene: Scene) -> None:
