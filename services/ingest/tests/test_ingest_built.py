@@ -10,6 +10,7 @@ from pathlib import Path as File
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -19,7 +20,7 @@ from twinloop.contracts.topics import DEAD_LETTERS, GENEALOGY
 from twinloop.ingest import signal_sets
 from twinloop.ingest.edge import main as edge
 from twinloop.ingest.http import api
-from twinloop.ingest.intake import Intake
+from twinloop.ingest.intake import MAX_RECORD_BYTES, Intake
 from twinloop.ingest.metrics import Metrics
 from twinloop.ingest.normalize import Ages
 from twinloop.ingest.path import Path
@@ -137,6 +138,8 @@ BAD: list[tuple[Callable[[], Vehicle], Reason, str]] = [
     (of_joint(part_id=f"pack.{VIN}"), Reason.VIN_IN_CLEAR, "part_id"),
     (of_joint(station=f"acme.{OTHER}.weld1"), Reason.VIN_IN_CLEAR, "station"),
     (of_joint(recipe="WVWZZZ1JZXWO00001"), Reason.VIN_IN_CLEAR, "recipe"),
+    (of_joint(part_id="tab\x07"), Reason.UNPROCESSABLE, "part_id: a character that cannot be printed"),
+    (of_joint(recipe="W\u200bVWZZZ"), Reason.UNPROCESSABLE, "recipe: a character that cannot be printed"),
     (of_joint(station="weld 1"), Reason.UNPROCESSABLE, "station"),
     (of_joint(welded_at=NOW.isoformat()), Reason.UNPROCESSABLE, "welded_at"),
     (of_joint(welded_at="1969-01-01T00:00:00Z"), Reason.TOO_OLD, "welded_at"),
@@ -207,6 +210,46 @@ async def test_inputs_of_which_nothing_is_kept_have_letters_of_their_own(scene: 
     letters = [decode(DEAD_LETTERS, one.value) for one in scene.out.messages]
     assert letters[0].payload == letters[1].payload
     assert letters[0].event_id != letters[1].event_id
+
+
+# ---- no request ends the service
+
+
+def large(text: str) -> Vehicle:
+    """As many joints as allowed, each in a module of its own, with names of `text` as long as allowed."""
+    modules = [
+        {
+            "module_id": f"{at:04d}" + 252 * text,
+            "joints": [joint(at, part_id=f"{at:04d}" + 252 * text, recipe=256 * text, station="s" * 256)],
+        }
+        for at in range(2048)
+    ]
+    packs = [{"pack_id": f"p{at}", "modules": modules[at : at + 256]} for at in range(0, 2048, 256)]
+    return vehicle(packs=packs)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("x", None), ("\U0001f697", "a record of"), ("\x01", "a character that cannot be printed")],
+)
+def test_a_vehicle_too_large_for_kafka_is_refused_by_itself(text: str, said: str | None) -> None:
+    outcome = Scene.intake().built(msgspec.json.encode(large(text)), NOW)
+    [record] = outcome.messages
+    assert len(record.value) <= MAX_RECORD_BYTES
+    if said is None:
+        assert outcome.refused is None
+    else:
+        assert outcome.refused is not None
+        assert outcome.refused.reason is Reason.UNPROCESSABLE
+        assert said in outcome.refused.detail
+
+
+async def test_what_is_said_of_a_long_name_is_short(scene: Scene) -> None:
+    status, answer = await scene.post(vehicle(**{"x" * 900_000: 1}))
+    assert status == 422
+    told = json.dumps(answer)
+    assert len(told) < 3000
+    assert len(scene.out.messages[0].value) < 10_000
 
 
 async def test_the_documentation_shows_what_is_asked_for(scene: Scene) -> None:

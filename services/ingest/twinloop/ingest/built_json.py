@@ -147,6 +147,8 @@ def _check(told: VehicleJson, latest: datetime) -> None:
     }
     again = {"station": {joint.station for joint in joints}, "recipe": {joint.recipe for joint in joints}}
     for what, names in (once | again).items():
+        if not all(name.isprintable() for name in names):
+            raise Refused(Reason.UNPROCESSABLE, f"{what}: a character that cannot be printed")
         if names_vin("\n".join(names), own):
             raise Refused(Reason.VIN_IN_CLEAR, f"{what}: a VIN in clear, nearly one, or a part of its own")
     for joint in joints:

@@ -18,7 +18,7 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import GENEALOGY
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.ingest import built_json, telemetry_json, withhold
-from twinloop.ingest.deadletters import dead_letter
+from twinloop.ingest.deadletters import MAX_DETAIL_CHARS, dead_letter
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.normalize import SERVICE, STEADY, Ages, Normalized, is_telemetry, part_made
 from twinloop.ingest.pseudonyms import certainty, contains_vin, is_pseudonym, mask, pseudonym
@@ -43,6 +43,8 @@ from twinloop.sparkplug import (
 
 SPARKPLUG = "spBv1.0/"
 VEHICLES = "http/vehicles"
+MAX_RECORD_BYTES = 6 * 1024 * 1024
+"""Kafka takes 8 MiB, and a record that it refuses ends the service."""
 
 
 class Fate(StrEnum):
@@ -99,7 +101,7 @@ class Intake:
         """The outcome of one vehicle of an HTTP batch: what the end of its line tells."""
         try:
             built = built_json.vehicle_built(item, self._key, self._ages.max_ahead_s, now)
-            records = [message(GENEALOGY, built, source=SERVICE)]
+            records = _small([message(GENEALOGY, built, source=SERVICE)])
         except Refused as refused:
             return self._kept(refused, VEHICLES, item, withhold.of_vehicle(item, self._key), now)
         return Outcome(
@@ -216,7 +218,7 @@ class Intake:
             return mask(value.encode(errors="replace"), self._key).decode()
 
         lost = " (nothing of it is kept, for it may hold a VIN)" if payload and kept is None else ""
-        told = Refused(refused.reason, text(refused.detail) + lost)
+        told = Refused(refused.reason, text(refused.detail)[: MAX_DETAIL_CHARS - len(lost)] + lost)
         which = hmac.new(self._key, payload, hashlib.sha256).hexdigest()
         return _dead(
             told,
@@ -226,7 +228,7 @@ class Intake:
         )
 
     def _in_order(self, normalized: Normalized) -> Outcome:
-        frame, records = normalized.frame, normalized.messages()
+        frame, records = normalized.frame, _small(normalized.messages())
         order = self._gate.check(frame.asset, frame.signal_set, frame.sequence)
         if order is Order.DUPLICATE:
             return Outcome(Fate.DUPLICATE, event_id=frame.event_id)
@@ -252,11 +254,18 @@ def _reason(error: SparkplugError) -> Reason:
 
 
 def _dead(refused: Refused, letter: Message) -> Outcome:
-    return Outcome(Fate.DEAD_LETTER, [letter], refused=refused)
+    told = Refused(refused.reason, refused.detail[:MAX_DETAIL_CHARS])
+    return Outcome(Fate.DEAD_LETTER, [letter], refused=told)
 
 
 def _no_batch(error: Exception) -> Refused:
     return Refused(Reason.UNDECODABLE, f"no batch: {withhold.said(error)}")
+
+
+def _small(records: list[Message]) -> list[Message]:
+    if (most := max(len(record.value) for record in records)) > MAX_RECORD_BYTES:
+        raise Refused(Reason.UNPROCESSABLE, f"a record of {most} bytes, at most {MAX_RECORD_BYTES}")
+    return records
 
 
 def _no_vin(text: str) -> None:
