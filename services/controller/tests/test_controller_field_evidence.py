@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from twinloop.contracts.field import (
     VEHICLE,
@@ -172,6 +173,36 @@ def test_folding_says_whether_anything_has_changed() -> None:
     assert evidence.fold(anomaly(1, 0, 49.0))
     assert evidence.fold(score(1, 30))
     assert not evidence.fold(score(1, 29))
+
+
+def corrected(number: int, told_h: float, uohm: float) -> VehicleBuilt:
+    """The same build of a vehicle, told so many hours later."""
+    one = built(0, uohm=uohm)
+    return replace(one, at=one.at + timedelta(hours=told_h), event_id=f"{number}")
+
+
+@given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
+def test_the_correction_that_was_told_last_counts_in_whatever_order_it_is_read(
+    order: list[int], again: list[int]
+) -> None:
+    told = [corrected(5, 0, 42.0), corrected(9, 1, 43.0), corrected(5, 2, 42.0), corrected(0, 2, 44.0)]
+    genealogy = Genealogy()
+    for at in [*order, *again]:
+        genealogy.fold(told[at])
+    assert genealogy.joints(told[0].vehicle) == tuple(
+        sorted(told[2].joints(), key=lambda one: one.cell_group)
+    )
+
+
+def test_a_correction_changes_something_and_its_repetition_does_not() -> None:
+    genealogy = Genealogy()
+    first, second = corrected(2, 0, 42.0), corrected(1, 1, 43.0)
+    assert genealogy.fold(first)
+    assert genealogy.fold(second)
+    assert not genealogy.fold(first)
+    assert not genealogy.fold(replace(second, at=second.at + timedelta(hours=1)))
+    assert genealogy.fold(built(0, later_h=5.0))
+    assert not genealogy.fold(replace(second, at=second.at + timedelta(hours=9)))
 
 
 def test_of_one_minutes_anomalies_the_clearest_counts() -> None:

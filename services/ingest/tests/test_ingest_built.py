@@ -112,6 +112,16 @@ async def test_sent_again_it_is_the_same_event_and_rebuilt_it_is_another(scene: 
     assert ids[0] == ids[1] != ids[2]
 
 
+async def test_what_is_told_again_with_other_content_is_another_event(scene: Scene) -> None:
+    first = vehicle(joint(0), joint(1))
+    same = vehicle(
+        joint(0), joint(1, welded_at=(NOW - timedelta(days=200)).isoformat().replace("+00:00", "Z"))
+    )
+    corrected = vehicle(joint(0), joint(1, station="acme.berlin.packs.line1.weld2"))
+    ids = [(await scene.post(one))[1]["items"][0]["event_id"] for one in (first, same, corrected)]
+    assert ids[0] == ids[1] != ids[2]
+
+
 def edit(**changed: Any) -> Callable[[], Vehicle]:
     return lambda: vehicle(**changed)
 

@@ -9,12 +9,14 @@
                                          "resistance_uohm": 42.1,
                                          "baseline_uohm": -3.2, "baseline_se_uohm": 1.3}, ...]}]}]}
 
-The VIN ends here: what goes on is its pseudonym. The same vehicle with the same `built_at` has the same event
-id whenever it is sent, so sending it again does no harm.
+The VIN ends here: what goes on is its pseudonym. The same vehicle with the same `built_at` and content has
+the same event id whenever it is sent, so sending it again does no harm. With other content it is another
+event, a correction of the one before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -103,8 +105,9 @@ def vehicle_built(item: bytes, key: bytes, max_ahead_s: float, now: datetime) ->
     _check(told, now + timedelta(seconds=max_ahead_s))
     name, built_at = pseudonym(told.vin, key), told.built_at.astimezone(UTC)
     packs = tuple(_pack(pack) for pack in told.packs)
+    content = hashlib.sha256(msgspec.json.encode(packs)).hexdigest()
     return VehicleBuilt(
-        event_id=event_id("vehicle_built", name, built_at.isoformat()),
+        event_id=event_id("vehicle_built", name, built_at.isoformat(), content),
         asset=VEHICLE + name,
         at=now,
         observed_at=built_at,

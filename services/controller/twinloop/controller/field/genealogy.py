@@ -9,7 +9,10 @@ from twinloop.contracts.field import BuiltJoint, VehicleBuilt
 
 
 class Genealogy:
-    """Every vehicle as it was built. Folding is idempotent and knows no order: the newest build counts."""
+    """Every vehicle as it was built. Folding is idempotent and knows no order: the newest build counts.
+
+    Of what was told of one build, the same `observed_at`, counts what was told last: it is a correction.
+    """
 
     def __init__(self) -> None:
         self._built: dict[str, VehicleBuilt] = {}
@@ -21,6 +24,8 @@ class Genealogy:
         if known is not None and _rank(built) <= _rank(known):
             return False
         self._built[built.vehicle] = built
+        if known is not None and (known.observed_at, known.packs) == (built.observed_at, built.packs):
+            return False  # told again; `at` counts all the same, or the order of records would
         self._joints[built.vehicle] = {joint.cell_group: joint for joint in built.joints()}
         return True
 
@@ -61,5 +66,5 @@ class Genealogy:
         )
 
 
-def _rank(built: VehicleBuilt) -> tuple[datetime, str]:
-    return built.observed_at, built.event_id
+def _rank(built: VehicleBuilt) -> tuple[datetime, datetime, str]:
+    return built.observed_at, built.at, built.event_id
