@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -307,3 +308,61 @@ def test_the_edge_refuses_what_is_wrong(
     with pytest.raises(SystemExit) as caught:
         resolve(tmp_path, vin)
     assert caught.value.code == 2
+
+
+def test_a_pseudonym_in_capitals_is_found(
+    tmp_path: File, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", KEY.decode())
+    mine = pseudonym(VIN, KEY)
+    assert resolve(tmp_path, VIN, recall=mine.upper()) == 0
+    assert capsys.readouterr().out == f"{VIN} {mine}\n"
+
+
+@pytest.mark.parametrize(
+    ("vins", "recall"),
+    [
+        ((VIN,), ""),
+        ((VIN,), "the controller cannot do it now (503): no field work"),
+        ((VIN,), '{"vehicles": []}'),
+        ((VIN,), VIN + " " + "f" * 33),
+        ((), "f" * 32),
+        ((), None),
+    ],
+)
+def test_the_edge_says_so_when_a_list_names_nobody(
+    vins: tuple[str, ...],
+    recall: str | None,
+    tmp_path: File,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", KEY.decode())
+    with pytest.raises(SystemExit) as caught:
+        resolve(tmp_path, *vins, recall=recall)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "there is no " in said.err
+    assert VIN not in said.err
+
+
+def test_one_input_cannot_be_both_lists(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", KEY.decode())
+    monkeypatch.setattr("sys.stdin", io.StringIO(VIN))
+    with pytest.raises(SystemExit) as caught:
+        edge(["resolve", "--vins", "-", "--recall", "-"])
+    assert caught.value.code == 2
+    assert "both" in capsys.readouterr().err
+
+
+def test_a_vin_in_place_of_a_file_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWINLOOP_INGEST_PSEUDONYM_KEY", KEY.decode())
+    with pytest.raises(SystemExit) as caught:
+        edge(["resolve", "--vins", VIN])
+    assert caught.value.code == 2
+    assert VIN not in capsys.readouterr().err
