@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from twinloop.contracts.codec import decode
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.events import JointWelded
+from twinloop.contracts.topics import DEAD_LETTERS
 from twinloop.ingest import signal_sets
+from twinloop.ingest.deadletters import MAX_DETAIL_CHARS
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.intake import MAX_RECORD_BYTES, Fate, Intake
 from twinloop.ingest.normalize import STEADY, Ages, part_made
@@ -82,3 +85,11 @@ def test_a_part_too_large_for_kafka_is_refused_and_may_come_again() -> None:
     assert all(len(one.value) < MAX_RECORD_BYTES for one in outcome.messages)
     again = session.data("weld1", part(), at_ms=NOW_MS)
     assert intake.mqtt(again.topic, again.payload, NOW).fate is Fate.FRAME
+
+
+def test_of_a_reason_that_quotes_something_long_the_beginning_is_told() -> None:
+    intake = Intake(SETS, Ages(60, 60), b"0123456789abcdef", Rebirths(1.0))
+    outcome = intake.mqtt("spBv1.0/" + "x" * 60_000, b"", NOW)
+    [record] = outcome.messages
+    assert outcome.refused is not None
+    assert len(outcome.refused.detail) == len(decode(DEAD_LETTERS, record.value).detail) == MAX_DETAIL_CHARS
