@@ -55,6 +55,8 @@ class Services:
             return httpx.Response(200, json=[{"asset": WELD1, "shadow": None}])
         if request.headers["authorization"] == "Bearer vic" and request.url.path == "/recall":
             return httpx.Response(403, json={"problem": "it takes an operator"})
+        if request.url.path == "/recall" and request.url.params["station"] != WELD1:
+            return httpx.Response(404, json={"problem": f"they have of {WELD1}"})
         return httpx.Response(200, json=RECALL if request.url.path == "/recall" else self.findings)
 
 
@@ -120,8 +122,39 @@ def test_who_may_not_is_told_so(
     assert "it takes an operator" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("end", ["2026-01-11", "2026-01-10T23:59:59Z", "2026-01-11T01:00:00+02:00"])
+def test_times_that_hold_nothing_between_them_are_not_asked_for(
+    end: str, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recall", "--station", "weld1", "--from", "2026-01-11", "--to", end]) == 2
+    said = capsys.readouterr()
+    assert "--from must be before --to" in said.err
+    assert not said.out
+    assert not services.asked
+
+
+def test_a_station_of_no_vehicle_is_told_with_those_that_are_known(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recall", "--station", WELD1 + "0", "--from", "2026-01-11", "--to", "2026-01-15"]) == 1
+    said = capsys.readouterr()
+    assert f"they have of {WELD1}." in said.err
+    assert not said.out
+
+
 @pytest.mark.parametrize("wrong", [["--from", "soon"], ["--from", "2026-01-11"], []])
 def test_a_recall_needs_both_times(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["recall", "--station", WELD1, *wrong])
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["findings"], ["recall", "--from", "2026-01-11", "--to", "2026-01-15"]])
+def test_no_name_is_no_station(
+    verb: list[str], services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*verb, "--station", " "])
+    assert caught.value.code == 2
+    assert "--station" in capsys.readouterr().err
+    assert not services.asked

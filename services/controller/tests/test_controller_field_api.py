@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from support.weldloop import ASSET, SHIPPED, joint
 
@@ -153,6 +154,37 @@ async def test_a_recall_is_for_operators_and_written_down(desk: Desk) -> None:
     assert entry["result"] == "1 vehicles"
     later = WINDOW | {"from": "2026-01-05T00:00:01Z"}
     assert (await desk.get("/recall", **later)).json()["vehicles"] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "said"),
+    [
+        ({"station": ASSET + "0"}, 404, f"of {ASSET}"),
+        ({"station": ""}, 404, f"of {ASSET}"),
+        ({"from": WINDOW["to"], "to": WINDOW["from"]}, 422, "before"),
+        ({"to": WINDOW["from"]}, 422, "before"),
+    ],
+)
+async def test_a_wrong_question_is_not_answered_with_nobody(
+    wrong: dict[str, str], status: int, said: str, desk: Desk
+) -> None:
+    answer = await desk.get("/recall", **(WINDOW | wrong))
+    assert answer.status_code == status
+    assert said in answer.json()["problem"]
+    assert not desk.kept.entries
+
+
+async def test_of_many_stations_some_are_named(desk: Desk) -> None:
+    one = built()
+    joints = [replace(one, cell_group=n, station=f"s{n:02d}") for one in one.joints() for n in range(25)]
+    pack = BuiltPack(pack_id="p", modules=(BuiltModule(module_id="m", joints=tuple(joints)),))
+    assert desk.known is not None
+    desk.known.take(replace(one, packs=(pack,), event_id="c", at=START + timedelta(hours=1)), START)
+    answer = await desk.get("/recall", **(WINDOW | {"station": "s99"}))
+    assert answer.json()["problem"].endswith("s18, s19 and 5 more")
+    assert (
+        await desk.get("/recall", **(WINDOW | {"station": "s24", "to": "2026-01-06T00:00:00Z"}))
+    ).is_success
 
 
 async def test_a_recall_that_cannot_be_written_down_is_not_told(desk: Desk) -> None:

@@ -254,6 +254,36 @@ def test_one_vehicle_counts_once_by_its_earliest_anomaly() -> None:
     assert table.event_id == (anomaly(1, 5, 49.0).event_id,)
 
 
+def corrected(number: int, told_h: float, uohm: float) -> VehicleBuilt:
+    """The same build of a vehicle, told so many hours later."""
+    one = built(0, uohm=uohm)
+    return replace(one, at=one.at + timedelta(hours=told_h), event_id=f"{number}")
+
+
+@given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=4))
+def test_the_correction_that_was_told_last_counts_in_whatever_order_it_is_read(
+    order: list[int], again: list[int]
+) -> None:
+    told = [corrected(5, 0, 42.0), corrected(9, 1, 43.0), corrected(5, 2, 42.0), corrected(0, 2, 44.0)]
+    genealogy = Genealogy()
+    for at in [*order, *again]:
+        genealogy.fold(told[at])
+    assert genealogy.joints(told[0].vehicle) == tuple(
+        sorted(told[2].joints(), key=lambda one: one.cell_group)
+    )
+
+
+def test_a_correction_changes_something_and_its_repetition_does_not() -> None:
+    genealogy = Genealogy()
+    first, second = corrected(2, 0, 42.0), corrected(1, 1, 43.0)
+    assert genealogy.fold(first)
+    assert genealogy.fold(second)
+    assert not genealogy.fold(first)
+    assert not genealogy.fold(replace(second, at=second.at + timedelta(hours=1)))
+    assert genealogy.fold(built(0, later_h=5.0))
+    assert not genealogy.fold(replace(second, at=second.at + timedelta(hours=9)))
+
+
 def test_of_one_minutes_anomalies_the_clearest_counts() -> None:
     genealogy, evidence = folded(
         [built(1), anomaly(1, 3, 50.0, z=6.0), anomaly(1, 4, 50.0, z=12.0), anomaly(1, 5, 50.0, z=7.0)]

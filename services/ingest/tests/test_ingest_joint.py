@@ -8,19 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from twinloop.contracts.codec import decode
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.events import JointWelded
+from twinloop.contracts.topics import DEAD_LETTERS
 from twinloop.ingest import signal_sets
+from twinloop.ingest.deadletters import MAX_DETAIL_CHARS
 from twinloop.ingest.errors import Refused
+from twinloop.ingest.intake import MAX_RECORD_BYTES, Fate, Intake
 from twinloop.ingest.normalize import STEADY, Ages, part_made
+from twinloop.ingest.rebirths import Rebirths
+from twinloop.simulator.telemetry import METRICS
+from twinloop.sparkplug import EdgeSession, NodeId
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 SETS = signal_sets.load(None)
 
 
-def joint(**told: Any) -> JointWelded:
-    values = {
+def part(**told: Any) -> dict[str, Any]:
+    return {
         "Signals/Set": "weld.v1",
         **{f"Signals/{name}": np.ones(3, np.float32) for name in SETS.find("weld.v1").columns},
         "Part/Id": "p",
@@ -32,7 +39,10 @@ def joint(**told: Any) -> JointWelded:
         "Setpoint/Focus": 0.0,
         "Recipe": "r",
     } | {name.replace("__", "/"): value for name, value in told.items()}
-    made = part_made("a.b", NOW_MS, values, SETS, Ages(60, 60), NOW).joint
+
+
+def joint(**told: Any) -> JointWelded:
+    made = part_made("a.b", NOW_MS, part(**told), SETS, Ages(60, 60), NOW).joint
     assert made is not None
     return made
 
@@ -61,3 +71,25 @@ def test_what_is_no_gate_is_refused(told: dict[str, Any], reason: Reason) -> Non
     with pytest.raises(Refused) as refused:
         joint(**told)
     assert refused.value.reason is reason
+
+
+def test_a_part_too_large_for_kafka_is_refused_and_may_come_again() -> None:
+    session = EdgeSession(NodeId("a", "b"), {"weld1": METRICS})
+    intake = Intake(SETS, Ages(60, 60), b"0123456789abcdef", Rebirths(1.0))
+    for one in session.births({"weld1": {}}, at_ms=NOW_MS):
+        intake.mqtt(one.topic, one.payload, NOW)
+    large = session.data("weld1", part(Recipe="r" * MAX_RECORD_BYTES), at_ms=NOW_MS)
+    outcome = intake.mqtt(large.topic, large.payload, NOW)
+    assert outcome.refused is not None
+    assert outcome.refused.reason is Reason.UNPROCESSABLE
+    assert all(len(one.value) < MAX_RECORD_BYTES for one in outcome.messages)
+    again = session.data("weld1", part(), at_ms=NOW_MS)
+    assert intake.mqtt(again.topic, again.payload, NOW).fate is Fate.FRAME
+
+
+def test_of_a_reason_that_quotes_something_long_the_beginning_is_told() -> None:
+    intake = Intake(SETS, Ages(60, 60), b"0123456789abcdef", Rebirths(1.0))
+    outcome = intake.mqtt("spBv1.0/" + "x" * 60_000, b"", NOW)
+    [record] = outcome.messages
+    assert outcome.refused is not None
+    assert len(outcome.refused.detail) == len(decode(DEAD_LETTERS, record.value).detail) == MAX_DETAIL_CHARS

@@ -29,8 +29,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Refused input with its original bytes (`payload`, base64 in JSON) and the reason.
 
     `source` says where it came from: an MQTT topic, `http`, or a Kafka `topic/partition/offset`.
-    For `vin_in_clear` the VIN inside `payload` is replaced by its pseudonym: the one exception to
-    "original bytes", because dead letters must not leak what the pseudonym protects.
+    Dead letters must not leak what pseudonyms protect: the one exception to "original bytes". A VIN inside
+    `payload` is replaced by its pseudonym, a vehicle's document is written anew without what could be one,
+    and where that cannot be told `payload` is empty and `detail` says so.
     """
 
     event_id: str

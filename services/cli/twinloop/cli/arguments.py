@@ -74,10 +74,10 @@ def parser() -> ArgumentParser:
     findings = _verb(
         verbs, "findings", field.findings, "what vehicles tell about the stations that built them"
     )
-    findings.add_argument("--station", help="only of this one")
+    findings.add_argument("--station", type=_said, help="only of this one")
     findings.add_argument("--limit", type=_count, default=50, help="at most so many (default: 50)")
     recall = _verb(verbs, "recall", field.recall, "vehicles with joints of a station and time (operator)")
-    recall.add_argument("--station", required=True, help="its name, or the last part of it")
+    recall.add_argument("--station", required=True, type=_said, help="its name, or the last part of it")
     recall.add_argument("--from", dest="start", metavar="FROM", required=True, type=_time, help="ISO 8601")
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 

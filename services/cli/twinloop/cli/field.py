@@ -7,6 +7,7 @@ from argparse import Namespace
 from twinloop.cli import people, show
 from twinloop.cli.answer import out
 from twinloop.cli.client import Api
+from twinloop.cli.errors import Unusable
 from twinloop.cli.places import CONTROLLER, Places
 from twinloop.cli.views import Finding, Recall
 
@@ -26,7 +27,9 @@ def findings(options: Namespace, places: Places) -> int:
 
 
 def recall(options: Namespace, places: Places) -> int:
-    """`twinloop recall`."""
+    """`twinloop recall`. Raises `Unusable` when no time lies between `--from` and `--to`."""
+    if options.start >= options.end:
+        raise Unusable("--from must be before --to: nothing can have been welded between them.")
     station = _station(options.station, places)
     with controller(places) as api:
         within = {"from": options.start.isoformat(), "to": options.end.isoformat()}

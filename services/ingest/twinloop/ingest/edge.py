@@ -4,11 +4,11 @@
     twinloop-edge resolve --vins FILE --recall FILE    only those of the VINs that a recall list names
 
 A pseudonym cannot be turned back. Whoever knows VINs hashes them and compares: the list comes in, the VINs
-never go out. The key is read from TWINLOOP_INGEST_PSEUDONYM_KEY. `-` is standard input; a recall list is any
-text with pseudonyms in it, such as what `twinloop` prints of a finding.
+never go out. The key is read from TWINLOOP_INGEST_PSEUDONYM_KEY. `-` is standard input, for one of the two
+files; a recall list is any text with pseudonyms in it, such as what `twinloop recall` prints.
 
 Exit status: 0; 1 when a pseudonym of the list belongs to none of the VINs, which is told on standard error;
-2 when it was asked for wrongly.
+2 when it was asked for wrongly, which no VIN or no pseudonym at all is taken for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from twinloop.ingest.pseudonyms import is_vin, pseudonym
 
 KEY = "TWINLOOP_INGEST_PSEUDONYM_KEY"
-_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
+_PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32}(?![0-9A-Za-z])")
 
 
 def resolve(vins: Iterable[str], key: bytes, wanted: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -44,13 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     key = os.environ.get(KEY, "").encode()
     if len(key) < 16:
         parser.error(f"{KEY} must hold the key of the pseudonyms, 16 characters or more")
+    if given.vins == given.recall == "-":
+        parser.error("--vins and --recall cannot both be standard input")
     try:
         vins = [line.strip() for line in _read(given.vins).splitlines() if line.strip()]
-        wanted = None if given.recall is None else _PSEUDONYM.findall(_read(given.recall))
-    except (OSError, UnicodeDecodeError) as error:
-        parser.error(str(error))
+        wanted = None if given.recall is None else _PSEUDONYM.findall(_read(given.recall).lower())
+    except OSError as error:  # without the file's name: who forgets FILE has put a VIN there
+        parser.error(f"a file cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        parser.error(f"a file is no text: {error}")
+    if not vins:
+        parser.error("--vins: there is no VIN in it")
     if wrong := [number for number, vin in enumerate(vins, start=1) if not is_vin(vin)]:
-        parser.error(f"{given.vins}: not a VIN: number {', '.join(map(str, wrong[:5]))} of those given")
+        parser.error(f"--vins: not a VIN: number {', '.join(map(str, wrong[:5]))} of those given")
+    if wanted is not None and not wanted:
+        parser.error("--recall: there is no pseudonym in it; was the recall answered, and with vehicles?")
     found = resolve(vins, key, wanted)
     sys.stdout.writelines(f"{vin} {name}\n" for vin, name in found)
     strangers = set(wanted or ()) - {name for _, name in found}

@@ -34,6 +34,7 @@ _MOST_WAITING = 64
 
 Split = Callable[[bytes], list[msgspec.Raw]]
 Decide = Callable[[bytes, datetime], Outcome]
+Refuse = Callable[[bytes, Exception, datetime], Outcome]
 
 
 class _Batch(msgspec.Struct, frozen=True):
@@ -129,7 +130,9 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
     )
     async def telemetry(request: Request) -> JSONResponse:
         """Take a batch of frames. Items of one asset are judged in the order given."""
-        return await take(request, "http", lambda body: _BATCH.decode(body).frames, intake.http)
+        return await take(
+            request, "http", lambda body: _BATCH.decode(body).frames, intake.http, intake.no_frames
+        )
 
     @app.post(
         "/genealogy/vehicles",
@@ -140,9 +143,13 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
     )
     async def vehicles(request: Request) -> JSONResponse:
         """Take vehicles that were built. Each is answered with the pseudonym that it is known by."""
-        return await take(request, "vehicles", lambda body: _BUILT.decode(body).vehicles, intake.built)
+        return await take(
+            request, "vehicles", lambda body: _BUILT.decode(body).vehicles, intake.built, intake.no_vehicles
+        )
 
-    async def take(request: Request, source: str, split: Split, decide: Decide) -> JSONResponse:
+    async def take(
+        request: Request, source: str, split: Split, decide: Decide, refuse: Refuse
+    ) -> JSONResponse:
         nonlocal waiting
         if stopping.is_set() or waiting >= _MOST_WAITING:
             return _unavailable("this service is stopping or has too many batches waiting")
@@ -151,7 +158,7 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
             body = await _read(request, max_bytes)
             if body is None:
                 return _problem(413, f"a body may have {max_bytes} bytes")
-            inputs, is_batch = _inputs(intake, body, split, decide)
+            inputs, is_batch = _inputs(body, split, decide, refuse)
             outcomes = await path.take(source, inputs, timeout_s)
         except TimeoutError:
             return _unavailable("Kafka has not acknowledged in time; send the same batch again")
@@ -174,12 +181,12 @@ async def _read(request: Request, max_bytes: int) -> bytes | None:
     return bytes(body)
 
 
-def _inputs(intake: Intake, body: bytes, split: Split, decide: Decide) -> tuple[list[Input], bool]:
+def _inputs(body: bytes, split: Split, decide: Decide, refuse: Refuse) -> tuple[list[Input], bool]:
     """One input an item, each with its original bytes; a body that is no batch is one input itself."""
     try:
         items = split(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return [partial(intake.no_batch, body, str(error))], False
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return [partial(refuse, body, error)], False
     return [partial(decide, bytes(item)) for item in items], True
 
 

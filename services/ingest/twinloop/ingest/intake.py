@@ -7,6 +7,8 @@ Every input has exactly one fate; nothing that it contains makes `Intake` raise.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,11 +17,11 @@ from twinloop.contracts.codec import Message, message
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import GENEALOGY
 from twinloop.features.ordering import NamedGate, Order
-from twinloop.ingest import built_json, telemetry_json
-from twinloop.ingest.deadletters import dead_letter
+from twinloop.ingest import built_json, telemetry_json, withhold
+from twinloop.ingest.deadletters import MAX_DETAIL_CHARS, dead_letter
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.normalize import SERVICE, STEADY, Ages, Normalized, is_telemetry, part_made
-from twinloop.ingest.pseudonyms import certainty, contains_vin, mask
+from twinloop.ingest.pseudonyms import certainty, contains_vin, is_pseudonym, mask, pseudonym
 from twinloop.ingest.rebirths import Rebirths
 from twinloop.ingest.signal_sets import Kind, SignalSets
 from twinloop.sparkplug import (
@@ -40,6 +42,9 @@ from twinloop.sparkplug import (
 )
 
 SPARKPLUG = "spBv1.0/"
+VEHICLES = "http/vehicles"
+MAX_RECORD_BYTES = 6 * 1024 * 1024
+"""Kafka takes 8 MiB, and a record that it refuses ends the service."""
 
 
 class Fate(StrEnum):
@@ -96,20 +101,24 @@ class Intake:
         """The outcome of one vehicle of an HTTP batch: what the end of its line tells."""
         try:
             built = built_json.vehicle_built(item, self._key, self._ages.max_ahead_s, now)
+            records = _small([message(GENEALOGY, built, source=SERVICE)])
         except Refused as refused:
-            return self._refused(refused, "http/vehicles", item, "", now)
+            return self._kept(refused, VEHICLES, item, withhold.of_vehicle(item, self._key), now)
         return Outcome(
             Fate.VEHICLE_BUILT,
-            [message(GENEALOGY, built, source=SERVICE)],
+            records,
             event_id=built.event_id,
             trace_id=built.trace_id,
             vehicle=built.vehicle,
         )
 
-    def no_batch(self, body: bytes, detail: str, now: datetime) -> Outcome:
-        """The outcome of an HTTP body that is no batch."""
-        refused = Refused(Reason.UNDECODABLE, f"no batch: {detail}")
-        return self._refused(refused, "http", body, "", now)
+    def no_frames(self, body: bytes, error: Exception, now: datetime) -> Outcome:
+        """The outcome of an HTTP body that is no batch of frames."""
+        return self._refused(_no_batch(error), "http", body, now)
+
+    def no_vehicles(self, body: bytes, error: Exception, now: datetime) -> Outcome:
+        """The outcome of an HTTP body that is no batch of vehicles."""
+        return self._kept(_no_batch(error), VEHICLES, body, withhold.of_vehicle(body, self._key), now)
 
     def _sparkplug(self, topic: str, payload: bytes, now: datetime) -> Outcome:
         asset = ""
@@ -156,34 +165,70 @@ class Intake:
                 self._rebirths.want(event.node, now)
 
     def _json(self, payload: bytes, now: datetime, *, source: str, vehicle: str | None) -> Outcome:
-        asset = ""
+        asset, kind = "", Kind.VEHICLE
         try:
             if vehicle is not None:
-                _no_vin(f"{source} ".encode() + telemetry_json.readable(payload))
+                _no_vin(f"{source} {withhold.readable(payload)}")
             telemetry = telemetry_json.parse(payload)
             asset, kind = telemetry_json.source_of(telemetry, vehicle)
             if kind is Kind.VEHICLE and vehicle is None:
-                _no_vin(telemetry_json.readable(payload))
+                _no_vin(withhold.readable(payload))
             normalized = telemetry_json.normalized(telemetry, asset, kind, self._sets)
             self._ages.check(normalized.frame, now, kind)
             return self._in_order(normalized)
         except Refused as refused:
-            return self._refused(refused, source, payload, asset, now)
+            return self._refused(refused, source, payload, now, vehicle=vehicle, asset=asset, kind=kind)
 
-    def _refused(self, refused: Refused, source: str, payload: bytes, asset: str, now: datetime) -> Outcome:
-        """A dead letter without VINs, whatever it was refused for."""
+    def _refused(
+        self,
+        refused: Refused,
+        source: str,
+        payload: bytes,
+        now: datetime,
+        *,
+        vehicle: str | None = None,
+        asset: str = "",
+        kind: Kind = Kind.VEHICLE,
+    ) -> Outcome:
+        """A dead letter of telemetry without VINs, whatever it was refused for.
+
+        `vehicle` is the name in its topic, `kind` what sent it: a vehicle, as far as one can tell.
+        """
+        hidden = withhold.of_telemetry(payload, self._key, suspect=kind is Kind.VEHICLE)
+        if refused.reason is Reason.VIN_IN_CLEAR and hidden == payload:
+            hidden = None  # it was not found in the bytes
+        if vehicle is not None and not is_pseudonym(vehicle):
+            source, hidden = f"vehicles/{pseudonym(vehicle, self._key)}/telemetry", None
+        if hidden is None and refused.reason not in (Reason.VIN_IN_CLEAR, Reason.UNDECODABLE):
+            refused = Refused(refused.reason, "what is wrong is not repeated, for it may hold a VIN")
+        return self._kept(refused, source, payload, hidden, now, asset)
+
+    def _kept(
+        self,
+        refused: Refused,
+        source: str,
+        payload: bytes,
+        kept: bytes | None,
+        now: datetime,
+        asset: str = "",
+    ) -> Outcome:
+        """A dead letter with what of `payload` may be `kept`."""
 
         def text(value: str) -> str:
-            return mask(value.encode(), self._key).decode()
+            return mask(value.encode(errors="replace"), self._key).decode()
 
-        hidden = mask(payload, self._key)
-        if refused.reason is Reason.VIN_IN_CLEAR and hidden == payload and text(source) == source:
-            hidden = b""  # written so that it cannot be found in the bytes: none of them may be kept
-        told = Refused(refused.reason, text(refused.detail))
-        return _dead(told, dead_letter(told, source=text(source), payload=hidden, at=now, asset=text(asset)))
+        lost = " (nothing of it is kept, for it may hold a VIN)" if payload and kept is None else ""
+        told = Refused(refused.reason, text(refused.detail)[: MAX_DETAIL_CHARS - len(lost)] + lost)
+        which = hmac.new(self._key, payload, hashlib.sha256).hexdigest()
+        return _dead(
+            told,
+            dead_letter(
+                told, source=text(source), payload=kept or b"", at=now, asset=text(asset), which=which
+            ),
+        )
 
     def _in_order(self, normalized: Normalized) -> Outcome:
-        frame = normalized.frame
+        frame, records = normalized.frame, _small(normalized.messages())
         order = self._gate.check(frame.asset, frame.signal_set, frame.sequence)
         if order is Order.DUPLICATE:
             return Outcome(Fate.DUPLICATE, event_id=frame.event_id)
@@ -191,7 +236,7 @@ class Intake:
             raise Refused(Reason.OUT_OF_ORDER, f"sequence {frame.sequence} after a later one")
         return Outcome(
             Fate.FRAME,
-            normalized.messages(),
+            records,
             event_id=frame.event_id,
             trace_id=frame.trace_id,
             observed_at_ns=frame.observed_at_ns,
@@ -209,9 +254,20 @@ def _reason(error: SparkplugError) -> Reason:
 
 
 def _dead(refused: Refused, letter: Message) -> Outcome:
-    return Outcome(Fate.DEAD_LETTER, [letter], refused=refused)
+    told = Refused(refused.reason, refused.detail[:MAX_DETAIL_CHARS])
+    return Outcome(Fate.DEAD_LETTER, [letter], refused=told)
 
 
-def _no_vin(data: bytes) -> None:
-    if contains_vin(data):
+def _no_batch(error: Exception) -> Refused:
+    return Refused(Reason.UNDECODABLE, f"no batch: {withhold.said(error)}")
+
+
+def _small(records: list[Message]) -> list[Message]:
+    if (most := max(len(record.value) for record in records)) > MAX_RECORD_BYTES:
+        raise Refused(Reason.UNPROCESSABLE, f"a record of {most} bytes, at most {MAX_RECORD_BYTES}")
+    return records
+
+
+def _no_vin(text: str) -> None:
+    if contains_vin(data := text.encode()):
         raise Refused(Reason.VIN_IN_CLEAR, certainty(data))

@@ -26,12 +26,11 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.errors import Refused
 from twinloop.ingest.normalize import Normalized, frame_of, stack, unpack
-from twinloop.ingest.pseudonyms import contains_vin
+from twinloop.ingest.pseudonyms import contains_vin, is_pseudonym, may_hold_vin, plain, spells_vin
 from twinloop.ingest.signal_sets import Kind, SignalSet, SignalSets
+from twinloop.ingest.withhold import said
 
 VEHICLE: Final = "vehicle."
-_PSEUDONYM: Final = re.compile(r"[A-Za-z0-9_-]{4,64}", re.ASCII)
-_PACKED: Final = re.compile(rb'"samples"\s*:\s*"[A-Za-z0-9+/]{64,}={0,2}"')
 _ASSET: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True, description="ISO 8601 with an offset or Z")]
@@ -65,15 +64,16 @@ def parse(payload: bytes) -> TelemetryJson:
     """The struct in `payload`. Raises `Refused` (undecodable)."""
     try:
         return _DECODER.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Refused(Reason.UNDECODABLE, f"no telemetry in JSON: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(Reason.UNDECODABLE, f"no telemetry in JSON: {said(error)}") from error
 
 
 def source_of(telemetry: TelemetryJson, vehicle: str | None = None) -> tuple[str, Kind]:
     """The asset that sent it, and what kind of source that is.
 
     `vehicle`: the pseudonym in the MQTT topic. Raises `Refused`: `vin_in_clear` for a VIN instead of a
-    pseudonym, `unprocessable` when it does not say unambiguously who it is.
+    pseudonym, or a vehicle's part id that is one or nearly one; `unprocessable` when it does not say
+    unambiguously who it is.
     """
     asset = telemetry.asset
     in_asset = asset.removeprefix(VEHICLE) if asset.startswith(VEHICLE) else ""
@@ -83,8 +83,11 @@ def source_of(telemetry: TelemetryJson, vehicle: str | None = None) -> tuple[str
     if len(named) > 1 or bool(named) == bool(asset and not in_asset):
         raise Refused(Reason.UNPROCESSABLE, "it must name one vehicle or one asset, and not two of them")
     for pseudonym in named:
-        if not _PSEUDONYM.fullmatch(pseudonym):
-            raise Refused(Reason.UNPROCESSABLE, "a pseudonym is 4 to 64 letters, digits, - or _")
+        if not is_pseudonym(pseudonym):
+            raise Refused(Reason.UNPROCESSABLE, "no pseudonym: 32 hexadecimal digits, as ingest gave it")
+        part = plain(telemetry.part_id.encode())
+        if may_hold_vin(part) or spells_vin(part):
+            raise Refused(Reason.VIN_IN_CLEAR, "part_id: a VIN in clear, or nearly one")
         return VEHICLE + pseudonym, Kind.VEHICLE
     if not _ASSET.fullmatch(asset):
         raise Refused(Reason.UNPROCESSABLE, f"{asset[:80]!r} is no asset path such as acme.berlin.press1")
@@ -109,14 +112,6 @@ def normalized(telemetry: TelemetryJson, asset: str, kind: Kind, sets: SignalSet
         part_id=telemetry.part_id,
     )
     return Normalized(frame, kind)
-
-
-def readable(payload: bytes) -> bytes:
-    """`payload` without packed samples: what a person could have written a name into.
-
-    A run of base64 has the shape of a VIN by chance, once in some hundred minutes of 98 signals.
-    """
-    return _PACKED.sub(b'"samples":""', payload)
 
 
 def _samples(telemetry: TelemetryJson, signal_set: SignalSet) -> NDArray[np.float32]:

@@ -3,6 +3,9 @@
     GET /findings?station=&limit=             viewer
     GET /recall?station=&from=&to=            operator; written down with the name of who asked
 
+A recall that names no vehicle says that none is affected. So what cannot have been meant is no empty list:
+422 when `from` is not before `to`, 404 when no vehicle has a joint of the station, at any time.
+
 The controller serves it and not the twin: findings and recalls come from the genealogy of every vehicle,
 which only the field worker holds. Vehicles are pseudonyms; the edge alone can tell VINs.
 """
@@ -11,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, HTTPException, Query
 from pydantic import AwareDatetime, BaseModel
 
 from twinloop.audit.errors import AuditAway
@@ -25,6 +28,8 @@ from twinloop.controller.field.recall import affected
 from twinloop.runtime.clock import Clock
 from twinloop.trust.bearer import Access, guarded, problem, protect
 from twinloop.trust.people import Person, Role
+
+_SHOWN: Final = 20
 
 
 class FindingView(BaseModel):
@@ -109,7 +114,14 @@ def make_api(access: Access, known: Callable[[], Known | None], audit: Audit, cl
         person: Annotated[Person, guarded(Role.OPERATOR)],
     ) -> RecallView:
         """Which vehicles have joints that a station welded in [from, to): pseudonyms (operator)."""
-        found = affected(all_known().genealogy, station, start, end)
+        genealogy = all_known().genealogy
+        if start >= end:
+            raise HTTPException(422, "from: it must be before to")
+        found = affected(genealogy, station, start, end)
+        if not found and station not in (stations := genealogy.stations):
+            raise HTTPException(
+                404, f"no vehicle has a joint of that station; they have of {_some(stations)}"
+            )
         await audit.append(
             asset=station,
             who=person.who,
@@ -125,6 +137,11 @@ def make_api(access: Access, known: Callable[[], Known | None], audit: Audit, cl
         return RecallView(station=station, start=start, end=end, vehicles=vehicles)
 
     return api
+
+
+def _some(stations: tuple[str, ...]) -> str:
+    more = f" and {len(stations) - _SHOWN} more" if len(stations) > _SHOWN else ""
+    return (", ".join(stations[:_SHOWN]) or "none") + more
 
 
 def _view(one: FieldFinding) -> FindingView:

@@ -13,7 +13,10 @@ _DAY_NS = 24 * HOUR_NS
 
 
 class Genealogy:
-    """Every vehicle as it was built. Folding is idempotent and knows no order: the newest build counts."""
+    """Every vehicle as it was built. Folding is idempotent and knows no order: the newest build counts.
+
+    Of what was told of one build, the same `observed_at`, counts what was told last: it is a correction.
+    """
 
     def __init__(self) -> None:
         self._built: dict[str, VehicleBuilt] = {}
@@ -26,9 +29,11 @@ class Genealogy:
         known = self._built.get(built.vehicle)
         if known is not None and _rank(built) <= _rank(known):
             return False
+        self._built[built.vehicle] = built
+        if known is not None and (known.observed_at, known.packs) == (built.observed_at, built.packs):
+            return False  # told again; `at` counts all the same, or the order of records would
         for station, day in self._places(built.vehicle):
             self._leave(station, day, built.vehicle)
-        self._built[built.vehicle] = built
         self._joints[built.vehicle] = {joint.cell_group: joint for joint in built.joints()}
         for station, day in self._places(built.vehicle):
             self._vehicles.setdefault(station, {}).setdefault(day, set()).add(built.vehicle)
@@ -105,5 +110,5 @@ def _day(at: datetime) -> int:
     return unix_ns(at) // _DAY_NS
 
 
-def _rank(built: VehicleBuilt) -> tuple[datetime, str]:
-    return built.observed_at, built.event_id
+def _rank(built: VehicleBuilt) -> tuple[datetime, datetime, str]:
+    return built.observed_at, built.at, built.event_id
