@@ -18,6 +18,8 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from faust.transport.drivers.aiokafka import Consumer
+from prometheus_client import CollectorRegistry
 
 from twinloop.audit.store import verify_file
 from twinloop.contracts.audit import AuditEntry
@@ -48,6 +50,9 @@ from twinloop.contracts.topics import (
     SCORES,
     Topic,
 )
+from twinloop.controller.agents import Record
+from twinloop.controller.streams import Streams
+from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.provision import provision
 
 ASSET = "acme.berlin.packs.line1.weld1"
@@ -514,3 +519,59 @@ async def test_too_many_records_in_a_row_that_cannot_be_folded_end_the_service(
         assert await asyncio.wait_for(running.process.wait(), 20) == 1
         assert len(await on.records(DEAD_LETTERS)) == 3
         assert not await on.records(SCORES)
+
+
+async def test_what_is_read_while_it_goes_back_to_the_committed_offsets_is_not_lost(
+    kafka: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust throws away what its fetcher brought meanwhile. Here that time is long."""
+    await provision(kafka, prefix=topic_prefix)
+    folded: list[int] = []
+
+    @asynccontextmanager
+    async def folding() -> AsyncIterator[None]:
+        streams = Streams(
+            kafka=kafka,
+            prefix=topic_prefix,
+            data=tmp_path / f"table-{len(folded)}",
+            commit_interval_s=0.1,
+            session_timeout_s=6.0,
+            replication=1,
+            metrics=ConsumerMetrics(CollectorRegistry(), "controller"),
+        )
+
+        async def handle(record: Record) -> None:
+            await asyncio.sleep(0.05)  # so that records wait
+            folded.append(int(record.value or b""))
+            streams.table[ASSET.encode()] = record.value
+
+        streams.feed(handle)
+        await streams.start()
+        try:
+            yield
+        finally:
+            await streams.stop()
+
+    async def send(numbers: range) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka)
+        await producer.start()
+        for one in numbers:
+            await producer.send_and_wait(GENEALOGY.named(topic_prefix), b"%d" % one, key=ASSET.encode())
+        await producer.stop()
+
+    async def all_of(numbers: range) -> bool:
+        return set(numbers) <= set(folded)
+
+    seek = Consumer.perform_seek
+
+    async def slow(self: Any) -> None:
+        await seek(self)
+        await asyncio.sleep(0.3)
+
+    await send(range(20))
+    async with folding():
+        await until(lambda: all_of(range(20)), "the first ones are folded")
+    await send(range(20, 40))
+    monkeypatch.setattr(Consumer, "perform_seek", slow)
+    async with folding():
+        await until(lambda: all_of(range(40)), "those of meanwhile are folded, too")

@@ -1,4 +1,5 @@
-"""A commit waits for the whole changelog: what was buffered, and what is on its way."""
+"""Nothing is read while a consumer goes back to the committed offsets, and a commit waits for the whole
+changelog: what was buffered, and what is on its way."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from faust.transport.drivers.aiokafka import Producer
+from faust.transport.drivers.aiokafka import Consumer, Producer
 
-from twinloop.controller.committed import WholeProducer
+from twinloop.controller.committed import CommittedConsumer, WholeProducer
 
 
 class Buffered(WholeProducer):
@@ -54,3 +55,26 @@ async def test_what_comes_meanwhile_is_for_the_next_commit(producer: Buffered) -
     await asyncio.sleep(0)  # it has begun
     producer.send_soon(asyncio.get_running_loop().create_future())
     await asyncio.wait_for(flushing, 5)
+
+
+class Seeking(CommittedConsumer):
+    """A consumer whose records flow, as when a table is restored."""
+
+    def __init__(self) -> None:
+        self.flow_active = True
+        self.can_resume_flow, self.suspend_flow = asyncio.Event(), asyncio.Event()
+
+
+async def test_nothing_flows_while_it_goes_back_and_until_it_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    async def seek(self: Any) -> None:
+        seen.append(self.flow_active or not self.suspend_flow.is_set())
+
+    monkeypatch.setattr(Consumer, "perform_seek", seek)
+    consumer = Seeking()
+    await consumer.perform_seek()
+    assert seen == [False]
+    assert not consumer.flow_active
+    consumer.resume_flow()
+    assert consumer.flow_active
