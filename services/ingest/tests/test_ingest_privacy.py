@@ -17,7 +17,7 @@ from twinloop.contracts.topics import DEAD_LETTERS
 from twinloop.ingest import http, signal_sets
 from twinloop.ingest.intake import Fate, Intake, Outcome
 from twinloop.ingest.normalize import Ages
-from twinloop.ingest.pseudonyms import pieces, plain, pseudonym, squeezed
+from twinloop.ingest.pseudonyms import names_vin, pieces, plain, pseudonym, squeezed
 from twinloop.ingest.rebirths import Rebirths
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -244,3 +244,16 @@ def test_another_encoding_hides_nothing(encoding: str) -> None:
         for one in intake().built(built(f'"{VIN}"').encode(encoding), NOW).messages
     ]
     assert letter.payload == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "vin", "gives_away"),
+    [
+        ("module-000000-0", "TWNABCDEFE0000000", False),  # an E and zeros
+        ("module-000123-4", "TWNABCDEFE0000123", False),
+        ("part XW000123", "WVWZZZ1JZXW000123", True),
+        ("1jzxw-0001 of 12", "WVWZZZ1JZXW000123", True),
+    ],
+)
+def test_a_number_with_zeros_is_no_piece_of_a_vin(name: str, vin: str, *, gives_away: bool) -> None:
+    assert names_vin(name, pieces(vin)) is gives_away

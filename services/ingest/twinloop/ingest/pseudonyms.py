@@ -31,6 +31,7 @@ _NUMBER: Final = re.compile(r"\s*-?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SQUEEZED: Final = re.compile(r"[^A-Z0-9\n]")
 _PIECE: Final = 8
+_KINDS: Final = 4
 
 _VALUE: Final = {
     **{str(digit): digit for digit in range(10)},
@@ -95,10 +96,11 @@ def squeezed(text: str) -> str:
 
 
 def pieces(text: str) -> frozenset[str]:
-    """Every eight characters in a row of `text`, squeezed, with a letter among them: what gives it away."""
+    """Every eight characters in a row of `text`, squeezed, that give it away: with a letter, and at least
+    four kinds of characters among them, for a letter and zeros begin the number of many a part."""
     whole = squeezed(text).replace("\n", "")
     every = {whole[at : at + _PIECE] for at in range(len(whole) - _PIECE + 1)}
-    return frozenset(one for one in every if not one.isdigit())
+    return frozenset(one for one in every if not one.isdigit() and len(set(one)) >= _KINDS)
 
 
 def names_vin(text: str, own: frozenset[str] = frozenset()) -> bool:
