@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
+from support import desk as controller_desk
 from support.weldloop import ASSET, POLICY, START, joint, life, requested
 
 from twinloop.contracts.changes import (
     Applied,
-    ChangeEvent,
     Diagnosis,
     Failed,
     Hold,
@@ -28,13 +28,12 @@ from twinloop.contracts.changes import (
     State,
     Verified,
 )
-from twinloop.contracts.controls import ControlEvent, KillSwitchSet, ModeShed
+from twinloop.contracts.controls import KillSwitchSet, ModeShed
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.field import FieldFinding
 from twinloop.contracts.modes import Mode
 from twinloop.controller import guard
 from twinloop.controller.audited import acts
-from twinloop.controller.policy import AssetPolicy
 from twinloop.controller.state import (
     Found,
     Given,
@@ -45,7 +44,7 @@ from twinloop.controller.state import (
     Station,
     WouldPropose,
 )
-from twinloop.controller.station import StationEvent, decide
+from twinloop.controller.station import StationEvent
 
 GATE = Parameter.END_OF_LINE_LIMIT_UOHM
 T = TypeVar("T")
@@ -84,33 +83,18 @@ def finding(number: int = 1, limit_uohm: float | None = 49.5, **what: Any) -> Fi
 
 
 @dataclass
-class Desk:
-    """A station and a clock. What the controller publishes is read back at once."""
+class Desk(controller_desk.Desk):
+    """A station with a quality gate."""
 
-    policy: AssetPolicy = POLICY
-    station: Station = field(default_factory=lambda: Station(asset=ASSET))
-    outcomes: list[Outcome] = field(default_factory=list)
-    away: str | None = None
     limit_uohm: float = 55.0
-
-    def __post_init__(self) -> None:
-        self.now = START
-        self.number = 0
 
     def fold(self, event: StationEvent) -> list[Outcome]:
         # Through bytes: what is remembered must survive the table.
-        known = msgspec.json.decode(msgspec.json.encode(self.station), type=Station)
-        self.station, came = decide(known, event, self.policy, self.now, self.away)
-        self.outcomes.extend(came)
-        for one in came:
-            if isinstance(one, ChangeEvent | ControlEvent):
-                self.fold(one)  # type: ignore[arg-type]
-        return list(came)
-
-    def of(self, kind: type[T]) -> list[T]:
-        return [one for one in self.outcomes if isinstance(one, kind)]
+        self.station = msgspec.json.decode(msgspec.json.encode(self.station), type=Station)
+        return super().fold(event)
 
     def parts(self, count: int, uohm: float = 42.0, **what: Any) -> Desk:
+        """So many parts are made, under the gate in force."""
         for _ in range(count):
             self.now += timedelta(milliseconds=100)
             self.number += 1
@@ -118,15 +102,7 @@ class Desk:
             self.fold(changed(made, **{"limit_uohm": self.limit_uohm, **what}))
         return self
 
-    def ready(self, mode: Mode = Mode.AUTO) -> Desk:
-        self.parts(12)
-        for step in (Mode.SUPERVISED, Mode.AUTO):
-            if step.rank <= mode.rank:
-                self.fold(requested(step, self.now, 100 + len(self.outcomes)))
-        assert self.station.governance.actual is mode
-        return self
-
-    def applied(self) -> Desk:
+    def agreed(self) -> Desk:
         """A person agreed with the only proposal, and `line` has set the gate."""
         (proposed,) = self.of(Proposed)
         for event in life(proposed, self.now, self.number):
@@ -363,7 +339,7 @@ def _holds(desk: Desk) -> list[Proposed]:
 def test_parts_that_a_tighter_gate_rejects_are_scrap_that_stops_the_station() -> None:
     desk = Desk().ready()
     desk.fold(finding(limit_uohm=46.0))
-    desk.applied().parts(12)
+    desk.agreed().parts(12)
     assert len(desk.of(Verified)) == 1
     desk.parts(POLICY.scrap.parts, uohm=50.0, rejected=True)
     (hold,) = _holds(desk)
@@ -402,7 +378,7 @@ def test_a_gate_does_not_make_up_for_changes_that_failed() -> None:
     desk = Desk().ready()
     desk.fold(finding())
     desk.station = changed(desk.station, failures=POLICY.scrap.failures)
-    desk.parts(5).applied()
+    desk.parts(5).agreed()
     assert desk.station.failures == POLICY.scrap.failures
 
 
@@ -425,7 +401,7 @@ def test_scrap_is_stopped_no_later_because_a_gate_was_set_meanwhile() -> None:
         while not _holds(desk):
             desk.parts(1, uohm=70.0, rejected=True)
             if gate and desk.number == good + 5:
-                desk.applied()
+                desk.agreed()
             assert desk.number < good + 100
         return desk.number - good
 
@@ -439,7 +415,7 @@ def test_whatever_becomes_of_a_gate_no_cooldown_of_the_process_begins(end: str) 
     desk.parts(20)
     proposed = _of_gate(desk)
     if end == "applied":
-        desk.applied()
+        desk.agreed()
     elif end == "given up":
         desk.now += timedelta(days=14)
     else:
@@ -457,7 +433,7 @@ def test_whatever_becomes_of_a_gate_no_cooldown_of_the_process_begins(end: str) 
 def test_a_gate_is_verified_on_joints_that_passed_it() -> None:
     desk = Desk().ready()
     desk.fold(finding())
-    desk.applied().parts(9)
+    desk.agreed().parts(9)
     assert not desk.of(Verified)
     desk.parts(3, uohm=58.0, rejected=True)  # scrap says that it works, and does not count
     assert not desk.of(Verified)
@@ -471,7 +447,7 @@ def test_a_gate_is_verified_on_joints_that_passed_it() -> None:
 def test_a_gate_that_lets_through_what_it_must_not_is_inconclusive_and_never_taken_back() -> None:
     desk = Desk().ready()
     desk.fold(finding())
-    desk.applied().parts(2).parts(1, uohm=52.0)
+    desk.agreed().parts(2).parts(1, uohm=52.0)
     (verdict,) = desk.of(Inconclusive)
     assert "passed the gate of 49.5" in verdict.reason
     assert len(desk.of(Proposed)) == 1
@@ -483,7 +459,7 @@ def test_a_gate_that_lets_through_what_it_must_not_is_inconclusive_and_never_tak
 def test_a_gate_that_is_not_in_force_on_parts_is_inconclusive() -> None:
     desk = Desk().ready()
     desk.fold(finding())
-    desk.applied()
+    desk.agreed()
     desk.limit_uohm = 55.0
     desk.parts(POLICY.verification.patience_parts)
     (verdict,) = desk.of(Inconclusive)
@@ -493,7 +469,7 @@ def test_a_gate_that_is_not_in_force_on_parts_is_inconclusive() -> None:
 def test_scrap_far_above_the_gate_is_no_harm_that_it_did() -> None:
     desk = Desk().ready()
     desk.fold(finding())
-    desk.applied().parts(8, uohm=140.0, rejected=True)
+    desk.agreed().parts(8, uohm=140.0, rejected=True)
     assert not desk.of(RolledBack)
     desk.parts(12)
     assert len(desk.of(Verified)) == 1
@@ -515,7 +491,7 @@ def test_what_line_refuses_ends_it_and_is_not_asked_again() -> None:
 def test_a_part_counter_that_begins_anew_ends_the_measurement() -> None:
     desk = Desk().ready()
     desk.fold(finding())
-    desk.applied().parts(2)
+    desk.agreed().parts(2)
     desk.number = 0
     desk.parts(1)
     (verdict,) = desk.of(Inconclusive)
