@@ -14,8 +14,15 @@ from twinloop.contracts.topics import DEAD_LETTERS
 class Record(Protocol):
     """What is used of a Kafka record."""
 
-    offset: int
-    key: bytes | None
+    @property
+    def offset(self) -> int:
+        """In its partition."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The bytes; `None` when it has no key."""
+        ...
 
     @property
     def value(self) -> bytes | None:

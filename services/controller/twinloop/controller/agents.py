@@ -14,37 +14,36 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from twinloop.audit.errors import AuditAway
 from twinloop.audit.port import Audit
 from twinloop.contracts.codec import Message, Undecodable, decode, message
 from twinloop.contracts.controls import ModeEntered
-from twinloop.contracts.deadletters import DeadLetter, Reason
+from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.events import Alarm, Event
 from twinloop.contracts.field import VEHICLE
 from twinloop.contracts.ids import event_id, trace_id
-from twinloop.contracts.topics import ALARMS, CHANGES, DEAD_LETTERS, Topic
+from twinloop.contracts.topics import ALARMS, CHANGES, Topic
 from twinloop.controller import modes, verdicts
 from twinloop.controller.accounts import Accounts
 from twinloop.controller.errors import MisplacedRecord, TooManyDeadLetters
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
+from twinloop.controller.publishing import acknowledged
 from twinloop.controller.state import Cause, Given, Outcome, Station, Step
 from twinloop.controller.station import StationEvent, decide
 from twinloop.controller.writing import Writing
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.kafka import Publisher
 
 log = logging.logger(__name__)
 
 SERVICE = "controller"
-_RETRY_S: Final = 0.2
-_RETRY_MAX_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +190,8 @@ class Agent:
             return modes.unknown(asset)
 
     async def _publish(self, messages: list[Message]) -> None:
-        """Until acknowledged: nothing is folded meanwhile. Ids stay the same, so a repeat is harmless."""
-        delay_s = _RETRY_S
-        while messages:
-            try:
-                await self.publisher.publish(messages)
-            except KafkaError as error:
-                if self.stopping.is_set():
-                    raise
-                self.metrics.publish_retries.inc()
-                log.warning("kafka does not acknowledge", problem=repr(error), again_in_s=delay_s)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), delay_s)
-                delay_s = min(2 * delay_s, _RETRY_MAX_S)
-            else:
-                return
+        """Nothing is folded meanwhile."""
+        await acknowledged(self.publisher, messages, self.stopping, self.metrics.publish_retries)
 
     async def _refuse(self, record: Record, error: Exception) -> None:
         name, partition, offset = record.topic.name, record.partition, record.offset
@@ -218,17 +204,16 @@ class Agent:
             problem=repr(error),
             exc_info=None if isinstance(error, Undecodable | MisplacedRecord) else error,
         )
-        letter = DeadLetter(
-            event_id=event_id("dead_letter", SERVICE, name, partition, offset),
-            reason=Reason.UNDECODABLE if undecodable else Reason.UNPROCESSABLE,
-            detail=str(error) or repr(error),
-            source=f"{name}/{partition}/{offset}",
-            at=self.clock.now(),
+        letter = dead_letter(
+            record,
+            Reason.UNDECODABLE if undecodable else Reason.UNPROCESSABLE,
+            str(error) or repr(error),
+            topic=name,
+            partition=partition,
             service=SERVICE,
-            asset=(record.key or b"").decode(errors="replace"),
-            payload=record.value or b"",
+            at=self.clock.now(),
         )
-        await self._publish([message(DEAD_LETTERS, letter, source=SERVICE)])
+        await self._publish([letter])
         self.metrics.records.labels(name, "dead_letter").inc()
         self._in_a_row += 1
         if self._in_a_row >= self.dead_letter_limit:

@@ -44,7 +44,7 @@ class Grid:
 
     def holds(self, at: datetime) -> bool:
         """Whether a joint welded at `at` is in a bin: of others nothing is ever said."""
-        return self.origin <= at < self.end
+        return 0 <= self.bin_of(at) < self.bins
 
     def bin_of(self, at: datetime) -> int:
         """The bin that a joint welded at `at` is in; below 0 or from `bins` on when outside."""

@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from aiokafka.errors import KafkaError
-
 from twinloop.contracts.codec import Message, Undecodable, decode, message
-from twinloop.contracts.deadletters import DeadLetter, Reason
+from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.field import VEHICLE, FieldFinding, VehicleAnomaly, VehicleScore
-from twinloop.contracts.ids import event_id
-from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, FIELD_EVIDENCE, GENEALOGY, Topic
-from twinloop.controller.agents import Record
+from twinloop.contracts.topics import ANOMALIES, FIELD_EVIDENCE, GENEALOGY, Topic
+from twinloop.controller.agents import SERVICE, Record
 from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
+from twinloop.controller.publishing import acknowledged
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.kafka import Publisher
 
 log = logging.logger(__name__)
 
-SERVICE: Final = "controller"
 _OF_VEHICLE: Final = VEHICLE.encode()
 FIELD_SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, FIELD_EVIDENCE)
-_RETRY_S: Final = 0.2
-_RETRY_MAX_S: Final = 5.0
 
 
 class Worker:
@@ -55,7 +50,7 @@ class Worker:
         self._stopping = stopping
         self._looked_at: datetime | None = None
         self._caught_up = False
-        self._letters: list[DeadLetter] = []
+        self._letters: list[Message] = []
 
     def take(self, record: Record) -> None:
         """Fold a record of one of `FIELD_SOURCES`. The agent, which reads the same topics, sends what is none
@@ -89,16 +84,14 @@ class Worker:
         """Everything is read again after each start: only what comes after that is told of."""
         if not self._caught_up:
             return
-        name, partition, offset = record.topic.name, record.partition, record.offset
-        letter = DeadLetter(
-            event_id=event_id("dead_letter", SERVICE, name, partition, offset),
-            reason=Reason.UNPROCESSABLE,
-            detail=detail,
-            source=f"{name}/{partition}/{offset}",
-            at=self._clock.now(),
+        letter = dead_letter(
+            record,
+            Reason.UNPROCESSABLE,
+            detail,
+            topic=record.topic.name,
+            partition=record.partition,
             service=SERVICE,
-            asset=(record.key or b"").decode(errors="replace"),
-            payload=record.value or b"",
+            at=self._clock.now(),
         )
         self._letters.append(letter)
 
@@ -108,7 +101,7 @@ class Worker:
         Raises `KafkaError` when stopping while nothing can be published.
         """
         self._caught_up = True
-        await self._publish([message(DEAD_LETTERS, one, source=SERVICE) for one in self._letters])
+        await self._publish(self._letters)
         self._letters.clear()
         said = self.known.unsaid()
         await self._say(said)
@@ -143,18 +136,4 @@ class Worker:
             self._metrics.published.labels(str(one.__struct_config__.tag)).inc()
 
     async def _publish(self, messages: Sequence[Message]) -> None:
-        """Until acknowledged. Ids stay the same, so a repeat is harmless."""
-        delay_s = _RETRY_S
-        while messages:
-            try:
-                await self._publisher.publish(messages)
-            except KafkaError as error:
-                if self._stopping.is_set():
-                    raise
-                self._metrics.publish_retries.inc()
-                log.warning("kafka does not acknowledge", problem=repr(error), again_in_s=delay_s)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay_s)
-                delay_s = min(2 * delay_s, _RETRY_MAX_S)
-            else:
-                return
+        await acknowledged(self._publisher, messages, self._stopping, self._metrics.publish_retries)
