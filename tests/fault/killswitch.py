@@ -26,7 +26,7 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from fault.scene import until
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import commission
-from twinloop.local.demo.operator import ENGINEER, ModeNotEntered, People
+from twinloop.local.demo.operator import ENGINEER, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.report import latency
 from twinloop.local.demo.scenarios import CLOSED, asset
@@ -88,7 +88,7 @@ async def measure(stack: Stack, times: int, without_kafka: int) -> tuple[list[fl
         for n in range(times + without_kafka):
             if n:
                 await until(lambda: _cleared(line), 60, "the kill switch cannot be cleared")
-            await until(lambda: _promoted(twin), 60, "the asset cannot be promoted")
+            await twin.lead_up(ASSET, Mode.AUTO, "measured again", within_s=60)
             await until(lambda: obeys(source, "Remote"), 20, "line did not take control")
             if n < times:
                 usual.append(await set_and_measure(line, source))
@@ -97,14 +97,6 @@ async def measure(stack: Stack, times: int, without_kafka: int) -> tuple[list[fl
             away.append(await set_and_measure(line, source))
             await stack.start("kafka")
     return usual, away
-
-
-async def _promoted(twin: People) -> bool:
-    """In AUTO; the twin may not have read yet that the switch was cleared."""
-    with contextlib.suppress(httpx.HTTPError, ModeNotEntered):
-        await twin.promote(ASSET, Mode.AUTO, "measured again")
-        return True
-    return False
 
 
 async def _cleared(line: People) -> bool:

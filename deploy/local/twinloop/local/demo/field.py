@@ -18,7 +18,7 @@ import httpx
 from twinloop.contracts.changes import Proposed, State, state_of
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.field_verdict import FieldReport, Fleet, Spell, judge
-from twinloop.local.demo.operator import ENGINEER, ModeNotEntered, People
+from twinloop.local.demo.operator import ENGINEER, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError
 from twinloop.local.demo.read_back import Reader
@@ -42,7 +42,6 @@ _SPELL: Final = {"kind": "window_step", "start": 5990, "until": 9390, "transmiss
 _LOOK_EVERY_S: Final = 1.0
 _FLEET_S: Final = 600.0
 _TOLD_S: Final = 180.0
-_LED_S: Final = 90.0
 _PRODUCTION: Final = {
     "name": "production",
     "welds": 100_000,
@@ -75,7 +74,7 @@ async def play_field(
         ).strip()
     )
     await panel.start(_PRODUCTION)  # the gate in force is known from fresh parts alone
-    await _lead_up(twin, "evidence from the field may ask for a change")
+    await twin.lead_up(asset(CLOSED), Mode.SUPERVISED, "evidence from the field may ask for a change")
     say(f"\nfield: {vehicles} vehicles, {_DAYS:.0f} days; for two of them the window of {CLOSED} was dirty")
     first = await _fleet(panel, say, _order("before", vehicles, START, _DAYS, _A_WEEK))
     proposed = await _proposed(reader, twin, say)
@@ -149,23 +148,9 @@ async def _proposed(reader: Reader, twin: People, say: Say) -> Proposed:
             raise PlayError("no change was proposed: look at the logs of detector and controller")
         if (await twin.get(OPERATOR, f"/assets/{asset(CLOSED)}"))["shadow"]["mode"]["actual"] == Mode.SHADOW:
             say(f"{CLOSED} was taken down to shadow: the alarm calls a person, who leads it up again")
-            await _lead_up(twin, "the vehicles' evidence calls a person")
+            await twin.lead_up(asset(CLOSED), Mode.SUPERVISED, "the vehicles' evidence calls a person")
         record = await reader.until(lambda one: bool(found(one)), timeout_s=_LOOK_EVERY_S)
     return found(record)[0]
-
-
-async def _lead_up(twin: People, reason: str) -> None:
-    """To SUPERVISED; again, as a person would, while the machine is too busy for fresh parts."""
-    end = asyncio.get_running_loop().time() + _LED_S
-    while True:
-        try:
-            await twin.promote(asset(CLOSED), Mode.SUPERVISED, reason)
-        except ModeNotEntered:
-            if asyncio.get_running_loop().time() > end:
-                raise
-            await asyncio.sleep(_LOOK_EVERY_S)
-        else:
-            return
 
 
 async def _reached(reader: Reader, proposed: Proposed, state: State) -> Record:

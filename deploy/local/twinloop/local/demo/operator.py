@@ -13,6 +13,7 @@ from twinloop.contracts.modes import Mode
 
 ENGINEER: Final = "enzo"
 _LOOK_EVERY_S: Final = 0.05
+_AGAIN_S: Final = 0.5
 
 
 class ModeNotEntered(Exception):
@@ -57,6 +58,18 @@ class People:
         for step in (one for one in Mode if Mode.SHADOW.rank < one.rank <= to.rank):
             await self.post(ENGINEER, f"/assets/{asset}/mode", {"mode": str(step), "reason": reason})
             await self._entered(asset, step, timeout_s)
+
+    async def lead_up(self, asset: str, to: Mode, reason: str, within_s: float = 90.0) -> None:
+        """`promote`; again for so long, as a person would: a busy machine sheds, and a twin may not have read
+        yet what lets it promote. Raises what the last attempt raised."""
+        end = asyncio.get_running_loop().time() + within_s
+        while True:
+            try:
+                return await self.promote(asset, to, reason)
+            except (httpx.HTTPError, ModeNotEntered):
+                if asyncio.get_running_loop().time() > end:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
 
     async def _entered(self, asset: str, mode: Mode, timeout_s: float) -> None:
         modes: dict[str, Any] = {}
