@@ -8,8 +8,10 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.desk import Desk
 from support.weldloop import POLICY
 
+from twinloop.contracts.changes import Inconclusive
 from twinloop.controller.verify import Good, Unclear, Worse, judge, worse
 
 RULE = POLICY.verification
@@ -67,3 +69,20 @@ def test_what_is_called_worse_stays_so_with_every_further_part(after: list[float
 
 def test_without_parts_before_nothing_is_called_worse() -> None:
     assert worse(0.0, 0, [1530.0] * 10, RULE) is None
+
+
+def test_parts_that_were_not_heard_of_leave_it_open_and_are_told_from_those_that_speak_against_it() -> None:
+    unheard, against = Desk().ready(), Desk().ready()
+    unheard.changed()
+    unheard.number += POLICY.verification.patience_parts - 3
+    unheard.parts(3)
+    against.changed()
+    against.power_w = 1000.0
+    against.parts(POLICY.verification.patience_parts)
+    told = [desk.of(Inconclusive)[-1].reason for desk in (unheard, against)]
+    assert told[0].startswith(
+        "of 30 parts made since, 3 were heard of, and 3 of these say that laser_power_w was"
+    )
+    assert told[1].startswith(
+        "of 30 parts made since, 30 were heard of, and 0 of these say that laser_power_w was"
+    )

@@ -153,10 +153,10 @@ def _setpoint(
         return judge(change.before_uohm, change.before_parts, resistances, rule, gate_uohm)
     if (harm := worse(change.before_uohm, change.before_parts, resistances, rule)) is not None:
         return harm
-    if later and later[-1].sequence - change.part_counter >= rule.patience_parts:
+    if later and (made := later[-1].sequence - change.part_counter) >= rule.patience_parts:
         return Unclear(
-            f"only {len(made_with_it)} of {later[-1].sequence - change.part_counter} parts were made with "
-            f"{action.parameter} {actual:g}"
+            f"of {made} parts made since, {len(later)} were heard of, and {len(made_with_it)} of these say "
+            f"that {action.parameter} was {actual:g}: {rule.parts} are needed"
         )
     return None
 
