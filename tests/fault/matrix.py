@@ -84,7 +84,7 @@ class Walk:
         writer = NEXT_WRITER.get(state)
         if writer == "twin":
             await self.stack.kill("twin", signal.SIGSTOP)
-        proposed = await self._new(known)
+        proposed = await self._new(known, led_up=writer != "twin")
         if state is not State.PROPOSED:
             await self._stands(proposed, State.SIMULATED)
         if state not in {State.PROPOSED, State.SIMULATED}:
@@ -158,10 +158,14 @@ class Walk:
         self.record = await self.reader.read()
         return history(self.record.changes)
 
-    async def _new(self, known: set[str]) -> Proposed:
+    async def _new(self, known: set[str], *, led_up: bool) -> Proposed:
+        """`led_up`: again, when what a service that has just started works off is too old for the guards."""
         found: list[Proposed] = []
 
         async def there() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                if led_up and (await self._mode()).get("actual") == Mode.SHADOW:
+                    await self._supervised()
             for change_id, events in (await self._look()).items():
                 if change_id not in known and isinstance(events[0], Proposed):
                     found.append(events[0])
