@@ -23,7 +23,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -129,7 +128,7 @@ class Walk:
     async def _supervised(self) -> bool:
         """Led up; again when a service that has just started sheds what it finds."""
         with contextlib.suppress(httpx.HTTPError, ModeNotEntered):
-            if (await self._mode()).get("manual"):
+            if (await self.people.modes(ASSET)).get("manual"):
                 # The campaign was started at the panel while line had not let go yet.
                 await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
             await self.people.promote(ASSET, Mode.SUPERVISED, "the next kill")
@@ -138,7 +137,7 @@ class Walk:
 
     async def _in_shadow(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            mode = await self._mode()
+            mode = await self.people.modes(ASSET)
             if mode.get("manual"):  # the campaign before was ended at the panel, as by an operator
                 await self.people.post(OPERATOR, f"/assets/{ASSET}/hand-back", {"reason": "the next kill"})
             elif mode and mode["actual"] != Mode.SHADOW:
@@ -148,11 +147,6 @@ class Walk:
             else:
                 return bool(mode)
         return False
-
-    async def _mode(self) -> dict[str, Any]:
-        """Of the asset, as the twin sees it; empty while the twin knows nothing of it yet."""
-        shadow = (await self.people.get(OPERATOR, f"/assets/{ASSET}"))["shadow"]
-        return {} if shadow is None else shadow["mode"]
 
     async def _look(self) -> dict[str, list[AnyChange]]:
         self.record = await self.reader.read()
@@ -164,7 +158,7 @@ class Walk:
 
         async def there() -> bool:
             with contextlib.suppress(httpx.HTTPError):
-                if led_up and (await self._mode()).get("actual") == Mode.SHADOW:
+                if led_up and (await self.people.modes(ASSET)).get("actual") == Mode.SHADOW:
                     await self._supervised()
             for change_id, events in (await self._look()).items():
                 if change_id not in known and isinstance(events[0], Proposed):

@@ -146,7 +146,7 @@ async def _proposed(reader: Reader, twin: People, say: Say) -> Proposed:
     while not found(record):
         if asyncio.get_running_loop().time() > end:
             raise PlayError("no change was proposed: look at the logs of detector and controller")
-        if (await twin.get(OPERATOR, f"/assets/{asset(CLOSED)}"))["shadow"]["mode"]["actual"] == Mode.SHADOW:
+        if (await twin.modes(asset(CLOSED))).get("actual") == Mode.SHADOW:
             say(f"{CLOSED} was taken down to shadow: the alarm calls a person, who leads it up again")
             await twin.lead_up(asset(CLOSED), Mode.SUPERVISED, "the vehicles' evidence calls a person")
         record = await reader.until(lambda one: bool(found(one)), timeout_s=_LOOK_EVERY_S)

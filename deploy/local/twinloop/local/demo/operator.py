@@ -53,6 +53,12 @@ class People:
         answer.raise_for_status()
         return answer.json()
 
+    async def modes(self, asset: str) -> dict[str, Any]:
+        """Requested and actual mode of `asset`, as the twin tells them; empty while it knows nothing of it
+        yet. Raises `httpx.HTTPStatusError`."""
+        shadow = (await self.get(ENGINEER, f"/assets/{asset}"))["shadow"]
+        return {} if shadow is None else dict(shadow["mode"])
+
     async def promote(self, asset: str, to: Mode, reason: str, timeout_s: float = 30.0) -> None:
         """Lead `asset` up to `to`, one step after the other. Raises `ModeNotEntered`."""
         for step in (one for one in Mode if Mode.SHADOW.rank < one.rank <= to.rank):
@@ -76,8 +82,7 @@ class People:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    shadow = (await self.get(ENGINEER, f"/assets/{asset}"))["shadow"]
-                    modes = {} if shadow is None else shadow["mode"]
+                    modes = await self.modes(asset)
                     if modes.get("actual") == mode:
                         return
                     if modes and not modes["pending"] and modes["requested"] == mode:
