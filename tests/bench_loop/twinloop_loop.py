@@ -39,6 +39,7 @@ from twinloop.controller.state import Diagnosed, Outcome, Refused, Station
 from twinloop.controller.station import StationEvent, decide
 from twinloop.detector.judge import judge as judge_windows
 from twinloop.detector.partition import Pending
+from twinloop.detector.remembered import Remembered
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -59,6 +60,7 @@ LATENCY_PARTS = 6
 demo. Half of it passes until the controller has decided, the rest until the PLC was read back."""
 _AGES = Ages(max_age_s=3600.0, max_ahead_s=5.0)
 _INPUT = TopicPartition("telemetry.factory", 0)
+_NOTHING = Remembered(_INPUT.topic, {}, lambda _: (ASSET, ""))
 
 
 @cache
@@ -249,10 +251,12 @@ class Twinloop(Strategy):
                 _INPUT,
                 _route(),
                 windows.values[n : n + 1],
+                np.zeros(1, np.int64),
                 np.array([frame.sequence], np.uint64),
                 windows.row[n : n + 1],
                 np.zeros(1, np.int64),
                 [_Record(encode_frame(frame))],
+                _NOTHING,
             )
             anomalies, _ = judge_windows(pending, answer.part(n, n + 1), loop.cell.now, score_every=0)
             found += [(loop, one) for one in anomalies]

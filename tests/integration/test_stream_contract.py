@@ -10,7 +10,7 @@ import pytest
 from support.topics import records, until
 
 from twinloop.contracts.codec import Message
-from twinloop.contracts.topics import ANOMALIES, TELEMETRY_FACTORY
+from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, TELEMETRY_FACTORY
 from twinloop.runtime.kafka import publisher
 from twinloop.runtime.provision import provision
 from twinloop.runtime.stream.errors import Fenced, TransactionFailed
@@ -172,6 +172,45 @@ async def test_bounds_are_those_of_what_is_committed(side: Side) -> None:
     await side.append(b"a")
     await side.append(b"b")
     assert await side.cluster.bounds(side.input) == (0, 2)
+
+
+async def test_the_newest_of_each_key_is_what_was_committed(side: Side) -> None:
+    place = TopicPartition(MODEL_MEMORY.named(side.prefix), 3)
+    assert await side.cluster.newest(place) == {}
+
+    def kept(**values: bytes) -> list[Message]:
+        return [Message(MODEL_MEMORY, key.encode(), one, (), 3) for key, one in values.items()]
+
+    producer = await side.cluster.producer("id-0")
+    for values in ({"a": b"1", "b": b"1"}, {"a": b"2"}):
+        await producer.begin()
+        await producer.send(kept(**values))
+        await producer.commit()
+    await producer.begin()
+    await producer.send(kept(b=b"never"))
+    next_owner = await side.cluster.producer("id-0")
+    assert await side.cluster.newest(place) == {b"a": b"2", b"b": b"1"}
+    assert await side.cluster.newest(place._replace(partition=4)) == {}
+    await producer.close()
+    await next_owner.close()
+
+
+async def test_the_newest_waits_for_whoever_else_writes_there(side: Side) -> None:
+    """What was committed behind an open transaction of another is not skipped."""
+    place = TopicPartition(MODEL_MEMORY.named(side.prefix), 0)
+    open_, done = await side.cluster.producer("id-0"), await side.cluster.producer("id-1")
+    for producer in (open_, done):
+        await producer.begin()
+        await producer.send(
+            [Message(MODEL_MEMORY, b"k", b"of the open one" if producer is open_ else b"v", (), 0)]
+        )
+    await done.commit()
+    with pytest.raises(TransactionFailed):
+        await side.cluster.newest(place)
+    fence = await side.cluster.producer("id-0")
+    assert await side.cluster.newest(place) == {b"k": b"v"}
+    for producer in (open_, done, fence):
+        await producer.close()
 
 
 async def test_a_position_of_no_partition_fails_within_the_deadline(kafka: str, topic_prefix: str) -> None:

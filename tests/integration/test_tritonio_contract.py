@@ -36,21 +36,34 @@ WINDOW = 4
 SIGNALS = ("level", "noise")
 
 
-def model(name: str, version: int, factor: float) -> tuple[ModelContract, bytes]:
-    """Features: the mean of each signal; deviations: `factor` times these; score: their sum."""
+def model(name: str, version: int, factor: float, *, recurrent: bool = False) -> tuple[ModelContract, bytes]:
+    """Features: the mean of each signal; deviations: `factor` times these; score: their sum.
+
+    A recurrent one remembers the sum of an asset's features, and its score is the sum of that."""
+    wide = len(SIGNALS)
+    summed = [helper.make_node("ReduceSum", ["deviations", "last"], ["score"], keepdims=0)]
+    inputs = [helper.make_tensor_value_info("windows", TensorProto.FLOAT, ["N", WINDOW, wide])]
+    outputs = [
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", wide]),
+        helper.make_tensor_value_info("deviations", TensorProto.FLOAT, ["N", wide]),
+    ]
+    if recurrent:
+        summed = [
+            helper.make_node("Add", ["memory", "features"], ["next_memory"]),
+            helper.make_node("ReduceSum", ["next_memory", "last"], ["score"], keepdims=0),
+        ]
+        inputs.append(helper.make_tensor_value_info("memory", TensorProto.FLOAT, ["N", wide]))
+        outputs.append(helper.make_tensor_value_info("next_memory", TensorProto.FLOAT, ["N", wide]))
     graph = helper.make_graph(
         [
             helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
             helper.make_node("Mul", ["features", "factor"], ["deviations"]),
-            helper.make_node("ReduceSum", ["deviations", "last"], ["score"], keepdims=0),
+            *summed,
         ],
         name,
-        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, ["N", WINDOW, len(SIGNALS)])],
-        [
-            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(SIGNALS)]),
-            helper.make_tensor_value_info("deviations", TensorProto.FLOAT, ["N", len(SIGNALS)]),
-        ],
+        inputs,
+        outputs,
         [
             numpy_helper.from_array(np.array(factor, np.float32), "factor"),
             numpy_helper.from_array(np.array([1], np.int64), "last"),
@@ -69,6 +82,7 @@ def model(name: str, version: int, factor: float) -> tuple[ModelContract, bytes]
         hop=1,
         threshold=1.0,
         digest=digest(file),
+        memory=wide if recurrent else 0,
     )
     return contract, file
 
@@ -79,7 +93,7 @@ class Bench(Protocol):
     server: InferenceServer
     name: str
 
-    def publish(self, version: int, factor: float) -> ModelContract:
+    def publish(self, version: int, factor: float, *, recurrent: bool = False) -> ModelContract:
         """Put a version of the bench's model into the repository."""
         ...
 
@@ -94,14 +108,17 @@ class FakeBench:
     name: str
     root: Path
 
-    def publish(self, version: int, factor: float) -> ModelContract:
-        contract, file = model(self.name, version, factor)
+    def publish(self, version: int, factor: float, *, recurrent: bool = False) -> ModelContract:
+        contract, file = model(self.name, version, factor, recurrent=recurrent)
         publish(self.root, contract, file)
 
-        def function(windows: Floats) -> Inference:
+        def function(windows: Floats, memory: Floats | None = None) -> Inference:
             features = windows.mean(axis=1)
             deviations = features * np.float32(factor)
-            return Inference(deviations.sum(axis=1), features, deviations)
+            if memory is None:
+                return Inference(deviations.sum(axis=1), features, deviations)
+            remembered = memory + features
+            return Inference(remembered.sum(axis=1), features, deviations, remembered)
 
         self.server.publish(contract, function)
         return contract
@@ -116,8 +133,8 @@ class TritonBench:
     name: str
     root: Path
 
-    def publish(self, version: int, factor: float) -> ModelContract:
-        contract, file = model(self.name, version, factor)
+    def publish(self, version: int, factor: float, *, recurrent: bool = False) -> ModelContract:
+        contract, file = model(self.name, version, factor, recurrent=recurrent)
         publish(self.root, contract, file)
         return contract
 
@@ -167,6 +184,35 @@ async def test_the_answer_is_of_all_windows_in_their_order(bench: Bench, count: 
     assert np.allclose(answer.features, given.mean(axis=1), atol=1e-5)
     assert np.allclose(answer.deviations, 2 * given.mean(axis=1), atol=1e-5)
     assert np.allclose(answer.score, 2 * given.mean(axis=1).sum(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 7, MAX_BATCH + 3])
+async def test_a_recurrent_model_is_handed_what_it_remembers_of_each_window_s_asset(
+    bench: Bench, count: int
+) -> None:
+    contract = bench.publish(1, 1.0, recurrent=True)
+    await bench.server.load(bench.name)
+    await bench.server.check(contract)
+    await bench.server.probe(contract)
+    first, second = windows(count), windows(count)[::-1].copy()
+    one = await bench.server.infer(contract, first)
+    assert one.memory is not None
+    assert np.allclose(one.memory, first.mean(axis=1), atol=1e-5)
+    half = count // 2
+    other = await bench.server.infer(contract, second[:half], second[half:], memory=one.memory)
+    assert other.memory is not None
+    assert np.allclose(other.memory, first.mean(axis=1) + second.mean(axis=1), atol=1e-5)
+    assert np.allclose(other.score, other.memory.sum(axis=1), atol=1e-5)
+    assert other.part(0, 1).memory is not None
+
+
+async def test_a_memory_of_another_shape_is_refused(bench: Bench) -> None:
+    contract = bench.publish(1, 1.0, recurrent=True)
+    await bench.server.load(bench.name)
+    with pytest.raises(ContractMismatch, match=r"takes a memory of float32 \[2, 2\], not float32 \[1, 2\]"):
+        await bench.server.infer(contract, windows(2), memory=np.zeros((1, 2), np.float32))
+    with pytest.raises(ContractMismatch, match="takes no memory"):
+        await bench.server.infer(changed(contract, memory=0), windows(2), memory=np.zeros((2, 2), np.float32))
 
 
 async def test_calls_at_once_get_each_its_own_answer(bench: Bench) -> None:
@@ -369,6 +415,11 @@ def test_what_is_not_what_its_contract_says_is_not_published(tmp_path: Path) -> 
         with pytest.raises(ContractMismatch, match=why):
             publish(tmp_path, wrong, file)
     assert contracts(tmp_path, "one") == ()
+    with pytest.raises(ContractMismatch, match="the inputs are"):
+        publish(tmp_path, changed(contract, memory=2), file)
     assert publish(tmp_path, contract, file) == tmp_path / "one" / "1"
     assert contracts(tmp_path, "one") == (contract,)
     assert not list(tmp_path.glob(".incoming*"))
+    with pytest.raises(ContractMismatch, match="cannot lie beside versions without one"):
+        publish(tmp_path, *model("one", 2, 1.0, recurrent=True))
+    assert contracts(tmp_path, "one") == (contract,)

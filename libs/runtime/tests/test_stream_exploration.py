@@ -77,6 +77,8 @@ class Pairs:
     def replay_from(self) -> int:
         return self._before[1]
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class World:
@@ -133,7 +135,7 @@ class Node:
         self.world.waiting.append((self, what, future))
         await future
 
-    def open(self, partition: TopicPartition, place: Resume) -> Pairs:
+    async def open(self, partition: TopicPartition, place: Resume) -> Pairs:
         return Pairs(place)
 
     async def finish(

@@ -27,6 +27,8 @@ class Nothing:
     def replay_from(self) -> int:
         return self.position
 
+    def close(self) -> None: ...
+
 
 async def worker(cluster: MemoryCluster) -> Worker[None]:
     return Worker(INPUT, GROUP, await cluster.producer("g-in-0"), Nothing(), Resume(0, 0))

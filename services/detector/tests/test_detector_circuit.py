@@ -37,7 +37,9 @@ class Server:
     failure: TritonError | None = None
     asked: list[int] = field(default_factory=list)
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         self.asked.append(sum(map(len, windows)))
         if self.failure:
             raise self.failure

@@ -81,7 +81,7 @@ def routes(*given: ModelRoute) -> Routes:
 
 
 def partition(table: Routes | None = None, memory: Memory | None = None) -> Partition:
-    return Partition(OF, Resume(0, 0), table or routes(), memory or Memory())
+    return Partition(OF, Resume(0, 0), table or routes(), memory or Memory(), {})
 
 
 def found(takens: Sequence[Taken]) -> list[tuple[str, int, int, bytes]]:
@@ -189,7 +189,8 @@ def test_a_route_that_cuts_otherwise_begins_anew_and_holds_nothing_back() -> Non
     taken = one.take(records([frame(sequence=1)], start=2))
     assert [pending.values.shape for pending in taken.pending] == [(1, 4, 2)]
     table.set("s.v1", None)
-    assert one.take(records([frame(asset="y", sequence=1)], start=3)) == Taken(unrouted=1)
+    left = one.take(records([frame(asset="y", sequence=1)], start=3))
+    assert (left.unrouted, left.pending, left.refused) == (1, [], [])
 
 
 moves = st.lists(
@@ -220,7 +221,7 @@ def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     first = data.draw(st.integers(1, cut))
     old = [before.take(some) for some in (given[:first], given[first:cut]) if some]
     place = resume(Position.needing(cut, before.replay_from()), 0, len(given))
-    after = Partition(OF, place, table, memory)
+    after = Partition(OF, place, table, memory, {})
     middle = data.draw(st.integers(place.read_from, len(given)))
     new = [after.take(some) for some in (given[place.read_from : middle], given[middle:]) if some]
     assert sorted(found(old) + found(new)) == sorted(found(whole))
@@ -242,7 +243,7 @@ def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceed
     assert one.halted is not None
     assert "3 of 10000" in one.halted
     assert not found([taken])
-    again = Partition(OF, Resume(4, 4), routes(), Memory(refused=3)).take(given[4:])
+    again = Partition(OF, Resume(4, 4), routes(), Memory(refused=3), {}).take(given[4:])
     assert [at for at, _ in refused([again])] == [4, 5]
     assert found([again])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -20,8 +21,9 @@ from twinloop.detector.detection import Detection
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Pending, Refused, Taken
+from twinloop.detector.remembered import Remembered, Turns
 from twinloop.detector.routes import Routes
-from twinloop.detector.score import Scorer
+from twinloop.detector.score import Scored, Scorer
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Retry
 from twinloop.runtime.stream.ports import TopicPartition
@@ -72,7 +74,11 @@ class Server:
     @property
     def detection(self) -> Detection:
         metrics = Metrics(CollectorRegistry())
-        return Detection(self.routes, self.scorer, ManualClock(NOW), Memory(), 1, metrics)
+        return Detection(self.routes, self.scorer, nothing_kept, ManualClock(NOW), Memory(), 1, metrics)
+
+
+async def nothing_kept(_: TopicPartition) -> dict[bytes, bytes]:
+    return {}
 
 
 @dataclass
@@ -92,13 +98,20 @@ def pending(route: ModelRoute, *levels: float, start: int = 0, partition: int = 
     rows = np.ones(len(levels), np.int64)
     which = np.arange(len(levels))
     of = TopicPartition("telemetry.factory", partition)
-    return Pending(of, route, values, np.array(numbers, np.uint64), rows, which, records)
+    assets = np.zeros(len(levels), np.int64)
+    sequences = np.array(numbers, np.uint64)
+    remembered = Remembered(of.topic, {}, lambda _: ("x", "s.v1"))
+    return Pending(of, route, values, assets, sequences, rows, which, records, remembered)
 
 
-def scores(answers: list[tuple[Pending, Inference]]) -> dict[int, float]:
+def taken(*parts: Pending, refused: Sequence[Refused] = ()) -> Taken:
+    return Taken(Turns().take(), list(parts), list(refused))
+
+
+def scores(scored: Scored) -> dict[int, float]:
     return {
         int(sequence): float(score)
-        for one, answer in answers
+        for one, answer in scored.answers
         for sequence, score in zip(one.sequences, answer.score, strict=True)
     }
 
@@ -106,17 +119,17 @@ def scores(answers: list[tuple[Pending, Inference]]) -> dict[int, float]:
 async def test_windows_of_all_partitions_go_in_one_request() -> None:
     server = Server()
     route = await server.add()
-    answers, refused = await server.scorer.score([pending(route, 1, 2), pending(route, 3, start=2)])
+    scored = await server.scorer.score([pending(route, 1, 2), pending(route, 3, start=2)])
     assert server.triton.batches == [3]
-    assert scores(answers) == {0: 1, 1: 2, 2: 3}
-    assert not refused
+    assert scores(scored) == {0: 1, 1: 2, 2: 3}
+    assert not scored.refused
 
 
 async def test_each_model_gets_its_own_windows() -> None:
     server = Server()
     one, two = await server.add(), await server.add("other", scope="x")
-    answers, _ = await server.scorer.score([pending(one, 1, 2), pending(two, 3, start=2)])
-    assert {part.route.contract.model: len(part) for part, _ in answers} == {"m": 2, "other": 1}
+    scored = await server.scorer.score([pending(one, 1, 2), pending(two, 3, start=2)])
+    assert {part.route.contract.model: len(part) for part, _ in scored.answers} == {"m": 2, "other": 1}
     assert sorted(server.triton.batches) == [1, 2]
 
 
@@ -141,7 +154,7 @@ async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
     route = await server.add()
     await server.triton.unload("m")
     detection, partition = server.detection, TopicPartition("telemetry.factory", 0)
-    work = {partition: Taken(pending=[pending(route, 1)])}
+    work = {partition: taken(pending(route, 1))}
     with pytest.raises(Retry, match="not loaded"):
         await detection.finish(work)
     newer = ModelRoute(event_id="r2", scope="s.v1", at=NOW, contract=contract("m2"))
@@ -157,11 +170,11 @@ async def test_every_partition_gets_its_own_outputs() -> None:
     route = await server.add()
     other = pending(route, 3.0, start=7, partition=1)
     work = {
-        TopicPartition("telemetry.factory", 0): Taken(pending=[pending(route, 0, 2)]),
-        TopicPartition("telemetry.factory", 1): Taken(
-            pending=[other], refused=[Refused(Given(9, b"?"), Reason.UNDECODABLE, "why")]
+        TopicPartition("telemetry.factory", 0): taken(pending(route, 0, 2)),
+        TopicPartition("telemetry.factory", 1): taken(
+            other, refused=[Refused(Given(9, b"?"), Reason.UNDECODABLE, "why")]
         ),
-        TopicPartition("telemetry.factory", 2): Taken(),
+        TopicPartition("telemetry.factory", 2): taken(),
     }
     outputs = await server.detection.finish(work)
     told = {one.partition: [message.topic.name for message in outputs[one]] for one in work}
@@ -174,10 +187,10 @@ async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: li
     route = await server.add()
     levels = [float(np.float32(3e38)) if bad else 1.0 for bad in poison]
     with np.errstate(over="ignore"):
-        answers, refused = await server.scorer.score([pending(route, *levels)])
-    assert {one.record.offset for _, one in refused} == {n for n, bad in enumerate(poison) if bad}
-    assert all(one.reason is Reason.UNPROCESSABLE for _, one in refused)
-    assert scores(answers) == {n: 1.0 for n, bad in enumerate(poison) if not bad}
+        scored = await server.scorer.score([pending(route, *levels)])
+    assert {one.record.offset for _, one in scored.refused} == {n for n, bad in enumerate(poison) if bad}
+    assert all(one.reason is Reason.UNPROCESSABLE for _, one in scored.refused)
+    assert scores(scored) == {n: 1.0 for n, bad in enumerate(poison) if not bad}
 
 
 async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() -> None:

@@ -15,7 +15,7 @@ from twinloop.contracts.errors import ContractError
 from twinloop.contracts.events import Alarm, Anomaly, Event, JointWelded, Verdict
 from twinloop.contracts.field import AnyFieldEvidence, VehicleBuilt
 from twinloop.contracts.frames import Frame, encode_frame
-from twinloop.contracts.models import ModelRoute
+from twinloop.contracts.models import ModelMemory, ModelRoute
 from twinloop.contracts.times import utc
 from twinloop.contracts.topics import (
     ALARMS,
@@ -25,6 +25,7 @@ from twinloop.contracts.topics import (
     DEAD_LETTERS,
     FIELD_EVIDENCE,
     GENEALOGY,
+    MODEL_MEMORY,
     MODELS,
     SCORES,
     Format,
@@ -41,12 +42,14 @@ class Undecodable(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record ready to publish. `topic` is the contract, not yet the prefixed name."""
+    """A record ready to publish. `topic` is the contract, not yet the prefixed name; `partition` is left to
+    the key unless the topic says otherwise."""
 
     topic: Topic
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    partition: int | None = None
 
 
 _TYPES: dict[Topic, Any] = {
@@ -58,6 +61,7 @@ _TYPES: dict[Topic, Any] = {
     ALARMS: Alarm,
     AUDIT: AuditEntry,
     MODELS: ModelRoute,
+    MODEL_MEMORY: ModelMemory,
     DEAD_LETTERS: DeadLetter,
 }
 _ENCODER = msgspec.json.Encoder()
@@ -81,7 +85,13 @@ def _headers(
     return tuple(headers)
 
 
-def message(topic: Topic, event: Event | ModelRoute | DeadLetter | AuditEntry, *, source: str) -> Message:
+def message(
+    topic: Topic,
+    event: Event | ModelRoute | ModelMemory | DeadLetter | AuditEntry,
+    *,
+    source: str,
+    partition: int | None = None,
+) -> Message:
     """`event` as a record of `topic`; `source` is the service that writes it."""
     key = str(getattr(event, topic.key))
     return Message(
@@ -97,6 +107,7 @@ def message(topic: Topic, event: Event | ModelRoute | DeadLetter | AuditEntry, *
             at=event.at.isoformat(),
             trace=event.trace_id if isinstance(event, Event) else "",
         ),
+        partition,
     )
 
 

@@ -13,6 +13,9 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     Input `windows`: float32 [N, `window`, len(`signals`)]. Outputs: `score` float32 [N]; `features` and
     `deviations` float32 [N, len(`features`)]. A window is anomalous when score > `threshold`.
     `window` and `hop` are in samples; `digest` is the SHA-256 (hex) of the ONNX file.
+
+    A model with `memory` M > 0 is recurrent: it also takes `memory` float32 [N, M], what it answered as
+    `next_memory` [N, M] to the same asset's window before, or zeros for an asset's first one.
     """
 
     model: str
@@ -24,6 +27,26 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     hop: int
     threshold: float
     digest: str
+    memory: int = 0
+
+
+class ModelMemory(msgspec.Struct, frozen=True, kw_only=True, tag="model_memory"):
+    """What version `model_version` of `model` remembers of `asset`, whose telemetry is in `topic`: `values`
+    are float32, little endian, for the input `memory` of its next window."""
+
+    event_id: str
+    topic: str
+    asset: str
+    signal_set: str
+    model: str
+    model_version: int
+    at: Instant
+    values: bytes
+
+    @property
+    def key(self) -> str:
+        """The record's key: one for each asset and version."""
+        return "|".join((self.topic, self.asset, self.signal_set, self.model, str(self.model_version)))
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True, tag="model_route"):

@@ -121,6 +121,16 @@ MODELS = Topic(
     compacted=True,
     meaning="Which model version serves which asset or signal set.",
 )
+MODEL_MEMORY = Topic(
+    "model-memory",
+    "key",
+    Format.JSON,
+    TELEMETRY_PARTITIONS,
+    retention_h=24 * 30,
+    compacted=True,
+    meaning="What recurrent models remember of each asset, by the partition of its telemetry: written "
+    "with the verdicts that it came with, and read by the partition's next owner.",
+)
 DEAD_LETTERS = Topic(
     "dead-letters",
     "reason",
@@ -141,5 +151,6 @@ ALL: tuple[Topic, ...] = (
     ALARMS,
     AUDIT,
     MODELS,
+    MODEL_MEMORY,
     DEAD_LETTERS,
 )

@@ -59,7 +59,11 @@ class KafkaPublisher:
         """Send all, then wait for all acknowledgements."""
         futures = [
             await self._producer.send(
-                one.topic.named(self._prefix), value=one.value, key=one.key, headers=list(one.headers)
+                one.topic.named(self._prefix),
+                value=one.value,
+                key=one.key,
+                partition=one.partition,
+                headers=list(one.headers),
             )
             for one in messages
         ]

@@ -31,9 +31,18 @@ class TopicMismatch(Exception):
     """
 
 
+_CLEANUP = {
+    (False, True): "delete",
+    (False, False): "delete",
+    (True, True): "compact",
+    (True, False): "compact,delete",
+}
+"""By whether the topic is compacted, and whether it is kept for ever."""
+
+
 def _new(topic: Topic, prefix: str, replication: int) -> NewTopic:
     configs = {
-        "cleanup.policy": "compact" if topic.compacted else "delete",
+        "cleanup.policy": _CLEANUP[topic.compacted, topic.retention_h is None],
         "retention.ms": "-1" if topic.retention_h is None else str(topic.retention_h * 3_600_000),
         "max.message.bytes": str(8 * 1024 * 1024),
     }

@@ -10,8 +10,6 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
 
-OUTPUTS = ("score", "features", "deviations")
-
 
 class TritonPythonModel:
     """One session; requests that wait together are run together."""
@@ -25,17 +23,22 @@ class TritonPythonModel:
             options,
             providers=["CPUExecutionProvider"],
         )
+        self.inputs = [one.name for one in self.session.get_inputs()]
+        self.outputs = [one.name for one in self.session.get_outputs()]
 
     def execute(self, requests):
-        windows = [triton.get_input_tensor_by_name(one, "windows").as_numpy() for one in requests]
-        together = windows[0] if len(windows) == 1 else np.concatenate(windows)
-        answers = self.session.run(OUTPUTS, {"windows": together})
+        asked = {
+            name: [triton.get_input_tensor_by_name(one, name).as_numpy() for one in requests]
+            for name in self.inputs
+        }
+        together = {name: one[0] if len(one) == 1 else np.concatenate(one) for name, one in asked.items()}
+        answers = self.session.run(self.outputs, together)
         responses, at = [], 0
-        for one in windows:
+        for count in map(len, asked["windows"]):
             tensors = [
-                triton.Tensor(name, answer[at : at + len(one)])
-                for name, answer in zip(OUTPUTS, answers, strict=True)
+                triton.Tensor(name, answer[at : at + count])
+                for name, answer in zip(self.outputs, answers, strict=True)
             ]
             responses.append(triton.InferenceResponse(tensors))
-            at += len(one)
+            at += count
         return responses

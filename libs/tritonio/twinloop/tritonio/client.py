@@ -27,6 +27,7 @@ from twinloop.tritonio.server import (
     Inference,
     batches,
     check_answer,
+    check_memory,
     check_windows,
     compare,
     join,
@@ -42,6 +43,7 @@ _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
 ]
 OUTPUTS = [InferRequestedOutput(name) for name in ("score", "features", "deviations")]
+NEXT_MEMORY = InferRequestedOutput("next_memory")
 
 
 class TritonClient:
@@ -66,44 +68,57 @@ class TritonClient:
             await self._region.close(self._client)
         await self._client.close()
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         """See `InferenceServer`. More than one request are under way at a time."""
         for one in windows:
             check_windows(contract, one)
-        answers = await asyncio.gather(*(self._infer(contract, parts) for parts in batches(windows)))
-        return join(contract, answers)
+        memory = check_memory(contract, memory, sum(map(len, windows)))
+        asked = []
+        begin = 0
+        for parts in batches(windows):
+            end = begin + sum(map(len, parts))
+            asked.append(self._infer(contract, parts, None if memory is None else memory[begin:end]))
+            begin = end
+        return join(contract, await asyncio.gather(*asked))
 
-    async def _infer(self, contract: ModelContract, parts: list[Floats]) -> Inference:
+    async def _infer(self, contract: ModelContract, parts: list[Floats], memory: Floats | None) -> Inference:
         """One request. Its windows lie in shared memory where the server can see it."""
         count = sum(map(len, parts))
+        inputs = []
+        if memory is not None:
+            inputs.append(InferInput("memory", memory.shape, "FP32"))
+            inputs[0].set_data_from_numpy(np.ascontiguousarray(memory))
         tensor = InferInput("windows", (count, *parts[0].shape[1:]), "FP32")
         if self._region is not None and await self._region.seen_by(self._client):
             async with self._region.put(parts) as place:
                 if place is not None:
                     tensor.set_shared_memory(self._region.name, place.size, place.offset)
                     try:
-                        return await self._ask(contract, tensor, count)
+                        return await self._ask(contract, [tensor, *inputs], count)
                     except TritonError as error:
                         if "shared memory" not in str(error):
                             raise
                         self._region.forgotten()  # by a server that has restarted
         tensor = InferInput("windows", tensor.shape(), "FP32")
         tensor.set_data_from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return await self._ask(contract, tensor, count)
+        return await self._ask(contract, [tensor, *inputs], count)
 
-    async def _ask(self, contract: ModelContract, tensor: InferInput, count: int) -> Inference:
+    async def _ask(self, contract: ModelContract, inputs: list[InferInput], count: int) -> Inference:
         with self._errors(contract.model, contract.version):
             result = await self._client.infer(
                 contract.model,
-                [tensor],
+                inputs,
                 model_version=str(contract.version),
-                outputs=OUTPUTS,
+                outputs=[*OUTPUTS, NEXT_MEMORY] if contract.memory else OUTPUTS,
                 client_timeout=self._deadline_s,
             )
         answer = Inference(
             result.as_numpy("score").reshape(-1),
             result.as_numpy("features"),
             result.as_numpy("deviations"),
+            result.as_numpy("next_memory") if contract.memory else None,
         )
         check_answer(contract, answer, count)
         return answer

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from twinloop.contracts.models import ModelContract
+from twinloop.tritonio.errors import ContractMismatch
 from twinloop.tritonio.server import MAX_BATCH
 
 
@@ -21,25 +22,43 @@ def parameter(version: int) -> str:
 
 
 def render(contracts: Sequence[ModelContract], *, gpu: bool) -> str:
-    """The configuration of one model with at least one version."""
+    """The configuration of one model with at least one version.
+
+    Raises `ContractMismatch` unless all of them have a memory, or none has: it is an input, and Triton knows
+    none that only some versions take.
+    """
+    recurrent = {one.memory > 0 for one in contracts}
+    if len(recurrent) > 1:
+        raise ContractMismatch(
+            f"versions of {contracts[0].model} with a memory cannot lie beside versions without one:"
+            " publish them as another model"
+        )
     window = _common({one.window for one in contracts})
     signals = _common({len(one.signals) for one in contracts})
     wide = _common({len(one.features) for one in contracts})
-    versions = ", ".join(str(one.version) for one in contracts)
+    memory = _common({one.memory for one in contracts})
+    versions = ", ".join(map(str, sorted(one.version for one in contracts)))
     parts = [
         f"name: {_text(contracts[0].model)}",
         'backend: "onnxruntime"' if gpu else 'backend: "python"',
         f"max_batch_size: {MAX_BATCH}",
-        f'input [ {{ name: "windows" data_type: TYPE_FP32 dims: [ {window}, {signals} ] }} ]',
+        "input [",
+        *([f'  {{ name: "memory" data_type: TYPE_FP32 dims: [ {memory} ] }},'] if memory else []),
+        f'  {{ name: "windows" data_type: TYPE_FP32 dims: [ {window}, {signals} ] }}',
+        "]",
         # One number a window: Triton wants a dimension here, the model has none.
         "output [",
         '  { name: "score" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } },',
+        *([f'  {{ name: "next_memory" data_type: TYPE_FP32 dims: [ {memory} ] }},'] if memory else []),
         f'  {{ name: "features" data_type: TYPE_FP32 dims: [ {wide} ] }},',
         f'  {{ name: "deviations" data_type: TYPE_FP32 dims: [ {wide} ] }}',
         "]",
         f"version_policy {{ specific {{ versions: [ {versions} ] }} }}",
         *(_GPU if gpu else _CPU),
-        *(_parameter(parameter(one.version), msgspec.json.encode(one).decode()) for one in contracts),
+        *(
+            _parameter(parameter(one.version), msgspec.json.encode(one).decode())
+            for one in sorted(contracts, key=lambda one: one.version)
+        ),
     ]
     return "\n".join(parts) + "\n"
 

@@ -13,12 +13,14 @@ from twinloop.tritonio.server import (
     Inference,
     batches,
     check_answer,
+    check_memory,
     check_windows,
     compare,
     join,
 )
 
-Function = Callable[[Floats], Inference]
+Function = Callable[..., Inference]
+"""Of the windows; of a recurrent model, of them and what it remembers of each."""
 
 
 class FakeTriton:
@@ -43,17 +45,23 @@ class FakeTriton:
             raise VersionTaken(f"{contract.model} version {contract.version} has been published already")
         self._published.setdefault(contract.model, {})[contract.version] = (contract, function)
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         """See `InferenceServer`."""
         for one in windows:
             check_windows(contract, one)
+        memory = check_memory(contract, memory, sum(map(len, windows)))
         answers = []
+        begin = 0
         for parts in batches(windows):
             batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
             _, function = self._served(contract)
             if contract.model in self.broken:
                 raise InferenceFailed(f"{contract.model}: the model's process has died")
-            answer = function(batch)
+            end = begin + len(batch)
+            answer = function(batch) if memory is None else function(batch, memory[begin:end])
+            begin = end
             check_answer(contract, answer, len(batch))
             self.batches.append(len(batch))
             answers.append(answer)

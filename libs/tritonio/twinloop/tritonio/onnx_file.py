@@ -33,8 +33,12 @@ def problems(contract: ModelContract, file: bytes) -> list[str]:
     if model.ir_version > MAX_IR:
         found.append(f"IR version {model.ir_version} is newer than {MAX_IR}")
     wide = len(contract.features)
-    found += _tensors("input", model.graph.input, {"windows": [contract.window, len(contract.signals)]})
-    found += _tensors("output", model.graph.output, {"score": [], "features": [wide], "deviations": [wide]})
+    inputs = {"windows": [contract.window, len(contract.signals)]}
+    outputs: dict[str, list[int]] = {"score": [], "features": [wide], "deviations": [wide]}
+    if contract.memory:
+        inputs["memory"] = outputs["next_memory"] = [contract.memory]
+    found += _tensors("input", model.graph.input, inputs)
+    found += _tensors("output", model.graph.output, outputs)
     return found
 
 

@@ -49,7 +49,8 @@ def publish(root: Path, contract: ModelContract, onnx: bytes, *, platform: Platf
     """Put a model version into the repository and return its folder; Triton serves it once told to load.
 
     Publishing the same again changes nothing. Raises `ContractMismatch` when `onnx` is not what the contract
-    says, and `VersionTaken` when the version holds something else.
+    says or cannot lie beside the model's other versions, and `VersionTaken` when the version holds something
+    else.
     """
     wrong = problems(contract, onnx)
     if contract.digest != digest(onnx):
@@ -70,6 +71,8 @@ def contracts(root: Path, model: str) -> tuple[ModelContract, ...]:
 
 def _publish(root: Path, contract: ModelContract, onnx: bytes, platform: Platform) -> Path:
     home = root / contract.model / str(contract.version)
+    beside = [one for one in contracts(root, contract.model) if one.version != contract.version]
+    config = render([*beside, contract], gpu=platform is Platform.GPU)
     if home.exists():
         if msgspec.json.decode((home / "contract.json").read_bytes(), type=ModelContract) != contract:
             raise VersionTaken(f"{contract.model} version {contract.version} has been published already")
@@ -84,7 +87,7 @@ def _publish(root: Path, contract: ModelContract, onnx: bytes, platform: Platfor
         home.parent.mkdir(exist_ok=True)
         aside.rename(home)
     new = root / f".incoming-{contract.model}.pbtxt"
-    _write(new, render(contracts(root, contract.model), gpu=platform is Platform.GPU).encode())
+    _write(new, config.encode())
     new.replace(home.parent / "config.pbtxt")
     return home
 

@@ -22,18 +22,25 @@ REQUEST_BYTES = 2 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference:
-    """A model's answer for `N` windows: `score` float32 [N]; `features` and `deviations` float32 [N, K]."""
+    """A model's answer for `N` windows: `score` float32 [N]; `features` and `deviations` float32 [N, K];
+    `memory` float32 [N, M], for each asset's next window: `None` of a model without one."""
 
     score: Floats
     features: Floats
     deviations: Floats
+    memory: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.score)
 
     def part(self, start: int, end: int) -> Inference:
         """The answer for the windows from `start` to before `end`."""
-        return Inference(self.score[start:end], self.features[start:end], self.deviations[start:end])
+        return self.select(slice(start, end))
+
+    def select(self, which: slice | NDArray[np.int64]) -> Inference:
+        """The answer for some of the windows, by index."""
+        memory = None if self.memory is None else self.memory[which]
+        return Inference(self.score[which], self.features[which], self.deviations[which], memory)
 
 
 class InferenceServer(Protocol):
@@ -42,11 +49,14 @@ class InferenceServer(Protocol):
     Every call has a deadline and raises `TritonUnavailable` when the server is away.
     """
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         """The model's answer for `windows`, each float32 [N, window, signals] with N >= 0, in their order.
 
-        Raises `ModelUnavailable`, `InferenceFailed`; `ContractMismatch` when `windows` or the answer have
-        another shape than the contract says.
+        `memory` float32 [sum of N, M] is what a recurrent model remembers of the asset of each window;
+        `None`: nothing. Raises `ModelUnavailable`, `InferenceFailed`; `ContractMismatch` when `windows`,
+        `memory` or the answer have another shape than the contract says.
         """
         ...
 
@@ -92,7 +102,16 @@ def join(contract: ModelContract, answers: Sequence[Inference]) -> Inference:
         np.concatenate([none, *(one.score for one in answers)]),
         np.concatenate([wide, *(one.features for one in answers)]),
         np.concatenate([wide, *(one.deviations for one in answers)]),
+        memory_of(contract, [one.memory for one in answers]),
     )
+
+
+def memory_of(contract: ModelContract, parts: Sequence[Floats | None]) -> Floats | None:
+    """What parts of an answer hand on, as one; `None` where the model has no memory."""
+    if not contract.memory:
+        return None
+    none = np.empty((0, contract.memory), np.float32)
+    return np.concatenate([none, *(one for one in parts if one is not None)])
 
 
 def compare(served: ModelContract, due: ModelContract) -> None:
@@ -127,6 +146,23 @@ def batches(windows: Sequence[Floats]) -> list[list[Floats]]:
     return made
 
 
+def check_memory(contract: ModelContract, memory: Floats | None, count: int) -> Floats | None:
+    """What to hand to the model with `count` windows: `memory`, or zeros where there is none yet.
+
+    Raises `ContractMismatch` when it is not what the model takes.
+    """
+    due = (count, contract.memory)
+    if memory is None:
+        return np.zeros(due, np.float32) if contract.memory else None
+    if not contract.memory or memory.shape != due or memory.dtype != np.float32:
+        takes = f"a memory of float32 {list(due)}" if contract.memory else "no memory"
+        raise ContractMismatch(
+            f"{contract.model} version {contract.version} takes {takes}, "
+            f"not {memory.dtype} {list(memory.shape)}"
+        )
+    return memory
+
+
 def check_windows(contract: ModelContract, windows: Floats) -> None:
     """Raises `ContractMismatch` when `windows` are not what the model takes."""
     expected = (contract.window, len(contract.signals))
@@ -146,12 +182,12 @@ def check_answer(contract: ModelContract, answer: Inference, count: int) -> None
         "features": (answer.features.shape, wide),
         "deviations": (answer.deviations.shape, wide),
     }
+    if contract.memory:
+        remembered = np.empty(0) if answer.memory is None else answer.memory
+        shapes["next_memory"] = (remembered.shape, (count, contract.memory))
     wrong = [f"{name} {list(is_)} is not {list(due)}" for name, (is_, due) in shapes.items() if is_ != due]
     if wrong:
         raise ContractMismatch(f"{contract.model} version {contract.version} answered {', '.join(wrong)}")
-    if not (
-        np.isfinite(answer.score).all()
-        and np.isfinite(answer.features).all()
-        and np.isfinite(answer.deviations).all()
-    ):
+    parts = (answer.score, answer.features, answer.deviations, answer.memory)
+    if not all(np.isfinite(one).all() for one in parts if one is not None):
         raise InferenceFailed(f"{contract.model} version {contract.version} answered NaN or infinity")

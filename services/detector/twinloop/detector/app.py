@@ -8,11 +8,12 @@ telemetry.* -> Engine -> Partition (windows) -> Scorer -> Circuit -> Triton
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from aiokafka import ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
-from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
+from twinloop.contracts.topics import MODEL_MEMORY, MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
@@ -28,6 +29,7 @@ from twinloop.runtime.service import Context
 from twinloop.runtime.stream.engine import Engine, Pace
 from twinloop.runtime.stream.kafka import kafka_cluster, membership
 from twinloop.runtime.stream.metrics import StreamMetrics
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.client import triton
 
 log = logging.logger(__name__)
@@ -49,13 +51,18 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
     scorer = Scorer(circuit, metrics)
-    detection = Detection(routes, scorer, context.clock, memory, settings.score_every, metrics)
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
         group.create_task(circuit.run(routes, stopping))
         await first_of(known, stopping)
+        cluster = await stack.enter_async_context(kafka_cluster(kafka, prefix, stopping))
+
+        async def kept(partition: TopicPartition) -> Mapping[bytes, bytes]:
+            return await cluster.newest(TopicPartition(MODEL_MEMORY.named(prefix), partition.partition))
+
+        detection = Detection(routes, scorer, kept, context.clock, memory, settings.score_every, metrics)
         engine: Engine[Taken] = Engine(
-            await stack.enter_async_context(kafka_cluster(kafka, prefix, stopping)),
+            cluster,
             detection,
             group=prefix + GROUP,
             metrics=StreamMetrics(context.registry, SOURCE),

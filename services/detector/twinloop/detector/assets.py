@@ -28,6 +28,7 @@ class Assets:
         self._routes = routes
         self._revision = routes.revision
         self._numbers: dict[bytes, int] = {}
+        self._sources: list[bytes] = []
         self._served: list[Served | None] = []
         self._index()
 
@@ -40,6 +41,7 @@ class Assets:
             for one in sources:
                 if one not in known:
                     known[one] = len(known)
+                    self._sources.append(one)
                     self._served.append(self._routes.of(*named(one)))
         self._index()
         return np.fromiter([known[one] for one in sources], np.int64, len(sources))
@@ -57,6 +59,10 @@ class Assets:
             for number, (was, now) in enumerate(zip(before, self._served, strict=True))
             if was is not None and (now is None or now.lane is not was.lane)
         ]
+
+    def named(self, number: int) -> tuple[str, str]:
+        """The asset and the signal set of a number."""
+        return named(self._sources[number])
 
     def lane(self, number: int) -> Lane:
         """The lane of an asset that is served."""

@@ -40,7 +40,9 @@ class Circuit:
         """Health check: what is wrong with the server or a model that serves somebody."""
         return self._away or next(iter(self._open.values()), None)
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         """See `InferenceServer`. Raises `TritonUnavailable` at once while the circuit is open.
 
         An `InferenceFailed` leaves it as it is: the windows may be to blame, `probe` tells.
@@ -48,7 +50,7 @@ class Circuit:
         if (why := self._open.get(_version(contract))) is not None:
             raise TritonUnavailable(why)
         try:
-            return await self._server.infer(contract, *windows)
+            return await self._server.infer(contract, *windows, memory=memory)
         except InferenceFailed:
             raise
         except TritonError as trouble:

@@ -5,17 +5,17 @@ The stream engine (`twinloop.runtime.stream`) brings the records, and commits wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from twinloop.contracts.codec import Message, message
-from twinloop.contracts.topics import ANOMALIES, SCORES
+from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
 from twinloop.detector.routes import Routes
-from twinloop.detector.score import Scorer
+from twinloop.detector.score import Learnt, Scorer
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
@@ -28,6 +28,9 @@ from twinloop.tritonio.server import Inference
 log = logging.logger(__name__)
 
 SOURCE = "detector"
+Kept = Callable[[TopicPartition], Awaitable[Mapping[bytes, bytes]]]
+"""The records of `model-memory` for an input partition. Raises `TransactionFailed` while Kafka cannot tell
+them."""
 _WIDER = "they are not judged: set TWINLOOP_DETECTOR_MEMORY_RECORDS higher, or use more partitions"
 
 
@@ -35,34 +38,50 @@ class Detection:
     """The `Processor` of the detector."""
 
     def __init__(
-        self, routes: Routes, scorer: Scorer, clock: Clock, memory: Memory, score_every: int, metrics: Metrics
+        self,
+        routes: Routes,
+        scorer: Scorer,
+        kept: Kept,
+        clock: Clock,
+        memory: Memory,
+        score_every: int,
+        metrics: Metrics,
     ) -> None:
         self._routes = routes
         self._scorer = scorer
+        self._kept = kept
         self._clock = clock
         self._memory = memory
         self._score_every = score_every
         self._metrics = metrics
         self._open: dict[TopicPartition, Partition] = {}
 
-    def open(self, partition: TopicPartition, place: Resume) -> Partition:
+    async def open(self, partition: TopicPartition, place: Resume) -> Partition:
         """See `Processor`."""
-        self._open[partition] = Partition(partition, place, self._routes, self._memory)
+        kept = await self._kept(partition)
+        self._open[partition] = Partition(partition, place, self._routes, self._memory, kept)
         return self._open[partition]
 
     async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:
         """See `Processor`. Raises `Retry` while Triton or a model is away."""
         pending = [self._newest(one) for taken in work.values() for one in taken.pending]
+        if any(one.route.contract.memory for one in pending):
+            for taken in work.values():
+                await taken.turn.comes()
         try:
-            answers, unprocessable = await self._scorer.score(pending)
+            scored = await self._scorer.score(pending)
         except TritonError as trouble:
             raise Retry(str(trouble)) from trouble
         outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
-        for asked, answer in answers:
-            outputs[asked.partition] += self._events(asked, answer)
         now = self._clock.now()
+        for learnt in scored.learnt:
+            outputs[learnt.pending.partition] += self._memories(learnt, now)
+        for taken in work.values():
+            taken.turn.over.set()
+        for asked, answer in scored.answers:
+            outputs[asked.partition] += self._events(asked, answer)
         for one, refused in [
-            *unprocessable,
+            *scored.refused,
             *((one, it) for one, taken in work.items() for it in taken.refused),
         ]:
             outputs[one].append(_letter(one, refused, now))
@@ -74,7 +93,7 @@ class Detection:
                 detail=refused.detail,
             )
             self._metrics.dead_letters.labels(refused.reason).inc()
-        for one, refused in unprocessable:
+        for one, refused in scored.refused:
             self._open[one].count_refused([refused.record])
         for taken in work.values():
             self._metrics.duplicates.inc(taken.duplicates)
@@ -91,6 +110,12 @@ class Detection:
         """Asked of the route that serves now: its model may have been swapped since the windows were cut."""
         route = self._routes.now(pending.route)
         return pending if route is pending.route else replace(pending, route=route)
+
+    def _memories(self, learnt: Learnt, at: datetime) -> Iterator[Message]:
+        """Move on what is remembered; the records that keep it."""
+        contract, one = learnt.pending.route.contract, learnt.pending
+        for memory in one.remembered.learn(contract, learnt.assets, learnt.memory, at):
+            yield message(MODEL_MEMORY, memory, source=SOURCE, partition=one.partition.partition)
 
     def _events(self, pending: Pending, answer: Inference) -> list[Message]:
         anomalies, verdicts = judge(pending, answer, self._clock.now(), score_every=self._score_every)

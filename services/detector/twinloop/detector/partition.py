@@ -8,8 +8,8 @@ All frames of a call pass each step together, as arrays; `n` counts records of t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
 from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.contracts.models import ModelRoute
 from twinloop.detector.assets import Assets
+from twinloop.detector.remembered import Remembered, Turn, Turns
 from twinloop.detector.routes import Lane, Routes
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
@@ -46,17 +47,21 @@ class Memory:
 class Pending:
     """`N` windows of one partition, `partition`, to be judged by one route.
 
-    `values` float32 [N, window, signals]; of the frame that completed each: `sequences` uint64 [N], `which`
-    int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample in it.
+    `values` float32 [N, window, signals]; `assets` int64 [N], the number of each one's asset in the
+    partition, whose windows come in their order. Of the frame that completed each: `sequences` uint64 [N],
+    `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample
+    in it. `remembered`: the partition's.
     """
 
     partition: TopicPartition
     route: ModelRoute
     values: NDArray[np.float32]
+    assets: Ints
     sequences: NDArray[np.uint64]
     rows: Ints
     which: Ints
     records: Sequence[Record]
+    remembered: Remembered
 
     def __len__(self) -> int:
         return len(self.which)
@@ -71,14 +76,13 @@ class Pending:
 
     def select(self, index: Ints) -> Pending:
         """Some of the windows, by index."""
-        return Pending(
-            self.partition,
-            self.route,
-            self.values[index],
-            self.sequences[index],
-            self.rows[index],
-            self.which[index],
-            self.records,
+        return replace(
+            self,
+            values=self.values[index],
+            assets=self.assets[index],
+            sequences=self.sequences[index],
+            rows=self.rows[index],
+            which=self.which[index],
         )
 
 
@@ -93,8 +97,9 @@ class Refused:
 
 @dataclass(slots=True)
 class Taken:
-    """What came of a partition's records."""
+    """What came of a partition's records. `turn`: theirs at what recurrent models remember."""
 
+    turn: Turn
     pending: list[Pending] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     duplicates: int = 0
@@ -104,9 +109,18 @@ class Taken:
 
 
 class Partition:
-    """Frames with an offset below `place.emit_from` were judged before: they only fill the windows again."""
+    """Frames with an offset below `place.emit_from` were judged before: they only fill the windows again.
 
-    def __init__(self, of: TopicPartition, place: Resume, routes: Routes, memory: Memory) -> None:
+    `kept`: the records of `model-memory` with what their judges remember."""
+
+    def __init__(
+        self,
+        of: TopicPartition,
+        place: Resume,
+        routes: Routes,
+        memory: Memory,
+        kept: Mapping[bytes, bytes],
+    ) -> None:
         self._of = of
         self.position = place.read_from
         self.halted: str | None = None
@@ -116,6 +130,8 @@ class Partition:
         self._gate = SequenceGate(memory.records)
         self._buffers: dict[Lane, WindowBuffer] = {}
         self._assets = Assets(routes)
+        self._remembered = Remembered(of.topic, kept, self._assets.named)
+        self._turns = Turns()
         self._refused_at: deque[int] = deque()
         self._replay_from = place.read_from
         self._replay_known_at = place.read_from
@@ -125,12 +141,13 @@ class Partition:
         for number, lane in self._assets.reroute():
             if lane in self._buffers:
                 self._buffers[lane].forget(number)
-        taken = Taken()
+        taken = Taken(self._turns.take())
         offsets = np.fromiter([record.offset for record in records], np.int64, len(records))
         batch = self._decoder.decode([record.value or b"" for record in records])
         assets = self._assets.numbers(batch.sources)
         sound = self._sort(records, offsets, batch, assets, taken)
-        end = self._limit(taken, int(offsets[-1]) + 1)
+        taken.refused.sort(key=lambda one: one.record.offset)
+        end = self._limit(taken.refused, int(offsets[-1]) + 1)
         if end <= offsets[-1]:
             sound &= offsets[batch.index] < end
             taken.refused = [one for one in taken.refused if one.record.offset < end]
@@ -164,7 +181,11 @@ class Partition:
     def count_refused(self, records: Sequence[Record]) -> None:
         """Records that were refused later, by a model."""
         self._refused_at.extend(record.offset for record in records)
-        self._limit(Taken(), self.position)
+        self._limit([], self.position)
+
+    def close(self) -> None:
+        """See `State`."""
+        self._turns.close()
 
     # ---- the steps
 
@@ -195,11 +216,11 @@ class Partition:
                 taken.refused.append(Refused(record, refusal.reason, refusal.detail))
         return sound
 
-    def _limit(self, taken: Taken, end: int) -> int:
-        """Where to stop: before the record whose refusal would exceed the limit, else at `end`."""
-        taken.refused.sort(key=lambda one: one.record.offset)
+    def _limit(self, refused: Sequence[Refused], end: int) -> int:
+        """Where to stop: before the record whose refusal would exceed the limit, else at `end`. `refused` in
+        the order of their offsets."""
         at = self._refused_at
-        for offset in [one.record.offset for one in taken.refused if one.record.offset >= self._emit_from]:
+        for offset in [one.record.offset for one in refused if one.record.offset >= self._emit_from]:
             at.append(offset)
             while at[0] <= offset - LIMITED_OVER:
                 at.popleft()
@@ -244,9 +265,20 @@ class Partition:
         taken.silent += windows.silent
         if not len(windows):
             return
-        sequences, which = columns.sequences[windows.frame], which[windows.frame]
-        for route, some in self._assets.by_route(assets[windows.frame]):
-            whole = Pending(self._of, route, windows.values, sequences, windows.row, which, records)
+        assets, which = assets[windows.frame], which[windows.frame]
+        sequences = columns.sequences[windows.frame]
+        for route, some in self._assets.by_route(assets):
+            whole = Pending(
+                self._of,
+                route,
+                windows.values,
+                assets,
+                sequences,
+                windows.row,
+                which,
+                records,
+                self._remembered,
+            )
             taken.pending.append(whole if len(some) == len(whole) else whole.select(some))
 
     def _silence(self, offsets: Ints, taken: Taken) -> None:

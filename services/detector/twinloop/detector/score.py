@@ -1,12 +1,13 @@
 """The model's part: one request to Triton for each route, over all partitions of a round.
 
-Trouble with the server or a model is for the caller to wait out. Windows that a healthy model cannot take are
-found by halving, and refused."""
+A recurrent model is asked step by step: in each for at most one window of an asset, with what it remembers of
+the one before. Trouble with the server or a model is for the caller to wait out. Windows that a healthy model
+cannot take are found by halving, and refused; what is remembered of their asset stays as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,16 +15,18 @@ import numpy as np
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Pending, Refused
+from twinloop.detector.partition import Ints, Pending, Refused
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import InferenceFailed
-from twinloop.tritonio.server import Floats, Inference
+from twinloop.tritonio.server import Floats, Inference, join
 
 
 class Models(Protocol):
     """Who is asked: a server, or the circuit in front of it. See `InferenceServer`."""
 
-    async def infer(self, contract: ModelContract, *windows: Floats) -> Inference:
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
         """See `InferenceServer`."""
         ...
 
@@ -32,25 +35,22 @@ class Models(Protocol):
         ...
 
 
-Answers = list[tuple[Pending, Inference]]
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What a recurrent model remembers after a round: `memory` float32 [N, M], of N `assets` of `pending`."""
+
+    pending: Pending
+    assets: Ints
+    memory: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """Windows of one route, from whichever partitions they are."""
+@dataclass(slots=True)
+class Scored:
+    """Answers for windows, and the frames whose windows no answer can be had for."""
 
-    parts: list[Pending]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def halves(self) -> list[_Request]:
-        """Two requests that together are this one of at least two windows."""
-        half = len(self.parts) // 2
-        if half:
-            return [_Request(self.parts[:half]), _Request(self.parts[half:])]
-        index = np.arange(len(self))
-        return [_Request([self.parts[0].select(some)]) for some in np.array_split(index, 2)]
+    answers: list[tuple[Pending, Inference]] = field(default_factory=list)
+    refused: list[tuple[TopicPartition, Refused]] = field(default_factory=list)
+    learnt: list[Learnt] = field(default_factory=list)
 
 
 class Scorer:
@@ -60,42 +60,147 @@ class Scorer:
         self._models = models
         self._metrics = metrics
 
-    async def score(self, parts: Iterable[Pending]) -> tuple[Answers, list[tuple[TopicPartition, Refused]]]:
-        """Answers for all windows of `parts`, and the frames whose windows no answer can be had for.
+    async def score(self, parts: Iterable[Pending]) -> Scored:
+        """Answers for all windows of `parts`.
 
         Raises `TritonError` when the server or a model cannot answer now, whatever it is asked.
         """
-        answers: Answers = []
-        refused: list[tuple[TopicPartition, Refused]] = []
-        todo = _by_route(parts)
-        while todo:
-            request = todo.pop()
-            try:
-                answers += await self._infer(request)
-            except InferenceFailed as failure:
-                await self._models.probe(request.parts[0].route.contract)  # is it the model that fails?
-                if len(request) > 1:
-                    todo += request.halves()
-                else:
-                    refused.append((request.parts[0].partition, _refusal(request.parts[0], failure)))
-        return answers, refused
+        scored = Scored()
+        for request in _by_route(parts):
+            if request.contract.memory:
+                answers = await self._ask_step_by_step(request, scored)
+            else:
+                answers = await self._ask(request, np.arange(len(request)), None, scored)
+            scored.answers += request.apart(answers)
+        return scored
 
-    async def _infer(self, request: _Request) -> Answers:
-        parts = request.parts
-        self._metrics.batch_windows.observe(len(request))
+    async def _ask_step_by_step(self, request: _Request, scored: Scored) -> list[_Answer]:
+        """The answers of a recurrent model."""
+        owners = _Owners(request)
+        memory = owners.recall()
+        answers: list[_Answer] = []
+        for step in range(int(owners.step.max()) + 1):
+            index = np.flatnonzero(owners.step == step)
+            for some, answer in await self._ask(request, index, memory[owners.of[index]], scored):
+                memory[owners.of[some]] = answer.memory
+                answers.append((some, answer))
+        scored.learnt += owners.learnt(memory)
+        return answers
+
+    async def _ask(
+        self, request: _Request, index: Ints, memory: Floats | None, scored: Scored
+    ) -> list[_Answer]:
+        """Answers for some windows of a request, by their index, ascending. The others are refused."""
+        answers: list[_Answer] = []
+        todo = [np.arange(len(index))]
+        while todo:
+            places = todo.pop()
+            some = index[places]
+            try:
+                answer = await self._infer(request, some, None if memory is None else memory[places])
+            except InferenceFailed as failure:
+                await self._models.probe(request.contract)  # is it the model that fails?
+                if len(some) > 1:
+                    todo += np.array_split(places, 2)
+                else:
+                    scored.refused.append(request.refusal(some, failure))
+            else:
+                answers.append((some, answer))
+        return answers
+
+    async def _infer(self, request: _Request, index: Ints, memory: Floats | None) -> Inference:
+        self._metrics.batch_windows.observe(len(index))
         with self._metrics.infer_seconds.time():
-            answer = await self._models.infer(parts[0].route.contract, *(one.values for one in parts))
-        ends = np.cumsum([len(one) for one in parts]).tolist()
-        return [(one, answer.part(end - len(one), end)) for one, end in zip(parts, ends, strict=True)]
+            return await self._models.infer(request.contract, *request.values(index), memory=memory)
+
+
+_Answer = tuple[Ints, Inference]
+"""For the windows of a request that have these indices."""
+
+
+class _Request:
+    """Windows of one model, at least one, from whichever partitions they are; numbered through."""
+
+    def __init__(self, parts: Sequence[Pending]) -> None:
+        self.parts = parts
+        self.contract = parts[0].route.contract
+        self._ends = np.cumsum([len(one) for one in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def values(self, index: Ints) -> list[Floats]:
+        """The windows with these indices, ascending; nothing is copied where they are all."""
+        if len(index) == len(self):
+            return [one.values for one in self.parts]
+        return [one.values[mine] for one, mine, _ in self._mine(index)]
+
+    def refusal(self, index: Ints, failure: InferenceFailed) -> tuple[TopicPartition, Refused]:
+        """Refuse the frame of a window."""
+        ((one, mine, _),) = self._mine(index)
+        detail = f"the window ending at row {one.rows[mine[0]]}: {failure}"
+        refused = Refused(one.record(int(mine[0])), Reason.UNPROCESSABLE, detail)
+        return one.partition, refused
+
+    def apart(self, answers: Sequence[_Answer]) -> Iterator[tuple[Pending, Inference]]:
+        """The answers by part, those of a part in the order of its windows."""
+        if len(answers) == 1 and len(answers[0][0]) == len(self):
+            for one, end in zip(self.parts, self._ends.tolist(), strict=True):
+                yield one, answers[0][1].part(end - len(one), end)
+            return
+        index = np.concatenate([np.empty(0, np.int64), *(some for some, _ in answers)])
+        order = np.argsort(index)
+        whole = join(self.contract, [answer for _, answer in answers]).select(order)
+        for one, mine, places in self._mine(index[order]):
+            yield one.select(mine), whole.select(places)
+
+    def _mine(self, index: Ints) -> Iterator[tuple[Pending, Ints, Ints]]:
+        """Of each part that windows in `index`, ascending, are from: the part, which of its own they are, and
+        their places in `index`."""
+        places = np.searchsorted(index, self._ends)
+        start = 0
+        for one, place, end in zip(self.parts, places.tolist(), self._ends.tolist(), strict=True):
+            if place > start:
+                yield one, index[start:place] - (end - len(one)), np.arange(start, place)
+            start = place
+
+
+class _Owners:
+    """Whose the windows of a request are: an owner is an asset of a part. By window: `of`, the number of its
+    owner, and `step`, how many windows of the same owner come before it."""
+
+    def __init__(self, request: _Request) -> None:
+        self._contract = request.contract
+        self._assets: list[tuple[Pending, Ints]] = []
+        of, known = [], 0
+        for part in request.parts:
+            assets, which = np.unique(part.assets, return_inverse=True)
+            self._assets.append((part, assets))
+            of.append(which + known)
+            known += len(assets)
+        self.of: Ints = np.concatenate(of)
+        order = np.argsort(self.of, kind="stable")
+        counts = np.bincount(self.of, minlength=known)
+        self.step: Ints = np.empty(len(order), np.int64)
+        self.step[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+    def recall(self) -> Floats:
+        """float32 [owners, M]: what is remembered of each owner."""
+        return np.concatenate(
+            [part.remembered.recall(self._contract, assets) for part, assets in self._assets]
+        )
+
+    def learnt(self, memory: Floats) -> Iterator[Learnt]:
+        """`memory` [owners, M], by part."""
+        start = 0
+        for part, assets in self._assets:
+            yield Learnt(part, assets, memory[start : start + len(assets)])
+            start += len(assets)
 
 
 def _by_route(parts: Iterable[Pending]) -> list[_Request]:
     routes: dict[int, list[Pending]] = {}
     for one in parts:
-        routes.setdefault(id(one.route), []).append(one)
+        if len(one):
+            routes.setdefault(id(one.route), []).append(one)
     return [_Request(same) for same in routes.values()]
-
-
-def _refusal(pending: Pending, failure: InferenceFailed) -> Refused:
-    detail = f"the window ending at row {pending.rows[0]}: {failure}"
-    return Refused(pending.record(0), Reason.UNPROCESSABLE, detail)

@@ -90,8 +90,10 @@ class KafkaProducer:
         for topic, those in by_topic.items():
             async with _step(f"sending to {topic}", self._deadline_s):
                 for one in those:
-                    headers = list(one.headers)
-                    self._sent.append(await self._producer.send(topic, one.value, one.key, headers=headers))
+                    sent = await self._producer.send(
+                        topic, one.value, one.key, partition=one.partition, headers=list(one.headers)
+                    )
+                    self._sent.append(sent)
 
     async def move(self, group: str, partition: TopicPartition, position: Position) -> None:
         """See `Producer`."""
@@ -197,6 +199,30 @@ class KafkaCluster:
             first = await self._reader.beginning_offsets([_its(partition)])
             end = await self._reader.end_offsets([_its(partition)])
         return first[partition], end[partition]
+
+    async def newest(self, partition: TopicPartition) -> Mapping[bytes, bytes]:
+        """See `Cluster`. The end that a reader of committed records is told lies before every open
+        transaction, whoever's it is, so it is the other one that must be reached."""
+        at, found = _its(partition), dict[bytes, bytes]()
+        async with _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s):
+            reader = AIOKafkaConsumer(bootstrap_servers=self._kafka)
+            committed = AIOKafkaConsumer(
+                bootstrap_servers=self._kafka,
+                isolation_level="read_committed",
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+            )
+            async with reader, committed:
+                end = (await reader.end_offsets([at]))[at]
+                committed.assign([at])
+                await committed.seek_to_beginning(at)
+                while await committed.position(at) < end:
+                    for record in (await committed.getmany(timeout_ms=100)).get(at, ()):
+                        if record.value is None:
+                            found.pop(record.key, None)
+                        else:
+                            found[record.key] = record.value
+        return found
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ comes next, and may raise."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twinloop.contracts.codec import Message
@@ -42,8 +42,8 @@ class _Transaction:
 
 
 class MemoryKafka:
-    """The broker: logs, positions, and who owns which transactional id. Outputs go to partition 0 of a
-    topic."""
+    """The broker: logs, positions, and who owns which transactional id. Outputs without a partition go to
+    partition 0 of their topic."""
 
     def __init__(self) -> None:
         self.positions: dict[tuple[str, TopicPartition], Position] = {}
@@ -114,7 +114,8 @@ class MemoryProducer:
         for one in messages:
             transaction = await self._at("sending")
             topic = one.topic.named(self._cluster.prefix)
-            self._kafka.append(TopicPartition(topic, 0), one.value, one.key, owner=transaction)
+            place = TopicPartition(topic, one.partition or 0)
+            self._kafka.append(place, one.value, one.key, owner=transaction)
 
     async def move(self, group: str, partition: TopicPartition, position: Position) -> None:
         """See `Producer`."""
@@ -169,6 +170,13 @@ class MemoryCluster:
         await self.pass_by("reading bounds")
         committed = self.kafka.read(partition)
         return 0, committed[-1].offset + 1 if committed else 0
+
+    async def newest(self, partition: TopicPartition) -> Mapping[bytes, bytes]:
+        """See `Cluster`."""
+        await self.pass_by("reading the newest")
+        if len(self.kafka.read(partition)) < len(self.kafka.committed(partition)):
+            raise TransactionFailed("reading the newest: a transaction is open")
+        return {one.key: one.value for one in self.kafka.committed(partition) if one.key is not None}
 
 
 class MemoryMember:

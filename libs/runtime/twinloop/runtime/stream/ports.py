@@ -78,6 +78,11 @@ class Cluster(Protocol):
         be given."""
         ...
 
+    async def newest(self, partition: TopicPartition) -> Mapping[bytes, bytes]:
+        """The newest committed value of each key in a partition of a compacted topic. Waits for transactions
+        that are under way there, whoever's they are."""
+        ...
+
 
 class Rebalances(Protocol):
     """Told by a `Member` of what is given and taken; both are awaited before the group goes on."""
@@ -138,13 +143,22 @@ class State(Protocol[W_co]):
         """The oldest offset that a new owner must read so that its work is the same from `position` on."""
         ...
 
+    def close(self) -> None:
+        """It is given up, and nothing of its work that is still under way will be committed: let nobody wait
+        for it. May be called more than once."""
+        ...
+
 
 class Processor(Protocol[W]):
     """The service: makes states, and messages out of their work."""
 
-    def open(self, partition: TopicPartition, place: Resume) -> State[W]:
+    async def open(self, partition: TopicPartition, place: Resume) -> State[W]:
         """A new state, at `place.read_from`. What it is given below `place.emit_from` was finished by a
-        former owner and makes no work."""
+        former owner and makes no work.
+
+        Called after the former owner was fenced: what that has committed is seen, and is all. Raises
+        `TransactionFailed` while Kafka cannot tell; then it is called again.
+        """
         ...
 
     async def finish(self, work: Mapping[TopicPartition, W]) -> Mapping[TopicPartition, Sequence[Message]]:

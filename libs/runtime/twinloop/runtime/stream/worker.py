@@ -99,6 +99,7 @@ class Worker(Generic[W]):
             with contextlib.suppress(StreamError):  # then it is done again, and nothing comes of it
                 await self.commit((), position)
         self.lost = True
+        self.state.close()
         await self._producer.close()
 
 
@@ -113,7 +114,8 @@ async def open_worker(
     try:
         committed = await cluster.committed(group, partition)
         place = resume(committed, *await cluster.bounds(partition))
+        state = await processor.open(partition, place)
     except BaseException:
         await producer.close()
         raise
-    return Worker(partition, group, producer, processor.open(partition, place), place)
+    return Worker(partition, group, producer, state, place)
