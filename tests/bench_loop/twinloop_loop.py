@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 
 import numpy as np
@@ -30,7 +29,6 @@ from twinloop.contracts.controls import AnyControl, ControlEvent, ModeRequested
 from twinloop.contracts.events import Alarm, Anomaly
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.ids import event_id
-from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.modes import Mode
 from twinloop.controller.agreement import agreed
 from twinloop.controller.diagnose import diagnose
@@ -40,6 +38,7 @@ from twinloop.controller.station import StationEvent, decide
 from twinloop.detector.judge import judge as judge_windows
 from twinloop.detector.partition import Pending
 from twinloop.detector.remembered import Remembered
+from twinloop.detector.routes import Judge, Lane, Role
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -60,7 +59,7 @@ LATENCY_PARTS = 6
 demo. Half of it passes until the controller has decided, the rest until the PLC was read back."""
 _AGES = Ages(max_age_s=3600.0, max_ahead_s=5.0)
 _INPUT = TopicPartition("telemetry.factory", 0)
-_NOTHING = Remembered(_INPUT.topic, {}, lambda _: (ASSET, ""))
+_NOTHING = Remembered(_INPUT.topic, {})
 
 
 @cache
@@ -249,13 +248,14 @@ class Twinloop(Strategy):
             loop, frame = frames[int(windows.frame[n])]
             pending = Pending(
                 _INPUT,
-                _route(),
+                _judge(),
                 windows.values[n : n + 1],
                 np.zeros(1, np.int64),
                 np.array([frame.sequence], np.uint64),
                 windows.row[n : n + 1],
                 np.zeros(1, np.int64),
                 [_Record(encode_frame(frame))],
+                [b""],
                 _NOTHING,
             )
             anomalies, _ = judge_windows(pending, answer.part(n, n + 1), loop.cell.now, score_every=0)
@@ -268,12 +268,10 @@ class Twinloop(Strategy):
 
 
 @cache
-def _route() -> ModelRoute:
+def _judge() -> Judge:
     contract = served().contract
-    return ModelRoute(
-        event_id="route", scope=contract.signal_set, at=datetime.fromisoformat("2026-01-01T00:00:00Z"),
-        contract=contract,
-    )  # fmt: skip
+    spec = WindowSpec(contract.window, contract.hop, contract.signals)
+    return Judge(contract.signal_set, contract, Role.DECIDES, Lane(contract.signal_set, spec))
 
 
 def _named(frame: Frame, loop: Loop) -> Frame:

@@ -7,6 +7,7 @@ the records below the committed position. At the end, with everything healed: fr
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ from prometheus_client import CollectorRegistry
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS
 from twinloop.runtime.stream.engine import Engine, Pace
-from twinloop.runtime.stream.errors import Retry, TransactionFailed
+from twinloop.runtime.stream.errors import Redo, Retry, TransactionFailed
 from twinloop.runtime.stream.memory import MemoryCluster, MemoryKafka, MemoryMember, MemoryProducer
 from twinloop.runtime.stream.metrics import StreamMetrics
 from twinloop.runtime.stream.ports import Record, TopicPartition
@@ -52,12 +53,14 @@ def pairs(partition: TopicPartition, values: Sequence[bytes]) -> list[bytes]:
 
 
 class Pairs:
-    """The state: the record before."""
+    """The state: the record before. A new one is wanted as often as `world` says; once it has `relieved`, it
+    works."""
 
-    def __init__(self, place: Resume) -> None:
+    def __init__(self, world: World, place: Resume) -> None:
         self.halted: str | None = None
         self.position = place.read_from
-        self._emit_from = place.emit_from
+        self._world = world
+        self._emit_from: float = place.emit_from
         self._before = (b"-", 0)
 
     def take(self, records: Sequence[Record]) -> list[Message]:
@@ -77,6 +80,21 @@ class Pairs:
     def replay_from(self) -> int:
         return self._before[1]
 
+    def covers(self) -> Sequence[str]:
+        return ()
+
+    def renewal(self) -> Pairs | None:
+        if not self._world.renewals:
+            return None
+        self._world.renewals -= 1
+        fresh = Pairs(self._world, Resume(self._before[1], 0))
+        fresh._emit_from = math.inf
+        return fresh
+
+    def relieve(self, former: Pairs) -> None:
+        assert (self.position, self._before) == (former.position, former._before)
+        self._emit_from = former._emit_from
+
     def close(self) -> None: ...
 
 
@@ -86,6 +104,8 @@ class World:
 
     kafka: MemoryKafka = field(default_factory=MemoryKafka)
     away: bool = False
+    renewals: int = 0
+    redos: int = 0
     waiting: list[tuple[Node, str, asyncio.Future[None]]] = field(default_factory=list)
     sent: dict[TopicPartition, list[bytes]] = field(default_factory=lambda: {one: [] for one in INPUTS})
 
@@ -136,7 +156,7 @@ class Node:
         await future
 
     async def open(self, partition: TopicPartition, place: Resume) -> Pairs:
-        return Pairs(place)
+        return Pairs(self.world, place)
 
     async def finish(
         self, work: Mapping[TopicPartition, list[Message]]
@@ -144,6 +164,9 @@ class Node:
         await self._pass_by("inferring")
         if self.world.away:
             raise Retry("models are away")
+        if self.world.redos:
+            self.world.redos -= 1
+            raise Redo(list(work)[:1], "models have changed")
         return work
 
     def give(self, partition: TopicPartition) -> None:
@@ -279,6 +302,14 @@ class Exploration(RuleBasedStateMachine):
     @rule()
     def models_come_and_go(self) -> None:
         self.world.away = not self.world.away
+
+    @rule()
+    def a_state_is_to_be_renewed(self) -> None:
+        self.world.renewals += 1
+
+    @rule()
+    def work_no_longer_fits(self) -> None:
+        self.world.redos += 1
 
     @rule(n=st.integers(0, 1))
     def a_member_is_killed_and_its_partitions_go_to_the_other(self, n: int) -> None:

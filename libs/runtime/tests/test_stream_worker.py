@@ -27,6 +27,13 @@ class Nothing:
     def replay_from(self) -> int:
         return self.position
 
+    def covers(self) -> Sequence[str]:
+        return ()
+
+    def renewal(self) -> None: ...
+
+    def relieve(self, former: Nothing) -> None: ...
+
     def close(self) -> None: ...
 
 

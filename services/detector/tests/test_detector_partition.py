@@ -165,11 +165,11 @@ def test_an_assets_own_route_goes_before_that_of_its_signal_set() -> None:
     given = records([frame(asset=asset, sequence=n) for n in range(3) for asset in ("x", "y")])
     taken = partition(table).take(given)
     assert {
-        (one.route.contract.version, one.frame(n).asset) for one in taken.pending for n in range(len(one))
+        (one.judge.contract.version, one.frame(n).asset) for one in taken.pending for n in range(len(one))
     } == {(2, "x"), (1, "y")}
     table.set("x", None)
     after = partition(table).take(given)
-    assert {one.route.contract.version for one in after.pending} == {1}
+    assert {one.judge.contract.version for one in after.pending} == {1}
 
 
 def test_a_new_version_takes_over_without_losing_open_windows() -> None:
@@ -178,7 +178,7 @@ def test_a_new_version_takes_over_without_losing_open_windows() -> None:
     one.take(records([frame(sequence=0)]))
     table.set("s.v1", route(version=2))
     (pending,) = one.take(records([frame(sequence=1)], start=1)).pending
-    assert (pending.route.contract.version, len(pending)) == (2, 2)
+    assert (pending.judge.contract.version, len(pending)) == (2, 2)
 
 
 def test_a_route_that_cuts_otherwise_begins_anew_and_holds_nothing_back() -> None:
@@ -220,8 +220,9 @@ def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     before = partition(table, memory)
     first = data.draw(st.integers(1, cut))
     old = [before.take(some) for some in (given[:first], given[first:cut]) if some]
-    place = resume(Position.needing(cut, before.replay_from()), 0, len(given))
+    place = resume(Position.needing(cut, before.replay_from(), before.covers()), 0, len(given))
     after = Partition(OF, place, table, memory, {})
+    assert after.position == place.read_from
     middle = data.draw(st.integers(place.read_from, len(given)))
     new = [after.take(some) for some in (given[place.read_from : middle], given[middle:]) if some]
     assert sorted(found(old) + found(new)) == sorted(found(whole))
@@ -251,15 +252,16 @@ def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceed
 @pytest.mark.parametrize(
     ("committed", "first", "end", "expected"),
     [
-        (None, 5, 9, Resume(5, 5)),
-        (Position.needing(8, 6), 5, 9, Resume(6, 8)),
-        (Position.needing(8, 3), 5, 9, Resume(5, 8)),  # retention took what an open window needs
-        (Position.needing(8, 9), 5, 9, Resume(8, 8)),
-        (Position(8), 5, 9, Resume(8, 8)),
-        (Position(8, "[]"), 5, 9, Resume(8, 8)),
-        (Position(8, '{"replay_from": "?"}'), 5, 9, Resume(8, 8)),
-        (Position.needing(4, 2), 5, 9, Resume(5, 5)),
-        (Position.needing(9, 8), 0, 9, Resume(8, 9)),
+        (None, 5, 9, Resume(5, 5, 5)),
+        (Position.needing(8, 6, {"b", "a"}), 5, 9, Resume(6, 8, 5, frozenset("ab"))),
+        (Position.needing(8, 3), 5, 9, Resume(5, 8, 5)),  # retention took what an open window needs
+        (Position.needing(8, 9), 5, 9, Resume(8, 8, 5)),
+        (Position(8), 5, 9, Resume(8, 8, 5)),
+        (Position(8, "[]"), 5, 9, Resume(8, 8, 5)),
+        (Position(8, '{"replay_from": "?"}'), 5, 9, Resume(8, 8, 5)),
+        (Position(8, '{"replay_from": 6}'), 5, 9, Resume(6, 8, 5)),
+        (Position.needing(4, 2), 5, 9, Resume(5, 5, 5)),
+        (Position.needing(9, 8), 0, 9, Resume(8, 9, 0)),
     ],
 )
 def test_where_a_new_owner_resumes(

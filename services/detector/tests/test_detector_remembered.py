@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from twinloop.contracts.codec import Message, decode
 from twinloop.contracts.deadletters import Reason
+from twinloop.contracts.frame_batch import source_of
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.contracts.topics import DEAD_LETTERS, MODEL_MEMORY, SCORES
@@ -156,8 +157,8 @@ async def test_what_cannot_be_read_or_is_of_another_topic_begins_anew() -> None:
         "x": [1],
         "y": [11],
     }
-    remembered = Remembered(vehicle.topic, kept, lambda _: ("y", "s.v1"))
-    assert remembered.recall(CONTRACT, np.zeros(1, np.int64)).tolist() == [[0, 0]]
+    remembered = Remembered(vehicle.topic, kept)
+    assert remembered.recall(CONTRACT, [source_of("y", "s.v1")]).tolist() == [[0, 0]]
 
 
 async def test_a_round_that_is_tried_again_begins_where_it_began() -> None:

@@ -22,7 +22,7 @@ from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Pending, Refused, Taken
 from twinloop.detector.remembered import Remembered, Turns
-from twinloop.detector.routes import Routes
+from twinloop.detector.routes import Judge, Routes
 from twinloop.detector.score import Scored, Scorer
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Retry
@@ -60,12 +60,13 @@ class Server:
     triton: FakeTriton = field(default_factory=FakeTriton)
     routes: Routes = field(default_factory=Routes)
 
-    async def add(self, model: str = "m", version: int = 1, scope: str = "s.v1") -> ModelRoute:
+    async def add(self, model: str = "m", version: int = 1, scope: str = "s.v1") -> Judge:
         self.triton.publish(contract(model, version), mean)
         await self.triton.load(model)
         route = ModelRoute(event_id="r", scope=scope, at=NOW, contract=contract(model, version))
         self.routes.set(scope, route)
-        return route
+        (judge,) = self.routes.of(scope, "s.v1")
+        return judge
 
     @property
     def scorer(self) -> Scorer:
@@ -88,7 +89,7 @@ class Given:
     key: bytes | None = b"x"
 
 
-def pending(route: ModelRoute, *levels: float, start: int = 0, partition: int = 0) -> Pending:
+def pending(asked: Judge, *levels: float, start: int = 0, partition: int = 0) -> Pending:
     numbers = range(start, start + len(levels))
     records = [
         Given(n, encode_frame(Frame("x", "s.v1", n, 0, 1, np.zeros((2, 1), np.float32), 0, f"e{n}", "t")))
@@ -100,8 +101,9 @@ def pending(route: ModelRoute, *levels: float, start: int = 0, partition: int = 
     of = TopicPartition("telemetry.factory", partition)
     assets = np.zeros(len(levels), np.int64)
     sequences = np.array(numbers, np.uint64)
-    remembered = Remembered(of.topic, {}, lambda _: ("x", "s.v1"))
-    return Pending(of, route, values, assets, sequences, rows, which, records, remembered)
+    return Pending(
+        of, asked, values, assets, sequences, rows, which, records, [b"x"], Remembered(of.topic, {})
+    )
 
 
 def taken(*parts: Pending, refused: Sequence[Refused] = ()) -> Taken:
@@ -118,8 +120,8 @@ def scores(scored: Scored) -> dict[int, float]:
 
 async def test_windows_of_all_partitions_go_in_one_request() -> None:
     server = Server()
-    route = await server.add()
-    scored = await server.scorer.score([pending(route, 1, 2), pending(route, 3, start=2)])
+    version = await server.add()
+    scored = await server.scorer.score([pending(version, 1, 2), pending(version, 3, start=2)])
     assert server.triton.batches == [3]
     assert scores(scored) == {0: 1, 1: 2, 2: 3}
     assert not scored.refused
@@ -129,32 +131,32 @@ async def test_each_model_gets_its_own_windows() -> None:
     server = Server()
     one, two = await server.add(), await server.add("other", scope="x")
     scored = await server.scorer.score([pending(one, 1, 2), pending(two, 3, start=2)])
-    assert {part.route.contract.model: len(part) for part, _ in scored.answers} == {"m": 2, "other": 1}
+    assert {part.judge.contract.model: len(part) for part, _ in scored.answers} == {"m": 2, "other": 1}
     assert sorted(server.triton.batches) == [1, 2]
 
 
 async def test_a_server_that_is_away_is_no_reason_to_refuse_anything() -> None:
     server = Server()
-    route = await server.add()
+    version = await server.add()
     server.triton.away = True
     with pytest.raises(TritonUnavailable):
-        await server.scorer.score([pending(route, 1, 2)])
+        await server.scorer.score([pending(version, 1, 2)])
 
 
 async def test_a_model_whose_process_died_is_no_reason_to_refuse_anything() -> None:
     server = Server()
-    route = await server.add()
+    version = await server.add()
     server.triton.broken.add("m")
     with pytest.raises(InferenceFailed):
-        await server.scorer.score([pending(route, 1, 2)])
+        await server.scorer.score([pending(version, 1, 2)])
 
 
 async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
     server = Server()
-    route = await server.add()
+    version = await server.add()
     await server.triton.unload("m")
     detection, partition = server.detection, TopicPartition("telemetry.factory", 0)
-    work = {partition: taken(pending(route, 1))}
+    work = {partition: taken(pending(version, 1))}
     with pytest.raises(Retry, match="not loaded"):
         await detection.finish(work)
     newer = ModelRoute(event_id="r2", scope="s.v1", at=NOW, contract=contract("m2"))
@@ -167,10 +169,10 @@ async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
 
 async def test_every_partition_gets_its_own_outputs() -> None:
     server = Server()
-    route = await server.add()
-    other = pending(route, 3.0, start=7, partition=1)
+    version = await server.add()
+    other = pending(version, 3.0, start=7, partition=1)
     work = {
-        TopicPartition("telemetry.factory", 0): taken(pending(route, 0, 2)),
+        TopicPartition("telemetry.factory", 0): taken(pending(version, 0, 2)),
         TopicPartition("telemetry.factory", 1): taken(
             other, refused=[Refused(Given(9, b"?"), Reason.UNDECODABLE, "why")]
         ),
@@ -184,18 +186,18 @@ async def test_every_partition_gets_its_own_outputs() -> None:
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: list[bool]) -> None:
     server = Server()
-    route = await server.add()
+    version = await server.add()
     levels = [float(np.float32(3e38)) if bad else 1.0 for bad in poison]
     with np.errstate(over="ignore"):
-        scored = await server.scorer.score([pending(route, *levels)])
+        scored = await server.scorer.score([pending(version, *levels)])
     assert {one.record.offset for _, one in scored.refused} == {n for n, bad in enumerate(poison) if bad}
     assert all(one.reason is Reason.UNPROCESSABLE for _, one in scored.refused)
     assert scores(scored) == {n: 1.0 for n, bad in enumerate(poison) if not bad}
 
 
 async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() -> None:
-    route = await Server().add()
-    part = pending(route, 0.5, 1.0, 1.5)
+    version = await Server().add()
+    part = pending(version, 0.5, 1.0, 1.5)
     anomalies, verdicts = judge(part, mean(part.values), NOW, score_every=1)
     assert [one.sequence for one in anomalies] == [2]
     (one,) = anomalies
@@ -206,12 +208,12 @@ async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() 
 
 async def test_ids_are_of_the_window_and_the_model() -> None:
     server = Server()
-    route, other = await server.add(), await server.add("m", 2)
-    part = pending(route, 2, 2)
+    version, other = await server.add(), await server.add("m", 2)
+    part = pending(version, 2, 2)
     first, _ = judge(part, mean(part.values), NOW, score_every=0)
     later = datetime(2026, 1, 2, tzinfo=UTC)
     again, _ = judge(part, mean(part.values), later, score_every=0)
-    swapped, _ = judge(replace(part, route=other), mean(part.values), NOW, score_every=0)
+    swapped, _ = judge(replace(part, judge=other), mean(part.values), NOW, score_every=0)
     assert [one.event_id for one in first] == [one.event_id for one in again]
     assert len({one.event_id for one in [*first, *swapped]}) == 4
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from twinloop.contracts.times import Instant
@@ -49,10 +51,42 @@ class ModelMemory(msgspec.Struct, frozen=True, kw_only=True, tag="model_memory")
         return "|".join((self.topic, self.asset, self.signal_set, self.model, str(self.model_version)))
 
 
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A version on trial: it judges all assets of a route beside the version that serves (shadow), and
+    decides for `assets` and for a `share`, 0 to 1, of the others (canary).
+
+    `every`: meanwhile the verdict on each n-th window is published, of both.
+    """
+
+    contract: ModelContract
+    share: float = 0.0
+    assets: tuple[str, ...] = ()
+    every: int = 1
+
+    def decides_for(self, asset: str) -> bool:
+        """Whether `asset` is among its own. Those of a smaller share are among those of a larger one."""
+        if asset in self.assets:
+            return True
+        digest = hashlib.sha256(f"{self.contract.model}\x1f{asset}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") < self.share * 2**32
+
+
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True, tag="model_route"):
-    """Who is served by a version: `scope` is an asset path, or a signal set for every other asset with it."""
+    """Who is served by a version: `scope` is an asset path, or a signal set for every other asset with it.
+
+    `previous` served before and is kept ready to serve again. `by` has decided it, for `reason`.
+    """
 
     event_id: str
     scope: str
     at: Instant
     contract: ModelContract
+    trial: Trial | None = None
+    previous: ModelContract | None = None
+    by: str = ""
+    reason: str = ""
+
+    def versions(self) -> tuple[ModelContract, ...]:
+        """Every version that must be loaded."""
+        trial = None if self.trial is None else self.trial.contract
+        return tuple(one for one in (self.contract, trial, self.previous) if one is not None)

@@ -14,12 +14,12 @@ from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
-from twinloop.detector.routes import Routes
+from twinloop.detector.routes import Outdated, Role, Routes
 from twinloop.detector.score import Learnt, Scorer
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.stream.errors import Retry
+from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume
 from twinloop.tritonio.errors import TritonError
@@ -63,9 +63,10 @@ class Detection:
         return self._open[partition]
 
     async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:
-        """See `Processor`. Raises `Retry` while Triton or a model is away."""
-        pending = [self._newest(one) for taken in work.values() for one in taken.pending]
-        if any(one.route.contract.memory for one in pending):
+        """See `Processor`. Raises `Retry` while Triton or a model is away, `Redo` when windows must be cut
+        anew."""
+        pending = self._newest(work)
+        if any(one.judge.contract.memory for one in pending):
             for taken in work.values():
                 await taken.turn.comes()
         try:
@@ -106,21 +107,31 @@ class Detection:
                 )
         return outputs
 
-    def _newest(self, pending: Pending) -> Pending:
-        """Asked of the route that serves now: its model may have been swapped since the windows were cut."""
-        route = self._routes.now(pending.route)
-        return pending if route is pending.route else replace(pending, route=route)
+    def _newest(self, work: Mapping[TopicPartition, Taken]) -> list[Pending]:
+        """To be asked of whoever judges now: a model may have been swapped since the windows were cut."""
+        asked, outdated = list[Pending](), dict[TopicPartition, str]()
+        for one in (one for taken in work.values() for one in taken.pending):
+            try:
+                judge = self._routes.now(one.judge)
+            except Outdated as why:
+                outdated[one.partition] = str(why)
+                continue
+            if judge is not None and (judge.role is not Role.STANDS_BY or judge.contract.memory):
+                asked.append(one if judge is one.judge else replace(one, judge=judge))
+        if outdated:
+            raise Redo(outdated, next(iter(outdated.values())))
+        return asked
 
     def _memories(self, learnt: Learnt, at: datetime) -> Iterator[Message]:
         """Move on what is remembered; the records that keep it."""
-        contract, one = learnt.pending.route.contract, learnt.pending
-        for memory in one.remembered.learn(contract, learnt.assets, learnt.memory, at):
+        contract, one = learnt.pending.judge.contract, learnt.pending
+        for memory in one.remembered.learn(contract, learnt.sources, learnt.memory, at):
             yield message(MODEL_MEMORY, memory, source=SOURCE, partition=one.partition.partition)
 
     def _events(self, pending: Pending, answer: Inference) -> list[Message]:
         anomalies, verdicts = judge(pending, answer, self._clock.now(), score_every=self._score_every)
-        model = pending.route.contract.model
-        self._metrics.windows.labels(model).inc(len(pending))
+        model, role = pending.judge.contract.model, pending.judge.role
+        self._metrics.windows.labels(model, role).inc(len(pending))
         self._metrics.anomalies.labels(model).inc(len(anomalies))
         for one in anomalies:
             log.info("anomaly", asset=one.asset, event_id=one.event_id, trace_id=one.trace_id)

@@ -12,21 +12,24 @@ from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.times import utc
 from twinloop.detector.partition import Pending
+from twinloop.detector.routes import Role
 from twinloop.tritonio.server import Inference
 
 
 def judge(
     pending: Pending, answer: Inference, at: datetime, *, score_every: int
 ) -> tuple[list[Anomaly], list[Verdict]]:
-    """An `Anomaly` for each window whose score is above the contract's threshold, and a `Verdict` for the
-    sample. `answer` is to `pending.values`, window by window.
+    """An `Anomaly` for each window whose score is above the contract's threshold, if its judge decides, and a
+    `Verdict` for the sample, unless it only stands by. `answer` is to `pending.values`, window by window.
 
-    In the sample is a window when its frame's sequence plus its row is a multiple of `score_every` (0: none):
-    the same windows, whoever judges them and however often.
+    In the sample is a window when its frame's sequence plus its row is a multiple of `score_every` (0: none),
+    or of what the judge says: the same windows, whoever judges them and however often.
     """
-    contract = pending.route.contract
+    judge, contract = pending.judge, pending.judge.contract
     anomalous = answer.score > contract.threshold
     names = contract.features
+    told = np.flatnonzero(anomalous).tolist() if judge.role is Role.DECIDES else []
+    every = score_every if judge.every is None else judge.every
     anomalies = [
         Anomaly(
             **_identity("anomaly", pending, n, at),
@@ -34,15 +37,16 @@ def judge(
             features=dict(zip(names, answer.features[n].tolist(), strict=True)),
             deviations=dict(zip(names, answer.deviations[n].tolist(), strict=True)),
         )
-        for n in np.flatnonzero(anomalous).tolist()
+        for n in told
     ]
     verdicts = [
         Verdict(
             **_identity("verdict", pending, n, at),
             score=float(answer.score[n]),
             anomalous=bool(anomalous[n]),
+            decides=judge.role is Role.DECIDES,
         )
-        for n in _sample(pending, score_every)
+        for n in _sample(pending, 0 if judge.role is Role.STANDS_BY else every)
     ]
     return anomalies, verdicts
 
@@ -60,7 +64,7 @@ def _sample(pending: Pending, every: int) -> list[int]:
 def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, Any]:
     """What anomalies and verdicts say alike. The id is of the window and the model version: judged again
     after a crash, the window has the same one."""
-    frame, contract, row = pending.frame(n), pending.route.contract, int(pending.rows[n])
+    frame, contract, row = pending.frame(n), pending.judge.contract, int(pending.rows[n])
     where = (frame.asset, frame.signal_set, frame.sequence, row, frame.first_at_ns)
     return {
         "event_id": event_id(kind, *where, contract.model, contract.version),

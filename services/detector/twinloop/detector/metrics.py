@@ -41,7 +41,10 @@ class Metrics:
             registry=registry,
         )
         self.windows = Counter(
-            "twinloop_detector_windows_total", "Windows judged.", ["model"], registry=registry
+            "twinloop_detector_windows_total",
+            "Windows judged, by what comes of the verdict: it decides, shadows or stands by.",
+            ["model", "role"],
+            registry=registry,
         )
         self.anomalies = Counter(
             "twinloop_detector_anomalies_total", "Windows judged anomalous.", ["model"], registry=registry

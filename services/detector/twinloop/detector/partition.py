@@ -1,14 +1,15 @@
 """The state of one input partition: which frames were heard, and the windows that are still open. Pure.
 
-records -> decode -> order -> route -> check -> windows of each lane -> windows of each route
+records -> decode -> order -> route -> check -> windows of each lane -> windows of each judge
 
 All frames of a call pass each step together, as arrays; `n` counts records of the call.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,10 +18,9 @@ from numpy.typing import NDArray
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
 from twinloop.contracts.frames import Frame, decode_frame
-from twinloop.contracts.models import ModelRoute
 from twinloop.detector.assets import Assets
 from twinloop.detector.remembered import Remembered, Turn, Turns
-from twinloop.detector.routes import Lane, Routes
+from twinloop.detector.routes import Judge, Lane, Routes
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
 from twinloop.features.ordering import Order, SequenceGate
@@ -30,6 +30,7 @@ from twinloop.runtime.stream.recovery import Resume
 
 Ints = NDArray[np.int64]
 
+_NEVER = sys.maxsize
 LIMITED_OVER = 10_000
 """The limit on refused records is for so many consecutive ones."""
 
@@ -45,22 +46,23 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """`N` windows of one partition, `partition`, to be judged by one route.
+    """`N` windows of one partition, `partition`, for one judge.
 
     `values` float32 [N, window, signals]; `assets` int64 [N], the number of each one's asset in the
     partition, whose windows come in their order. Of the frame that completed each: `sequences` uint64 [N],
     `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample
-    in it. `remembered`: the partition's.
+    in it. `sources` [number of an asset] and `remembered`: the partition's.
     """
 
     partition: TopicPartition
-    route: ModelRoute
+    judge: Judge
     values: NDArray[np.float32]
     assets: Ints
     sequences: NDArray[np.uint64]
     rows: Ints
     which: Ints
     records: Sequence[Record]
+    sources: Sequence[bytes]
     remembered: Remembered
 
     def __len__(self) -> int:
@@ -122,7 +124,11 @@ class Partition:
         kept: Mapping[bytes, bytes],
     ) -> None:
         self._of = of
+        self._routes = routes
+        self._first = place.first
         self.position = place.read_from
+        if not routes.lanes() <= place.covers:
+            self.position = min(place.read_from, max(place.first, place.emit_from - memory.records))
         self.halted: str | None = None
         self._emit_from = place.emit_from
         self._memory = memory
@@ -130,11 +136,11 @@ class Partition:
         self._gate = SequenceGate(memory.records)
         self._buffers: dict[Lane, WindowBuffer] = {}
         self._assets = Assets(routes)
-        self._remembered = Remembered(of.topic, kept, self._assets.named)
+        self._remembered = Remembered(of.topic, kept)
         self._turns = Turns()
         self._refused_at: deque[int] = deque()
-        self._replay_from = place.read_from
-        self._replay_known_at = place.read_from
+        self._replay_from = self.position
+        self._replay_known_at = self.position
 
     def take(self, records: Sequence[Record]) -> Taken:
         """Take records in the order of their offsets."""
@@ -182,6 +188,24 @@ class Partition:
         """Records that were refused later, by a model."""
         self._refused_at.extend(record.offset for record in records)
         self._limit([], self.position)
+
+    def covers(self) -> Collection[str]:
+        """See `State`: lanes."""
+        return self._routes.lanes()
+
+    def renewal(self) -> Partition | None:
+        """See `State`. A judge was announced whose windows began before it was."""
+        if not self._assets.behind:
+            return None
+        since = max(self._first, self.position - self._memory.records)
+        nothing_yet = Resume(since, _NEVER, since, frozenset(self._routes.lanes()))
+        return Partition(self._of, nothing_yet, self._routes, self._memory, {})
+
+    def relieve(self, former: Partition) -> None:
+        """See `State`."""
+        self._emit_from, self._first = former._emit_from, former._first
+        self._remembered, self._turns = former._remembered, former._turns
+        self._refused_at, self.halted = former._refused_at, former.halted
 
     def close(self) -> None:
         """See `State`."""
@@ -267,16 +291,17 @@ class Partition:
             return
         assets, which = assets[windows.frame], which[windows.frame]
         sequences = columns.sequences[windows.frame]
-        for route, some in self._assets.by_route(assets):
+        for judge, some in self._assets.by_judge(lane, assets):
             whole = Pending(
                 self._of,
-                route,
+                judge,
                 windows.values,
                 assets,
                 sequences,
                 windows.row,
                 which,
                 records,
+                self._assets.sources,
                 self._remembered,
             )
             taken.pending.append(whole if len(some) == len(whole) else whole.select(some))

@@ -8,13 +8,13 @@ round that is tried again begins where it began the first time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twinloop.contracts.codec import Undecodable, decode
+from twinloop.contracts.frame_batch import named, source_of
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelContract, ModelMemory
 from twinloop.contracts.times import Instant
@@ -24,46 +24,38 @@ from twinloop.tritonio.server import Floats
 
 log = logging.logger(__name__)
 
-Ints = NDArray[np.int64]
-Named = Callable[[int], tuple[str, str]]
-"""The asset and the signal set of an asset's number."""
 
 _LITTLE_ENDIAN: Final = np.dtype("<f4")
 
 
 class Remembered:
-    """Of each asset of a partition of `topic`, by its number, what each recurrent version remembers.
+    """Of each asset of a partition of `topic`, what each recurrent version remembers. A source is an asset
+    with its signal set (`frame_batch.source_of`).
 
     `kept`: the records of `model-memory` that hold what a former owner left.
     """
 
-    def __init__(self, topic: str, kept: Mapping[bytes, bytes], named: Named) -> None:
+    def __init__(self, topic: str, kept: Mapping[bytes, bytes]) -> None:
         self._topic = topic
-        self._named = named
-        self._now: dict[tuple[str, int, int], Floats] = {}
-        self._kept = dict(_read(topic, kept))
+        self._now = dict(_read(topic, kept))
 
-    def recall(self, contract: ModelContract, assets: Ints) -> Floats:
-        """float32 [N, M], for the next window of each of N assets; zeros for one that has none before."""
-        found = np.zeros((len(assets), contract.memory), np.float32)
-        for n, asset in enumerate(assets.tolist()):
-            key = (contract.model, contract.version, asset)
-            if key not in self._now:
-                kept = self._kept.pop((contract.model, contract.version, *self._named(asset)), None)
-                if kept is None or len(kept) != contract.memory:
-                    continue
-                self._now[key] = kept
-            found[n] = self._now[key]
+    def recall(self, contract: ModelContract, sources: Sequence[bytes]) -> Floats:
+        """float32 [N, M], for the next window of each of N sources; zeros for one that has none before."""
+        found = np.zeros((len(sources), contract.memory), np.float32)
+        for n, source in enumerate(sources):
+            known = self._now.get((contract.model, contract.version, source))
+            if known is not None and len(known) == contract.memory:
+                found[n] = known
         return found
 
     def learn(
-        self, contract: ModelContract, assets: Ints, memory: Floats, at: Instant
+        self, contract: ModelContract, sources: Sequence[bytes], memory: Floats, at: Instant
     ) -> Iterator[ModelMemory]:
-        """`memory` float32 [N, M] takes the place of what was remembered of `assets`. Yields what keeps
+        """`memory` float32 [N, M] takes the place of what was remembered of `sources`. Yields what keeps
         it."""
-        for asset, values in zip(assets.tolist(), memory, strict=True):
-            self._now[contract.model, contract.version, asset] = values
-            name, signal_set = self._named(asset)
+        for source, values in zip(sources, memory, strict=True):
+            self._now[contract.model, contract.version, source] = values
+            name, signal_set = named(source)
             what = (self._topic, name, signal_set, contract.model, contract.version, at.isoformat())
             yield ModelMemory(
                 event_id=event_id("model_memory", *what),
@@ -77,7 +69,7 @@ class Remembered:
             )
 
 
-def _read(topic: str, kept: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, int, str, str], Floats]]:
+def _read(topic: str, kept: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, int, bytes], Floats]]:
     for key, value in kept.items():
         try:
             one: ModelMemory = decode(MODEL_MEMORY, value)
@@ -86,7 +78,7 @@ def _read(topic: str, kept: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, 
             log.error("a memory cannot be read: it begins anew", key=repr(key), problem=str(error))
             continue
         if one.topic == topic:
-            yield (one.model, one.model_version, one.asset, one.signal_set), values
+            yield (one.model, one.model_version, source_of(one.asset, one.signal_set)), values
 
 
 class Turn:

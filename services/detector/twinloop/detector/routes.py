@@ -1,8 +1,9 @@
-"""Who is served by which model: the topic `models` as a table. Pure."""
+"""Who judges whose windows: the topic `models` as a table. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.features.windows import WindowSpec
@@ -15,13 +16,41 @@ class Lane:
     signal_set: str
     spec: WindowSpec
 
+    @property
+    def name(self) -> str:
+        """What it is known by from one process to the next."""
+        return f"{self.signal_set}/{self.spec.window}/{self.spec.hop}"
+
+
+class Role(StrEnum):
+    """What comes of a version's verdicts."""
+
+    DECIDES = "decides"
+    """Anomalies, and a sample of verdicts."""
+    SHADOWS = "shadows"
+    """A sample of verdicts, to compare with those that decide."""
+    STANDS_BY = "stands_by"
+    """Nothing; its windows, and what it remembers, are kept ready."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """An asset's answer: its lane, and the route that it is judged by."""
+class Judge:
+    """A version's part at some of the assets of a route. Windows of one judge can be asked for together.
 
+    `every`: the verdict on each n-th window is published; `None`: as the detector is set. `may_decide`: in
+    the place of one whose windows have no past yet.
+    """
+
+    scope: str
+    contract: ModelContract
+    role: Role
     lane: Lane
-    route: ModelRoute
+    every: int | None = None
+    may_decide: bool = True
+
+
+Bench = tuple[Judge, ...]
+"""All judges of an asset. The first decides; while it is not ready, the next one that is."""
 
 
 class Routes:
@@ -31,7 +60,7 @@ class Routes:
         self.revision = 0
         self._by_scope: dict[str, ModelRoute] = {}
         self._lanes: dict[tuple[str, WindowSpec], Lane] = {}
-        self._served: dict[str, Served] = {}  # by scope: one object, however many assets it serves
+        self._benches: dict[tuple[str, bool], Bench] = {}  # one object, however many assets sit before it
 
     def __len__(self) -> int:
         return len(self._by_scope)
@@ -42,30 +71,65 @@ class Routes:
             self._by_scope.pop(scope, None)
         else:
             self._by_scope[scope] = route
-        self._served.clear()
+        self._benches.clear()
         self.revision += 1
 
-    def of(self, asset: str, signal_set: str) -> Served | None:
-        """What serves these frames; `None` when nothing does."""
+    def of(self, asset: str, signal_set: str) -> Bench:
+        """Who judges these frames; empty when nobody does."""
         for scope in (asset, signal_set):
             route = self._by_scope.get(scope)
             if route is not None and route.contract.signal_set == signal_set:
-                if scope not in self._served:
-                    cut = _cut(route.contract)
-                    self._served[scope] = Served(self._lanes.setdefault(cut, Lane(*cut)), route)
-                return self._served[scope]
-        return None
+                key = scope, route.trial is not None and route.trial.decides_for(asset)
+                if key not in self._benches:
+                    self._benches[key] = self._bench(route, trial_decides=key[1])
+                return self._benches[key]
+        return ()
 
-    def now(self, route: ModelRoute) -> ModelRoute:
-        """The route that has taken the place of `route`, if its windows are cut alike; else `route`."""
-        newer = self._by_scope.get(route.scope, route)
-        return newer if _cut(newer.contract) == _cut(route.contract) else route
+    def _bench(self, route: ModelRoute, *, trial_decides: bool) -> Bench:
+        every = None if route.trial is None else route.trial.every
+
+        def judge(contract: ModelContract, role: Role, *, may_decide: bool = True) -> Judge:
+            return Judge(route.scope, contract, role, self._lane(contract), every, may_decide)
+
+        serving = judge(route.contract, Role.SHADOWS if trial_decides else Role.DECIDES)
+        bench = [serving]
+        if route.trial is not None:
+            role = Role.DECIDES if trial_decides else Role.SHADOWS
+            trial = judge(route.trial.contract, role, may_decide=trial_decides)
+            bench = [trial, serving] if trial_decides else [serving, trial]
+        if route.previous is not None:
+            bench.append(judge(route.previous, Role.STANDS_BY))
+        return tuple(bench)
+
+    def _lane(self, contract: ModelContract) -> Lane:
+        cut = contract.signal_set, WindowSpec(contract.window, contract.hop, contract.signals)
+        return self._lanes.setdefault(cut, Lane(*cut))
+
+    def now(self, judge: Judge) -> Judge | None:
+        """Who is to be asked instead of `judge`, whose windows were cut some time ago: itself, while its
+        route knows its version; else whoever serves now, if it decided and the windows are cut alike.
+
+        `None`: nobody, nothing comes of it any more. Raises `Outdated` when the windows must be cut anew.
+        """
+        route = self._by_scope.get(judge.scope)
+        if route is None or any(judge.contract == one for one in route.versions()):
+            return judge
+        if judge.role is not Role.DECIDES:
+            return None
+        (first, *_) = self._bench(route, trial_decides=False)
+        if first.lane is not judge.lane:
+            raise Outdated(f"{judge.contract.model} version {judge.contract.version} serves nobody any more")
+        return first
+
+    def lanes(self) -> set[str]:
+        """The names of all lanes."""
+        return {self._lane(one).name for one in self.contracts()}
 
     def contracts(self) -> list[ModelContract]:
-        """Every model version that serves somebody, once."""
-        every = (route.contract for route in self._by_scope.values())
+        """Every model version that judges somebody, once."""
+        every = (one for route in self._by_scope.values() for one in route.versions())
         return list({(one.model, one.version): one for one in every}.values())
 
 
-def _cut(contract: ModelContract) -> tuple[str, WindowSpec]:
-    return contract.signal_set, WindowSpec(contract.window, contract.hop, contract.signals)
+class Outdated(Exception):
+    """Raised when windows were cut for a version that is gone, and the one that serves takes others."""

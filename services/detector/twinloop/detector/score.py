@@ -1,4 +1,4 @@
-"""The model's part: one request to Triton for each route, over all partitions of a round.
+"""The model's part: one request to Triton for each version, over all partitions of a round.
 
 A recurrent model is asked step by step: in each for at most one window of an asset, with what it remembers of
 the one before. Trouble with the server or a model is for the caller to wait out. Windows that a healthy model
@@ -37,10 +37,11 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
-    """What a recurrent model remembers after a round: `memory` float32 [N, M], of N `assets` of `pending`."""
+    """What a recurrent model remembers after a round: `memory` float32 [N, M], of N `sources`, of which
+    `pending` is."""
 
     pending: Pending
-    assets: Ints
+    sources: Sequence[bytes]
     memory: Floats
 
 
@@ -66,7 +67,7 @@ class Scorer:
         Raises `TritonError` when the server or a model cannot answer now, whatever it is asked.
         """
         scored = Scored()
-        for request in _by_route(parts):
+        for request in _by_version(parts):
             if request.contract.memory:
                 answers = await self._ask_step_by_step(request, scored)
             else:
@@ -123,7 +124,7 @@ class _Request:
 
     def __init__(self, parts: Sequence[Pending]) -> None:
         self.parts = parts
-        self.contract = parts[0].route.contract
+        self.contract = parts[0].judge.contract
         self._ends = np.cumsum([len(one) for one in parts])
 
     def __len__(self) -> int:
@@ -171,11 +172,11 @@ class _Owners:
 
     def __init__(self, request: _Request) -> None:
         self._contract = request.contract
-        self._assets: list[tuple[Pending, Ints]] = []
+        self._sources: list[tuple[Pending, list[bytes]]] = []
         of, known = [], 0
         for part in request.parts:
             assets, which = np.unique(part.assets, return_inverse=True)
-            self._assets.append((part, assets))
+            self._sources.append((part, [part.sources[one] for one in assets.tolist()]))
             of.append(which + known)
             known += len(assets)
         self.of: Ints = np.concatenate(of)
@@ -187,20 +188,21 @@ class _Owners:
     def recall(self) -> Floats:
         """float32 [owners, M]: what is remembered of each owner."""
         return np.concatenate(
-            [part.remembered.recall(self._contract, assets) for part, assets in self._assets]
+            [part.remembered.recall(self._contract, sources) for part, sources in self._sources]
         )
 
     def learnt(self, memory: Floats) -> Iterator[Learnt]:
         """`memory` [owners, M], by part."""
         start = 0
-        for part, assets in self._assets:
-            yield Learnt(part, assets, memory[start : start + len(assets)])
-            start += len(assets)
+        for part, sources in self._sources:
+            yield Learnt(part, sources, memory[start : start + len(sources)])
+            start += len(sources)
 
 
-def _by_route(parts: Iterable[Pending]) -> list[_Request]:
-    routes: dict[int, list[Pending]] = {}
+def _by_version(parts: Iterable[Pending]) -> list[_Request]:
+    versions: dict[tuple[str, int], list[Pending]] = {}
     for one in parts:
         if len(one):
-            routes.setdefault(id(one.route), []).append(one)
-    return [_Request(same) for same in routes.values()]
+            contract = one.judge.contract
+            versions.setdefault((contract.model, contract.version), []).append(one)
+    return [_Request(same) for same in versions.values()]

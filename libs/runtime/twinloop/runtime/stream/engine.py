@@ -19,14 +19,24 @@ from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
 from twinloop.runtime import logging
-from twinloop.runtime.stream.errors import Fenced, Retry, StreamError, TransactionFailed
+from twinloop.runtime.stream.errors import Fenced, Redo, Retry, StreamError, TransactionFailed
 from twinloop.runtime.stream.metrics import Outcome, StreamMetrics
-from twinloop.runtime.stream.ports import Batch, Cluster, Member, Processor, TopicPartition
+from twinloop.runtime.stream.ports import (
+    Batch,
+    Cluster,
+    Member,
+    Processor,
+    Record,
+    State,
+    TopicPartition,
+)
 from twinloop.runtime.stream.recovery import Position
 from twinloop.runtime.stream.worker import Worker, open_worker
 
 log = logging.logger(__name__)
 
+_PIECES = 16
+"""A state is renewed in pieces of `poll_records` divided by this: what is new need not wait for long."""
 _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
 
@@ -100,6 +110,7 @@ class Engine(Generic[W]):
         self._openings: dict[TopicPartition, asyncio.Task[None]] = {}
         self._rounds: asyncio.Queue[_Round[W] | None] = asyncio.Queue(maxsize=max(1, self._pace.depth - 1))
         self._finishing: set[asyncio.Task[Outputs | None]] = set()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         """Set whenever a round has ended."""
         self._assigned = False
@@ -149,7 +160,7 @@ class Engine(Generic[W]):
                 await self._rounds.put(None)
                 tidying.cancel()
         finally:
-            for task in self._finishing:
+            for task in (*self._finishing, *self._renewals):
                 task.cancel()
             workers, self._workers = list(self._workers.values()), {}
             await self._close(workers, list(self._openings))
@@ -190,6 +201,7 @@ class Engine(Generic[W]):
             parts[one] = _Part(worker, work, worker.position())
             worker.under_way += 1
             self._metrics.records.labels(one.topic).inc(len(records))
+            self._renew(worker)
             if rebuilding and worker.caught_up:
                 self._rebuilt(worker)
             if (why := worker.halted()) is not None:
@@ -239,6 +251,10 @@ class Engine(Generic[W]):
                     await self._pause_s(self._pace.retry_s)
                     if self._stopping.is_set():
                         return None
+                except Redo as redo:
+                    log.info("taken again", partitions=len(redo.partitions), why=str(redo))
+                    for one in redo.partitions:
+                        self._lose(parts[one].worker, after_s=0.0)
                 else:
                     self._metrics.stage_seconds.labels("finish").observe(time.perf_counter() - started)
                     return outputs
@@ -363,11 +379,46 @@ class Engine(Generic[W]):
                 worker.begun = begun
                 self._cannot_open.pop(one, None)
                 self._workers[one] = worker
-                self._its().seek(one, worker.place.read_from)
+                self._its().seek(one, worker.read_from)
                 self._metrics.partitions.set(len(self._workers))
                 if worker.caught_up:
                     self._rebuilt(worker)
                 return
+
+    def _renew(self, worker: Worker[W]) -> None:
+        """Have a state built beside the one that works, if that lacks something."""
+        if worker.renewing is None and (fresh := worker.state.renewal()) is not None:
+            worker.renewing = asyncio.ensure_future(self._renewing(worker, fresh))
+            self._renewals.add(worker.renewing)
+            worker.renewing.add_done_callback(self._renewals.discard)
+
+    async def _renewing(self, worker: Worker[W], fresh: State[W]) -> None:
+        """Give `fresh` what the working state has taken, in pieces, and put it in its place."""
+        begun, ahead = time.perf_counter(), list[Record]()
+        piece = max(1, self._pace.poll_records // _PIECES)
+        try:
+            async with self._cluster.reader(worker.partition, fresh.position) as reader:
+                while not worker.lost and not self._stopping.is_set():
+                    if fresh.position >= worker.state.position:
+                        fresh.relieve(worker.state)
+                        worker.state = fresh
+                        took_s = round(time.perf_counter() - begun, 3)
+                        log.info("state renewed", partition=_name(worker.partition), took_s=took_s)
+                        return
+                    due = [one for one in ahead[:piece] if one.offset < worker.state.position]
+                    if due:
+                        fresh.take(due)
+                        del ahead[: len(due)]
+                        await asyncio.sleep(0)
+                    else:
+                        ahead += await reader.read(self._pace.poll_s, self._pace.poll_records)
+        except StreamError as error:
+            log.warning("a state cannot be renewed", partition=_name(worker.partition), problem=str(error))
+            await self._pause_s(self._pace.retry_s)
+        except Exception as error:  # noqa: BLE001  # as if taking what is new had raised it
+            self._crash = error
+        finally:
+            worker.renewing = None
 
     def _lose(self, worker: Worker[W], *, after_s: float) -> None:
         """Give up a worker whose state is not what is committed, and open another."""
@@ -381,7 +432,7 @@ class Engine(Generic[W]):
     def _rebuilt(self, worker: Worker[W]) -> None:
         took_s = time.perf_counter() - worker.begun
         self._metrics.recovery_seconds.observe(took_s)
-        records = worker.place.emit_from - worker.place.read_from
+        records = worker.place.emit_from - worker.read_from
         log.debug(
             "state rebuilt", partition=_name(worker.partition), records=records, took_s=round(took_s, 3)
         )

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twinloop.runtime.stream.ports import TopicPartition
+
 
 class StreamError(Exception):
     """Root of what the ports raise."""
@@ -30,6 +36,18 @@ class PositionAhead(StreamError):
     has lost records that were worked off: stop the service, and say with `kafka-consumer-groups.sh
     --reset-offsets` where it shall go on.
     """
+
+
+class Redo(Exception):
+    """Raised by `Processor.finish` when the work of some partitions no longer fits: they are opened anew, and
+    their records are taken again from the committed positions.
+
+    Operator action: none.
+    """
+
+    def __init__(self, partitions: Collection[TopicPartition], why: str) -> None:
+        super().__init__(why)
+        self.partitions = partitions
 
 
 class Retry(Exception):

@@ -204,25 +204,37 @@ class KafkaCluster:
         """See `Cluster`. The end that a reader of committed records is told lies before every open
         transaction, whoever's it is, so it is the other one that must be reached."""
         at, found = _its(partition), dict[bytes, bytes]()
-        async with _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s):
-            reader = AIOKafkaConsumer(bootstrap_servers=self._kafka)
-            committed = AIOKafkaConsumer(
-                bootstrap_servers=self._kafka,
-                isolation_level="read_committed",
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-            )
-            async with reader, committed:
-                end = (await reader.end_offsets([at]))[at]
-                committed.assign([at])
-                await committed.seek_to_beginning(at)
-                while await committed.position(at) < end:
-                    for record in (await committed.getmany(timeout_ms=100)).get(at, ()):
-                        if record.value is None:
-                            found.pop(record.key, None)
-                        else:
-                            found[record.key] = record.value
+        async with (
+            _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s),
+            AIOKafkaConsumer(bootstrap_servers=self._kafka) as everything,
+            self.reader(partition, 0) as reader,
+        ):
+            end = (await everything.end_offsets([at]))[at]
+            while await reader.position() < end:
+                for record in await reader.read(0.1, 10_000):
+                    if record.key is not None:
+                        found[record.key] = record.value
         return found
+
+    @contextlib.asynccontextmanager
+    async def reader(self, partition: TopicPartition, offset: int) -> AsyncIterator[KafkaReader]:
+        """See `Cluster`. From an offset that retention has deleted, reading goes on at the first one."""
+        at = _its(partition)
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self._kafka,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            value_deserializer=as_parsed,
+        )
+        async with _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s):
+            await client.start()
+        try:
+            client.assign([at])
+            client.seek(at, offset)
+            yield KafkaReader(client, at)
+        finally:
+            await client.stop()
 
 
 @contextlib.asynccontextmanager
@@ -259,6 +271,27 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is u
 
 
 fetcher.PartitionRecords = _Records
+
+
+class KafkaReader:
+    """The `Reader` on a real consumer."""
+
+    def __init__(self, client: AIOKafkaConsumer, partition: aiokafka.TopicPartition) -> None:
+        self._client = client
+        self._partition = partition
+
+    async def read(self, timeout_s: float, limit: int) -> Sequence[Record]:
+        """See `Reader`."""
+        try:
+            batch = await self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=limit)
+        except (KafkaError, OSError) as error:
+            raise TransactionFailed(f"reading: {error!r}") from error
+        records: Sequence[Record] = batch.get(self._partition, ())
+        return records
+
+    async def position(self) -> int:
+        """The offset that is read next."""
+        return int(await self._client.position(self._partition))
 
 
 class KafkaMember:

@@ -6,7 +6,8 @@ comes next, and may raise."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twinloop.contracts.codec import Message
@@ -171,12 +172,35 @@ class MemoryCluster:
         committed = self.kafka.read(partition)
         return 0, committed[-1].offset + 1 if committed else 0
 
+    @contextlib.asynccontextmanager
+    async def reader(self, partition: TopicPartition, offset: int) -> AsyncIterator[MemoryReader]:
+        """See `Cluster`."""
+        await self.pass_by("seeking")
+        yield MemoryReader(self, partition, offset)
+
     async def newest(self, partition: TopicPartition) -> Mapping[bytes, bytes]:
         """See `Cluster`."""
         await self.pass_by("reading the newest")
         if len(self.kafka.read(partition)) < len(self.kafka.committed(partition)):
             raise TransactionFailed("reading the newest: a transaction is open")
         return {one.key: one.value for one in self.kafka.committed(partition) if one.key is not None}
+
+
+class MemoryReader:
+    """The `Reader`."""
+
+    def __init__(self, cluster: MemoryCluster, partition: TopicPartition, offset: int) -> None:
+        self._cluster = cluster
+        self._partition = partition
+        self._next = offset
+
+    async def read(self, timeout_s: float, limit: int) -> Sequence[Record]:
+        """See `Reader`. Waits by `pass_by` alone."""
+        await self._cluster.pass_by("reading")
+        records = self._cluster.kafka.read(self._partition, self._next)[:limit]
+        if records:
+            self._next = records[-1].offset + 1
+        return records
 
 
 class MemoryMember:

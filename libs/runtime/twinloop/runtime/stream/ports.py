@@ -4,7 +4,8 @@ for."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from twinloop.contracts.codec import Message
 from twinloop.runtime.stream.recovery import Position, Resume
@@ -60,6 +61,15 @@ class Producer(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Reads one partition."""
+
+    async def read(self, timeout_s: float, limit: int) -> Sequence[Record]:
+        """Up to `limit` of the next records, waiting `timeout_s` for the first one. Raises
+        `TransactionFailed` while it cannot."""
+        ...
+
+
 class Cluster(Protocol):
     """What is asked of Kafka besides the records. Each call raises `TransactionFailed` while it cannot
     tell."""
@@ -76,6 +86,10 @@ class Cluster(Protocol):
     async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """The offsets of the first record held and of the next one that a reader of committed records could
         be given."""
+        ...
+
+    def reader(self, partition: TopicPartition, offset: int) -> AbstractAsyncContextManager[Reader]:
+        """Committed records of a partition from `offset` on, beside whoever else reads it."""
         ...
 
     async def newest(self, partition: TopicPartition) -> Mapping[bytes, bytes]:
@@ -143,6 +157,22 @@ class State(Protocol[W_co]):
         """The oldest offset that a new owner must read so that its work is the same from `position` on."""
         ...
 
+    def covers(self) -> Collection[str]:
+        """Names of all that was folded into it: a new owner that wants more must read from further back."""
+        ...
+
+    def renewal(self) -> Self | None:
+        """A state to take the place of this one, which lacks something that came before; `None`: it is whole.
+
+        Asked after each `take`. Whoever asks gives it every record from its own position up to this one's,
+        whose work is nobody's, and then lets it `relieve` this one.
+        """
+        ...
+
+    def relieve(self, former: Self) -> None:
+        """Make work from now on, as the one before did: both have taken the same records."""
+        ...
+
     def close(self) -> None:
         """It is given up, and nothing of its work that is still under way will be committed: let nobody wait
         for it. May be called more than once."""
@@ -153,8 +183,8 @@ class Processor(Protocol[W]):
     """The service: makes states, and messages out of their work."""
 
     async def open(self, partition: TopicPartition, place: Resume) -> State[W]:
-        """A new state, at `place.read_from`. What it is given below `place.emit_from` was finished by a
-        former owner and makes no work.
+        """A new state; it is given records from its position on. What comes below `place.emit_from` was
+        finished by a former owner and makes no work.
 
         Called after the former owner was fenced: what that has committed is seen, and is all. Raises
         `TransactionFailed` while Kafka cannot tell; then it is called again.
@@ -164,6 +194,7 @@ class Processor(Protocol[W]):
     async def finish(self, work: Mapping[TopicPartition, W]) -> Mapping[TopicPartition, Sequence[Message]]:
         """The messages that the work of each partition leads to, dead letters among them.
 
-        Several calls may be under way at a time. Raises `Retry`; anything else that it raises is a crash.
+        Several calls may be under way at a time. Raises `Retry` and `Redo`; anything else that it raises is a
+        crash.
         """
         ...

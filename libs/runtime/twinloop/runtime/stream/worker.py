@@ -36,6 +36,9 @@ class Worker(Generic[W]):
         """Rounds that were taken and are not committed yet."""
         self.turn = asyncio.Lock()
         """Held by the round that is being committed: those that wait for it come in their order."""
+        self.renewing: asyncio.Task[None] | None = None
+        """Builds a state to take the place of this one."""
+        self.read_from = state.position
         self.begun = 0.0
         """When the engine began to open it (`time.perf_counter`)."""
         self._group = group
@@ -59,7 +62,7 @@ class Worker(Generic[W]):
         While the state is being rebuilt it does not move: the committed position stays what it was.
         """
         offset = max(self.state.position, self.place.emit_from)
-        return Position.needing(offset, self.state.replay_from())
+        return Position.needing(offset, self.state.replay_from(), self.state.covers())
 
     async def commit(self, messages: Sequence[Message], position: Position, *, every_s: float = 0.0) -> bool:
         """One transaction: the messages and the position, together or not at all; whether there was one.
@@ -108,7 +111,7 @@ async def open_worker(
 ) -> Worker[W]:
     """Fence, then read where to resume; the order is what makes it safe.
 
-    Raises `TransactionFailed` while Kafka cannot do it. The caller seeks to `place.read_from`.
+    Raises `TransactionFailed` while Kafka cannot do it. The caller seeks to where its state is.
     """
     producer = await cluster.producer(f"{group}-{partition.topic}-{partition.partition}")
     try:
