@@ -32,6 +32,47 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure with its 95 % interval, where there is one: `what` says of what, on which data, and how."""
+
+    what: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model has learnt from. Times are those of the first and the last sample."""
+
+    source: str
+    assets: tuple[str, ...]
+    windows: int
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person should know of a model before it serves. `digest` is that of its ONNX file.
+
+    `reference`: of each feature, and of `score`, the values at `QUANTILES` of the windows that it learnt
+    from: drift is measured against them.
+    """
+
+    model: str
+    digest: str
+    at: Instant
+    architecture: str
+    trained: Trained
+    settings: dict[str, float | int | str]
+    seed: int
+    measured: tuple[Measured, ...]
+    limits: tuple[str, ...]
+    reference: dict[str, tuple[float, ...]]
+
+
+QUANTILES = tuple(n / 20 for n in range(21))
+
+
 class ModelMemory(msgspec.Struct, frozen=True, kw_only=True, tag="model_memory"):
     """What version `model_version` of `model` remembers of `asset`, whose telemetry is in `topic`: `values`
     are float32, little endian, for the input `memory` of its next window."""

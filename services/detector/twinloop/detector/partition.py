@@ -198,7 +198,7 @@ class Partition:
         if not self._assets.behind:
             return None
         since = max(self._first, self.position - self._memory.records)
-        nothing_yet = Resume(since, _NEVER, since, frozenset(self._routes.lanes()))
+        nothing_yet = Resume(since, _NEVER, since, self._routes.lanes())
         return Partition(self._of, nothing_yet, self._routes, self._memory, {})
 
     def relieve(self, former: Partition) -> None:

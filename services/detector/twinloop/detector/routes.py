@@ -121,9 +121,9 @@ class Routes:
             raise Outdated(f"{judge.contract.model} version {judge.contract.version} serves nobody any more")
         return first
 
-    def lanes(self) -> set[str]:
+    def lanes(self) -> frozenset[str]:
         """The names of all lanes."""
-        return {self._lane(one).name for one in self.contracts()}
+        return frozenset(self._lane(one).name for one in self.contracts())
 
     def contracts(self) -> list[ModelContract]:
         """Every model version that judges somebody, once."""

@@ -1,0 +1,143 @@
+"""What training makes and staging takes: a folder that says all that is known of a model.
+
+model.onnx      the model
+contract.json   its `ModelContract`; version 0: staging assigns one
+card.json       its `ModelCard`
+golden.npz      windows, and what the trainer's own computation answers to them
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from twinloop.contracts.models import ModelCard, ModelContract
+from twinloop.tritonio.errors import ContractMismatch
+from twinloop.tritonio.onnx_file import problems
+from twinloop.tritonio.repository import digest
+from twinloop.tritonio.server import Floats, Inference, check_answer, check_memory, check_windows
+
+T = TypeVar("T")
+
+FILES = ("model.onnx", "contract.json", "card.json", "golden.npz")
+
+
+class BadArtefact(Exception):
+    """Raised when a folder does not hold a whole, consistent model.
+
+    Operator action: the text names the file and what is wrong with it; train or export the model again.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """Windows to check what is served by: `windows` float32 [N, window, signals], with N >= 1; `memory`
+    float32 [N, M] for each, of a recurrent model; and the `answer` to them."""
+
+    windows: Floats
+    answer: Inference
+    memory: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Artefact:
+    """A model that was trained."""
+
+    contract: ModelContract
+    card: ModelCard
+    onnx: bytes
+    golden: Golden
+
+
+def write(folder: Path, artefact: Artefact) -> None:
+    """Write `folder`, which must not be there: aside, and renamed when it is complete."""
+    golden = artefact.golden
+    arrays: dict[str, Floats] = {
+        "windows": golden.windows,
+        "score": golden.answer.score,
+        "features": golden.answer.features,
+        "deviations": golden.answer.deviations,
+    }
+    if golden.memory is not None and golden.answer.memory is not None:
+        arrays |= {"memory": golden.memory, "next_memory": golden.answer.memory}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # its own keyword is no array's name
+    aside = folder.with_name(f".incoming-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)  # of a job that died
+    aside.mkdir(parents=True)
+    for name, content in (
+        ("model.onnx", artefact.onnx),
+        ("contract.json", msgspec.json.format(msgspec.json.encode(artefact.contract))),
+        ("card.json", msgspec.json.format(msgspec.json.encode(artefact.card))),
+        ("golden.npz", packed.getvalue()),
+    ):
+        with (aside / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    aside.rename(folder)
+
+
+def read(folder: Path) -> Artefact:
+    """The model in `folder`, checked as far as can be without running it. Raises `BadArtefact`."""
+    files = {name: _bytes(folder / name) for name in FILES}
+    return unpack(files)
+
+
+def unpack(files: Mapping[str, bytes]) -> Artefact:
+    """The same of the contents of `FILES`, by name."""
+    contract = _json(files, "contract.json", ModelContract)
+    card = _json(files, "card.json", ModelCard)
+    onnx = files["model.onnx"]
+    if wrong := problems(
+        contract if contract.version else msgspec.structs.replace(contract, version=1), onnx
+    ):
+        raise BadArtefact(f"model.onnx: {'; '.join(wrong)}")
+    if contract.digest != digest(onnx):
+        raise BadArtefact(f"model.onnx: its digest is {digest(onnx)}, not the contract's {contract.digest}")
+    if (card.model, card.digest) != (contract.model, contract.digest):
+        raise BadArtefact(f"card.json: it is of {card.model} with the digest {card.digest}")
+    return Artefact(contract, card, onnx, _golden(contract, files["golden.npz"]))
+
+
+def _golden(contract: ModelContract, packed: bytes) -> Golden:
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+            held = {name: arrays[name] for name in arrays.files}
+        memory = held.get("memory")
+        golden = Golden(
+            held["windows"],
+            Inference(held["score"], held["features"], held["deviations"], held.get("next_memory")),
+            memory,
+        )
+        check_windows(contract, golden.windows)
+        check_memory(contract, memory, len(golden.windows))
+        check_answer(contract, golden.answer, len(golden.windows))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, ContractMismatch) as error:
+        raise BadArtefact(f"golden.npz: {error}") from error
+    if not len(golden.windows):
+        raise BadArtefact("golden.npz: there is no window in it")
+    return golden
+
+
+def _json(files: Mapping[str, bytes], name: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(files[name], type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadArtefact(f"{name}: {error}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadArtefact(f"{path}: {error.strerror}; an artefact holds {', '.join(FILES)}") from error
