@@ -1,0 +1,80 @@
+"""The reconciliation of swaps, by verdicts made by hand: two versions, one window an end, one asset."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from fault.load import SIGNAL_SET, SIGNALS, Content
+from fault.oracle import Given, Judged, Rules
+from fault.swaps import Due, End, due, reconcile_swaps
+
+ASSET = "line.station"
+
+
+def judged(offset: int, row: int = 0, version: int = 1) -> Judged:
+    return Judged(f"frame-{offset}", ASSET, "", offset, row, 0.5, False, f"window {version}/{offset}/{row}")
+
+
+DUE: Due = {
+    1: {ASSET: {End(n, 0): judged(n) for n in range(10)}},
+    2: {ASSET: {End(n, 1): judged(n, 1, 2) for n in range(4, 10, 2)}},
+}
+
+
+def said(**by_version: Mapping[int, int] | list[int]) -> list[tuple[int, End, Judged]]:
+    rows = {"one": (1, 0), "two": (2, 1)}
+    return [
+        (rows[name][0], End(n, rows[name][1]), judged(n, rows[name][1], rows[name][0]))
+        for name, offsets in by_version.items()
+        for n in offsets
+    ]
+
+
+def test_a_swap_at_an_offset_is_exact() -> None:
+    for last in range(3, 9):
+        later = [n for n in (4, 6, 8) if n > last]
+        result = reconcile_swaps(DUE, said(one=list(range(last + 1)), two=later), [1, 2])
+        if later:
+            assert (result.problems, result.swaps, result.verdicts) == ([], 1, last + 1 + len(later))
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "turns", "why"),
+    [
+        (range(10), [], [1, 2], None),
+        (range(9), [], [1, 2], "said nothing of 1 ends"),
+        ([0, 1, 2, 4, 5], [6, 8], [1, 2], "said nothing of 1 ends"),
+        (range(1, 6), [6, 8], [1, 2], "said nothing of 1 ends"),
+        (range(6), [8], [1, 2], "nobody spoke between"),
+        (range(6), [6], [1, 2], "said nothing of 1 ends"),
+        (range(7), [6, 8], [1, 2], "two versions decided of the frame at offset 6"),
+        (range(6), [6, 8], [2, 1], "when it was not its turn"),
+        ([], [], [1, 2], "nothing was said"),
+    ],
+)
+def test_what_is_missing_or_too_much_is_found(
+    one: range | list[int], two: list[int], turns: list[int], why: str | None
+) -> None:
+    problems = reconcile_swaps(DUE, said(one=list(one), two=two), turns).problems
+    assert any(why in problem for problem in problems) if why else problems == []
+
+
+def test_doubles_and_other_windows_are_found() -> None:
+    whole = said(one=list(range(10)))
+    double = reconcile_swaps(DUE, [*whole, whole[4]], [1])
+    assert any("two verdicts" in one for one in double.problems)
+    version, end, _ = whole[4]
+    other = [*whole[:4], (version, end, judged(4, 0, 7)), *whole[5:]]
+    assert any("what it should not" in one for one in reconcile_swaps(DUE, other, [1]).problems)
+
+
+def test_what_is_due_is_what_the_oracle_says_of_each_version_alone() -> None:
+    content, rng = iter(Content(3, assets=4)), random.Random(3)
+    given = [Given("t", 0, n, next(content)[1]) for n in range(rng.randint(400, 500))]
+    rules = {n: Rules(SIGNAL_SET, SIGNALS, window, 2, 0.75, 3000) for n, window in ((1, 8), (2, 4))}
+    found = due(given, rules)
+    assert sum(map(len, found[1].values())) < sum(map(len, found[2].values()))
+    assert all(ends for of_version in found.values() for ends in of_version.values())
