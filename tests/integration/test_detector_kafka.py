@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from support.processes import ServiceProcess
 from support.topics import events, until
 
@@ -65,6 +66,37 @@ def threshold_model(name: str, window: int, signals: int) -> tuple[ModelContract
         digest=digest(content),
     )
     return contract, content
+
+
+def summing_model(name: str) -> tuple[ModelContract, bytes]:
+    """Remembers the sum of its windows' means, and that is the score."""
+    tensor = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
+            helper.make_node("Identity", ["features"], ["deviations"]),
+            helper.make_node("ReduceMean", ["features"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("Add", ["memory", "mean"], ["next_memory"]),
+            helper.make_node("ReduceSum", ["next_memory", "last"], ["score"], keepdims=0),
+        ],
+        name,
+        [
+            tensor("windows", TensorProto.FLOAT, [None, WINDOW, len(SIGNALS)]),
+            tensor("memory", TensorProto.FLOAT, [None, 1]),
+        ],
+        [
+            tensor("score", TensorProto.FLOAT, [None]),
+            tensor("features", TensorProto.FLOAT, [None, len(SIGNALS)]),
+            tensor("deviations", TensorProto.FLOAT, [None, len(SIGNALS)]),
+            tensor("next_memory", TensorProto.FLOAT, [None, 1]),
+        ],
+        [numpy_helper.from_array(np.array([1], np.int64), "last")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    content = onnx.ModelProto.SerializeToString(model)
+    like, _ = threshold_model(name, WINDOW, len(SIGNALS))
+    return msgspec.structs.replace(like, threshold=1e9, memory=1, digest=digest(content)), content
 
 
 @dataclass
@@ -191,6 +223,76 @@ async def test_killed_again_and_again_it_judges_every_window_once(scene: Scene) 
     scene.detector.start()
     verdicts = await scene.told(SCORES, 10 * windows_of(90))
     assert len({(one.asset, one.sequence, one.row) for one in verdicts}) == len(verdicts)
+
+
+async def test_killed_again_and_again_a_recurrent_model_forgets_nothing(scene: Scene, stack: Stack) -> None:
+    contract, content = summing_model(f"sum-{uuid.uuid4().hex[:8]}")
+    publish(stack.endpoints.model_repository, contract, content)
+    await scene.triton.load(contract.model)
+    assets = [f"plant.asset{n}" for n in range(4)]
+    routes = [
+        ModelRoute(event_id=f"sum-{one}", scope=one, at=datetime.now(UTC), contract=contract)
+        for one in assets
+    ]
+    await scene.out.publish([codec.message(MODELS, one, source="test") for one in routes])
+    for turn in range(3):
+        scene.detector.start()
+        before = len(await scene.read(SCORES))
+        numbers = range(30 * turn, 30 * turn + 30)
+        await scene.send([frame(one, n, level=float(n % 7)) for n in numbers for one in assets])
+
+        async def progressed(before: int = before) -> bool:
+            return len(await scene.read(SCORES)) > before
+
+        await until(progressed)
+        scene.detector.kill()
+    scene.detector.start()
+    verdicts: list[Verdict] = await scene.told(SCORES, 4 * windows_of(90))
+    levels = np.repeat([n % 7 for n in range(90)], ROWS)
+    means = [levels[at : at + WINDOW].mean() / len(SIGNALS) for at in range(0, len(levels) - WINDOW + 1, HOP)]
+    for asset in assets:
+        of_asset = sorted(
+            (one for one in verdicts if one.asset == asset), key=lambda one: (one.sequence, one.row)
+        )
+        assert [one.score for one in of_asset] == pytest.approx(np.cumsum(means))
+    await scene.triton.unload(contract.model)
+
+
+async def test_a_version_of_another_shape_takes_over_without_a_gap(scene: Scene, stack: Stack) -> None:
+    """The next version's windows are five times as long: without a past, assets were blind for ten frames."""
+    name = scene.contract.model
+    longer, content = threshold_model(name, 5 * WINDOW, len(SIGNALS))
+    longer = msgspec.structs.replace(longer, version=2)
+    assets = [f"plant.asset{n}" for n in range(20)]
+    scene.detector.start()
+    await scene.send([frame(one, n) for n in range(30) for one in assets])
+    await scene.told(SCORES, 20 * windows_of(30))
+    publish(stack.endpoints.model_repository, longer, content)
+    await scene.triton.load(name)
+    swap = ModelRoute(
+        event_id="swap", scope="level.v1", at=datetime.now(UTC), contract=longer, previous=scene.contract
+    )
+    await scene.out.publish([codec.message(MODELS, swap, source="test")])
+    number = 30
+
+    async def swapped() -> bool:
+        nonlocal number
+        await scene.send([frame(one, number) for one in assets])
+        number += 1
+        return any(one.model_version == 2 for one in await scene.read(SCORES))
+
+    await until(swapped)
+    await scene.send([frame(one, n) for n in range(number, number + 5) for one in assets])
+    verdicts: list[Verdict] = await scene.told(SCORES, 20 * windows_of(number + 5))
+    ends = {(one.asset, one.sequence, one.row) for one in verdicts}
+    assert len(ends) == len(verdicts)
+    for asset in assets:
+        of_asset = sorted(
+            (one for one in verdicts if one.asset == asset), key=lambda one: (one.sequence, one.row)
+        )
+        versions = [one.model_version for one in of_asset]
+        assert versions == sorted(versions)
+        assert set(versions) == {1, 2}
 
 
 async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: Scene) -> None:
