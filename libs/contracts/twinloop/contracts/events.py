@@ -45,7 +45,8 @@ class JointWelded(Event, frozen=True, kw_only=True, tag="joint_welded"):
 
 class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
     """A model's verdict on one window. `sequence` is that of the window's last frame, `row` the index of the
-    window's last sample in that frame. That of a model which does not decide is to be compared with."""
+    window's last sample in that frame; `features` are the window's, by name. That of a model which does not
+    decide is to be compared with."""
 
     signal_set: str
     part_id: str
@@ -58,6 +59,7 @@ class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
     model_version: int
     input_digest: str
     decides: bool = True
+    features: dict[str, float] = {}
 
 
 class Anomaly(Event, frozen=True, kw_only=True, tag="anomaly"):

@@ -45,6 +45,7 @@ def judge(
             score=float(answer.score[n]),
             anomalous=bool(anomalous[n]),
             decides=judge.role is Role.DECIDES,
+            features=dict(zip(names, answer.features[n].tolist(), strict=True)),
         )
         for n in _sample(pending, 0 if judge.role is Role.STANDS_BY else every)
     ]
