@@ -43,6 +43,13 @@ class Memory:
     records: int = 10_000
     refused: int = 1_000
 
+    @property
+    def reach(self) -> int:
+        """From so many records before on, whoever reads has the same windows, whatever came before that: a
+        repeated frame that looks new, for a memory; windows, for another; where a part began, for three
+        more."""
+        return 5 * self.records
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
@@ -128,7 +135,7 @@ class Partition:
         self._first = place.first
         self.position = place.read_from
         if not routes.lanes() <= place.covers:
-            self.position = min(place.read_from, max(place.first, place.emit_from - memory.records))
+            self.position = min(place.read_from, max(place.first, place.emit_from - memory.reach))
         self.halted: str | None = None
         self._emit_from = place.emit_from
         self._memory = memory
@@ -176,10 +183,9 @@ class Partition:
             oldest += [buffer.oldest(self.position) for buffer in self._buffers.values()]
             self._replay_from = min((one for one in oldest if one is not None), default=self.position)
             if self._gate.stale_at >= self._replay_from:
-                # Who begins to read just there may take a frame for new that repeats an older one, for a
-                # memory. Windows forget that within another; where a part began, within four.
+                # Who begins to read just there may take a frame for new that repeats an older one.
                 parts = any(buffer.has_parts() for buffer in self._buffers.values())
-                reach = (5 if parts else 2) * self._memory.records
+                reach = self._memory.reach if parts else 2 * self._memory.records
                 self._replay_from = min(self._replay_from, max(0, self.position - reach))
             self._replay_known_at = self.position
         return self._replay_from
@@ -197,7 +203,7 @@ class Partition:
         """See `State`. A judge was announced whose windows began before it was."""
         if not self._assets.behind:
             return None
-        since = max(self._first, self.position - self._memory.records)
+        since = max(self._first, min(self.replay_from(), self.position - self._memory.reach))
         nothing_yet = Resume(since, _NEVER, since, self._routes.lanes())
         return Partition(self._of, nothing_yet, self._routes, self._memory, {})
 
