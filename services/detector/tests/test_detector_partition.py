@@ -15,7 +15,7 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.detector.partition import Memory, Partition, Taken
-from twinloop.detector.routes import Routes
+from twinloop.detector.routes import Routes, Share
 from twinloop.runtime.stream.errors import PositionAhead
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
@@ -57,12 +57,17 @@ def records(frames: Sequence[Frame], start: int = 0) -> list[Given]:
 
 
 def route(
-    scope: str = "s.v1", *, window: int = 6, hop: int = 2, model: str = "m", version: int = 1
+    scope: str = "s.v1",
+    *,
+    window: int = 6,
+    hop: int = 2,
+    version: int = 1,
+    signal_set: str = "s.v1",
 ) -> ModelRoute:
     contract = ModelContract(
         model="m",
         version=version,
-        signal_set="s.v1",
+        signal_set=signal_set,
         signals=SIGNALS,
         features=("a.mean", "b.mean"),
         window=window,
@@ -158,6 +163,28 @@ def test_windows_that_more_is_needed_for_than_is_remembered_are_counted() -> Non
 def test_an_asset_without_a_route_is_counted() -> None:
     taken = partition().take(records([frame(), frame(signal_set="other.v1")]))
     assert taken.unrouted == 1
+
+
+def test_what_is_another_detectors_is_left_to_it() -> None:
+    """Two detectors share two signal sets; garbage belongs to the one that has all the rest."""
+    table = routes(route(), route("t.v1", signal_set="t.v1"))
+    garbage = Given(0, b"\xff")
+    given = [garbage, *records([frame(asset=name, sequence=n) for n in range(3) for name in "xy"], start=1)]
+    given += records([frame(sequence=n, signal_set="t.v1") for n in (0, 1, 2, 2, 1)], start=7)
+    only, rest = (
+        Partition(OF, Resume(0, 0), table, Memory(), {}, share).take(given)
+        for share in (Share(only=frozenset({"t.v1"})), Share(without=frozenset({"t.v1"})))
+    )
+    assert {one.judge.contract.signal_set for one in only.pending} == {"t.v1"}
+    assert {one.judge.contract.signal_set for one in rest.pending} == {"s.v1"}
+    assert (only.duplicates, rest.duplicates) == (2, 0)
+    assert ([one.reason for one in only.refused], [one.reason for one in rest.refused]) == (
+        [],
+        [Reason.UNDECODABLE],
+    )
+    assert (only.unrouted, rest.unrouted) == (0, 0)
+    whole = Partition(OF, Resume(0, 0), table, Memory(), {}).take(given)
+    assert sorted(found([only]) + found([rest])) == sorted(found([whole]))
 
 
 def test_an_assets_own_route_goes_before_that_of_its_signal_set() -> None:

@@ -35,7 +35,6 @@ from twinloop.tritonio.client import triton
 log = logging.logger(__name__)
 
 SOURCES = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE)
-GROUP = "detector"
 
 
 async def main(settings: DetectorSettings, context: Context) -> None:
@@ -60,11 +59,13 @@ async def main(settings: DetectorSettings, context: Context) -> None:
         async def kept(partition: TopicPartition) -> Mapping[bytes, bytes]:
             return await cluster.newest(TopicPartition(MODEL_MEMORY.named(prefix), partition.partition))
 
-        detection = Detection(routes, scorer, kept, context.clock, memory, settings.score_every, metrics)
+        detection = Detection(
+            routes, scorer, kept, context.clock, memory, settings.score_every, metrics, settings.share
+        )
         engine: Engine[Taken] = Engine(
             cluster,
             detection,
-            group=prefix + GROUP,
+            group=prefix + settings.group,
             metrics=StreamMetrics(context.registry, SOURCE),
             stopping=stopping,
             pace=Pace(poll_records=settings.max_poll_records, retry_s=settings.retry_s),
@@ -76,7 +77,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
                 SOURCES,
                 prefix,
                 stopping,
-                group=GROUP,
+                group=settings.group,
                 metrics=ConsumerMetrics(context.registry, SOURCE),
                 rebalances=engine,
                 session_timeout_s=settings.session_timeout_s,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.contracts.frame_batch import named
-from twinloop.detector.routes import Bench, Judge, Lane, Role, Routes
+from twinloop.detector.routes import Bench, Judge, Lane, Role, Routes, Share
 
 Ints = NDArray[np.int64]
 
@@ -27,11 +27,13 @@ class Assets:
     `signals` int64, by number: how many signals its frames must have; -1 where nobody judges it. `behind`:
     whether there are assets with a judge whose windows have no past here, because it was announced when some
     of them had gone by. Such a judge is not asked, as long as there is another one that can decide. `sources`
-    [number].
+    [number]; `mine` bool, by number: whether it is in `share`.
     """
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, share: Share) -> None:
         self._routes = routes
+        self._share = share
+        self.mine = np.empty(0, np.bool_)
         self._revision = routes.revision
         self._numbers: dict[bytes, int] = {}
         self.sources: list[bytes] = []
@@ -47,13 +49,17 @@ class Assets:
         try:
             return np.fromiter([known[one] for one in sources], np.int64, len(sources))
         except KeyError:
+            mine = self.mine.tolist()
             for one in sources:
                 if one not in known:
                     known[one] = len(known)
                     self.sources.append(one)
-                    bench = self._routes.of(*named(one))
+                    asset, signal_set = named(one)
+                    bench = self._routes.of(asset, signal_set)
                     self._benches.append(bench)
                     self._ready.append(_lanes(bench))
+                    mine.append(self._share.holds(signal_set))
+            self.mine = np.array(mine, np.bool_)
         self._index()
         return np.fromiter([known[one] for one in sources], np.int64, len(sources))
 

@@ -14,7 +14,7 @@ from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
-from twinloop.detector.routes import Outdated, Role, Routes
+from twinloop.detector.routes import ALL, Outdated, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
@@ -46,6 +46,7 @@ class Detection:
         memory: Memory,
         score_every: int,
         metrics: Metrics,
+        share: Share = ALL,
     ) -> None:
         self._routes = routes
         self._scorer = scorer
@@ -53,13 +54,14 @@ class Detection:
         self._clock = clock
         self._memory = memory
         self._score_every = score_every
+        self._share = share
         self._metrics = metrics
         self._open: dict[TopicPartition, Partition] = {}
 
     async def open(self, partition: TopicPartition, place: Resume) -> Partition:
         """See `Processor`."""
         kept = await self._kept(partition)
-        self._open[partition] = Partition(partition, place, self._routes, self._memory, kept)
+        self._open[partition] = Partition(partition, place, self._routes, self._memory, kept, self._share)
         return self._open[partition]
 
     async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:

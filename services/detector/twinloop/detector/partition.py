@@ -20,7 +20,7 @@ from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
 from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.detector.assets import Assets
 from twinloop.detector.remembered import Remembered, Turn, Turns
-from twinloop.detector.routes import Judge, Lane, Routes
+from twinloop.detector.routes import ALL, Judge, Lane, Routes, Share
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
 from twinloop.features.ordering import Order, SequenceGate
@@ -31,6 +31,7 @@ from twinloop.runtime.stream.recovery import Resume
 Ints = NDArray[np.int64]
 
 _NEVER = sys.maxsize
+_NOT_MINE = -1
 LIMITED_OVER = 10_000
 """The limit on refused records is for so many consecutive ones."""
 
@@ -129,6 +130,7 @@ class Partition:
         routes: Routes,
         memory: Memory,
         kept: Mapping[bytes, bytes],
+        share: Share = ALL,
     ) -> None:
         self._of = of
         self._routes = routes
@@ -142,7 +144,8 @@ class Partition:
         self._decoder = FrameDecoder()
         self._gate = SequenceGate(memory.records)
         self._buffers: dict[Lane, WindowBuffer] = {}
-        self._assets = Assets(routes)
+        self._share = share
+        self._assets = Assets(routes, share)
         self._remembered = Remembered(of.topic, kept)
         self._turns = Turns()
         self._refused_at: deque[int] = deque()
@@ -205,7 +208,7 @@ class Partition:
             return None
         since = max(self._first, min(self.replay_from(), self.position - self._memory.reach))
         nothing_yet = Resume(since, _NEVER, since, self._routes.lanes())
-        return Partition(self._of, nothing_yet, self._routes, self._memory, {})
+        return Partition(self._of, nothing_yet, self._routes, self._memory, {}, self._share)
 
     def relieve(self, former: Partition) -> None:
         """See `State`."""
@@ -223,9 +226,12 @@ class Partition:
         self, records: Sequence[Record], offsets: Ints, batch: FrameBatch, assets: Ints, taken: Taken
     ) -> NDArray[np.bool_]:
         """Of each frame, whether windows may be made of it; what is none of them is refused or counted."""
-        for n, error in batch.invalid.items():
-            taken.refused.append(Refused(records[n], error.reason, error.detail))
-        orders = self._gate.check(assets, batch.sequences, offsets[batch.index])
+        if self._share.rest:
+            for n, error in batch.invalid.items():
+                taken.refused.append(Refused(records[n], error.reason, error.detail))
+        mine = np.flatnonzero(self._assets.mine[assets])
+        orders = np.full(len(assets), _NOT_MINE)
+        orders[mine] = self._gate.check(assets[mine], batch.sequences[mine], offsets[batch.index[mine]])
         sound: NDArray[np.bool_] = orders == Order.NEW
         if not sound.all():
             taken.duplicates = int((orders == Order.DUPLICATE).sum())

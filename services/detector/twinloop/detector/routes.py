@@ -131,5 +131,29 @@ class Routes:
         return list({(one.model, one.version): one for one in every}.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which signal sets this detector judges, where several share the work, each as a group of its own: a
+    model that hangs then holds back its own stream alone. `only`: these; empty: all but `without`.
+
+    Exactly one of them must be without `only`: what is no frame at all is its to refuse.
+    """
+
+    only: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+
+    def holds(self, signal_set: str) -> bool:
+        """Whether frames with `signal_set` are its."""
+        return signal_set in self.only if self.only else signal_set not in self.without
+
+    @property
+    def rest(self) -> bool:
+        """Whether what is no frame is its, too."""
+        return not self.only
+
+
+ALL = Share()
+
+
 class Outdated(Exception):
     """Raised when windows were cut for a version that is gone, and the one that serves takes others."""

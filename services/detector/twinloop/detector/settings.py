@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from twinloop.detector.routes import Share
 from twinloop.runtime.settings import ServiceSettings, check_address
 
 
@@ -16,6 +17,17 @@ class DetectorSettings(ServiceSettings):
     triton: str = Field(validation_alias="TWINLOOP_TRITON", description="gRPC address, host:port")
     score_every: int = Field(
         default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
+    )
+    group: str = Field(
+        default="detector",
+        pattern=r"[A-Za-z0-9._-]+",
+        description="consumer group: one for each of several detectors that share the signal sets",
+    )
+    signal_sets: str = Field(
+        default="", description="judge only these, separated by commas; empty: all of them"
+    )
+    without: str = Field(
+        default="", description="leave these signal sets to others: to be set where another one has them"
     )
     max_poll_records: int = Field(default=16_000, ge=1, le=100_000, description="frames in one round")
     memory_records: int = Field(
@@ -34,6 +46,15 @@ class DetectorSettings(ServiceSettings):
     session_timeout_s: float = Field(
         default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"
     )
+
+    @property
+    def share(self) -> Share:
+        """Which signal sets are this one's."""
+        only, without = (
+            frozenset(name.strip() for name in one.split(",") if name.strip())
+            for one in (self.signal_sets, self.without)
+        )
+        return Share(only, without)
 
     @field_validator("triton")
     @classmethod
