@@ -16,6 +16,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Routes, Share
+from twinloop.detector.turns import Turns
 from twinloop.runtime.stream.errors import PositionAhead
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
@@ -86,7 +87,7 @@ def routes(*given: ModelRoute) -> Routes:
 
 
 def partition(table: Routes | None = None, memory: Memory | None = None) -> Partition:
-    return Partition(OF, Resume(0, 0), table or routes(), memory or Memory(), {})
+    return Partition(OF, Resume(0, 0), table or routes(), memory or Memory(), {}, Turns())
 
 
 def found(takens: Sequence[Taken]) -> list[tuple[str, int, int, bytes]]:
@@ -172,7 +173,7 @@ def test_what_is_another_detectors_is_left_to_it() -> None:
     given = [garbage, *records([frame(asset=name, sequence=n) for n in range(3) for name in "xy"], start=1)]
     given += records([frame(sequence=n, signal_set="t.v1") for n in (0, 1, 2, 2, 1)], start=7)
     only, rest = (
-        Partition(OF, Resume(0, 0), table, Memory(), {}, share).take(given)
+        Partition(OF, Resume(0, 0), table, Memory(), {}, Turns(), share).take(given)
         for share in (Share(only=frozenset({"t.v1"})), Share(without=frozenset({"t.v1"})))
     )
     assert {one.judge.contract.signal_set for one in only.pending} == {"t.v1"}
@@ -183,7 +184,7 @@ def test_what_is_another_detectors_is_left_to_it() -> None:
         [Reason.UNDECODABLE],
     )
     assert (only.unrouted, rest.unrouted) == (0, 0)
-    whole = Partition(OF, Resume(0, 0), table, Memory(), {}).take(given)
+    whole = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns()).take(given)
     assert sorted(found([only]) + found([rest])) == sorted(found([whole]))
 
 
@@ -248,7 +249,7 @@ def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     first = data.draw(st.integers(1, cut))
     old = [before.take(some) for some in (given[:first], given[first:cut]) if some]
     place = resume(Position.needing(cut, before.replay_from(), before.covers()), 0, len(given))
-    after = Partition(OF, place, table, memory, {})
+    after = Partition(OF, place, table, memory, {}, Turns())
     assert after.position == place.read_from
     middle = data.draw(st.integers(place.read_from, len(given)))
     new = [after.take(some) for some in (given[place.read_from : middle], given[middle:]) if some]
@@ -271,7 +272,7 @@ def test_a_flood_of_refusals_stops_the_partition_just_before_the_limit_is_exceed
     assert one.halted is not None
     assert "3 of 10000" in one.halted
     assert not found([taken])
-    again = Partition(OF, Resume(4, 4), routes(), Memory(refused=3), {}).take(given[4:])
+    again = Partition(OF, Resume(4, 4), routes(), Memory(refused=3), {}, Turns()).take(given[4:])
     assert [at for at, _ in refused([again])] == [4, 5]
     assert found([again])
 

@@ -16,6 +16,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Outdated, Role, Routes
+from twinloop.detector.turns import Turns
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
@@ -134,7 +135,7 @@ def renewed(one: Partition, given: Sequence[Given]) -> Partition:
 
 def test_the_one_before_decides_until_the_new_one_has_a_past() -> None:
     table, log = routes(route(version(1, window=4, hop=2))), frames(12)
-    one = Partition(OF, Resume(0, 0), table, Memory(), {})
+    one = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns())
     before = one.take(log[:4])
     assert one.renewal() is None
     table.set("s.v1", route(version(2, window=8, hop=2), previous=version(1, window=4, hop=2)))
@@ -148,7 +149,7 @@ def test_the_one_before_decides_until_the_new_one_has_a_past() -> None:
 
 def test_a_trial_is_silent_until_it_has_a_past() -> None:
     table, log = routes(route(version(1))), frames(8)
-    one = Partition(OF, Resume(0, 0), table, Memory(), {})
+    one = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns())
     one.take(log[:3])
     table.set("s.v1", route(version(1), Trial(contract=version(2, window=6, hop=2), assets=("x",))))
     meanwhile = one.take(log[3:5])
@@ -161,7 +162,7 @@ def test_a_trial_is_silent_until_it_has_a_past() -> None:
 
 def test_where_nobody_else_can_decide_the_new_one_begins_at_once() -> None:
     table, log = routes(route(version(1))), frames(8)
-    one = Partition(OF, Resume(0, 0), table, Memory(), {})
+    one = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns())
     one.take(log[:3])
     table.set("s.v1", route(version(2, window=6, hop=2)))
     assert said([one.take(log[3:6])]) == [("x", 2, 6, 11)]
@@ -170,11 +171,11 @@ def test_where_nobody_else_can_decide_the_new_one_begins_at_once() -> None:
 
 def test_a_new_owner_reads_further_back_for_a_version_that_the_last_one_did_not_know() -> None:
     table, log = routes(route(version(1))), frames(20)
-    one = Partition(OF, Resume(0, 0), table, Memory(records=2), {})
+    one = Partition(OF, Resume(0, 0), table, Memory(records=2), {}, Turns())
     one.take(log[:12])
     kept = Position.needing(12, one.replay_from(), one.covers())
     table.set("s.v1", route(version(2, window=8, hop=2), previous=version(1)))
-    again = Partition(OF, resume(kept, 0, 20), table, Memory(records=4), {})
+    again = Partition(OF, resume(kept, 0, 20), table, Memory(records=4), {}, Turns())
     assert again.position == 0
     again.take(log[:12])
     assert again.renewal() is None
@@ -192,7 +193,7 @@ def test_however_often_it_is_swapped_every_window_has_one_verdict(
     log = frames(200, "xyz")
     serving = version(1)
     table = routes(route(serving))
-    one, at, said_by = Partition(OF, Resume(0, 0), table, Memory(), {}), 30, list[Taken]()
+    one, at, said_by = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns()), 30, list[Taken]()
     said_by.append(one.take(log[:30]))
     for number, ((window, hop), wait, more) in enumerate(swaps, 2):
         table.set("s.v1", route(version(number, window=window, hop=hop), previous=serving))

@@ -16,6 +16,7 @@ from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
 from twinloop.detector.routes import ALL, Outdated, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
+from twinloop.detector.turns import Turns
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
@@ -61,7 +62,9 @@ class Detection:
     async def open(self, partition: TopicPartition, place: Resume) -> Partition:
         """See `Processor`."""
         kept = await self._kept(partition)
-        self._open[partition] = Partition(partition, place, self._routes, self._memory, kept, self._share)
+        self._open[partition] = Partition(
+            partition, place, self._routes, self._memory, kept, Turns(), self._share
+        )
         return self._open[partition]
 
     async def finish(self, work: Mapping[TopicPartition, Taken]) -> Mapping[TopicPartition, list[Message]]:
@@ -80,7 +83,7 @@ class Detection:
         for learnt in scored.learnt:
             outputs[learnt.pending.partition] += self._memories(learnt, now)
         for taken in work.values():
-            taken.turn.over.set()
+            taken.turn.end()
         for asked, answer in scored.answers:
             outputs[asked.partition] += self._events(asked, answer)
         for one, refused in [

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
 from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.detector.assets import Assets
-from twinloop.detector.remembered import Remembered, Turn, Turns
+from twinloop.detector.remembered import Remembered
 from twinloop.detector.routes import ALL, Judge, Lane, Routes, Share
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
@@ -50,6 +51,34 @@ class Memory:
         repeated frame that looks new, for a memory; windows, for another; where a part began, for three
         more."""
         return 5 * self.records
+
+
+class Turn(Protocol):
+    """See `twinloop.detector.turns`."""
+
+    async def comes(self) -> None:
+        """Wait for it."""
+        ...
+
+    def end(self) -> None:
+        """Let the next one come."""
+        ...
+
+
+class Turns(Protocol):
+    """See `twinloop.detector.turns`."""
+
+    def take(self) -> Turn:
+        """The next one."""
+        ...
+
+    def close(self) -> None:
+        """Let nobody wait."""
+        ...
+
+    def apart(self) -> Turns:
+        """Turns of other rounds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +159,7 @@ class Partition:
         routes: Routes,
         memory: Memory,
         kept: Mapping[bytes, bytes],
+        turns: Turns,
         share: Share = ALL,
     ) -> None:
         self._of = of
@@ -147,7 +177,7 @@ class Partition:
         self._share = share
         self._assets = Assets(routes, share)
         self._remembered = Remembered(of.topic, kept)
-        self._turns = Turns()
+        self._turns = turns
         self._refused_at: deque[int] = deque()
         self._replay_from = self.position
         self._replay_known_at = self.position
@@ -208,7 +238,8 @@ class Partition:
             return None
         since = max(self._first, min(self.replay_from(), self.position - self._memory.reach))
         nothing_yet = Resume(since, _NEVER, since, self._routes.lanes())
-        return Partition(self._of, nothing_yet, self._routes, self._memory, {}, self._share)
+        turns = self._turns.apart()
+        return Partition(self._of, nothing_yet, self._routes, self._memory, {}, turns, self._share)
 
     def relieve(self, former: Partition) -> None:
         """See `State`."""

@@ -1,13 +1,11 @@
-"""What recurrent models remember of a partition's assets, and whose turn it is to add to it.
+"""What recurrent models remember of a partition's assets. Pure.
 
-A round's answers depend on what the round before it has left, so the rounds of a partition take turns, in
-the order in which they were read. What is remembered moves on in one step, once all of a round is answered: a
-round that is tried again begins where it began the first time.
+It moves on in one step, once all of a round is answered: a round that is tried again begins where it began
+the first time. The order of the rounds is `turns`' business.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -79,36 +77,3 @@ def _read(topic: str, kept: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, 
             continue
         if one.topic == topic:
             yield (one.model, one.model_version, source_of(one.asset, one.signal_set)), values
-
-
-class Turn:
-    """A round's turn. It comes when the one before is over."""
-
-    def __init__(self, before: asyncio.Event) -> None:
-        self._before = before
-        self.over = asyncio.Event()
-
-    async def comes(self) -> None:
-        """Wait for it. Returns at once when it has come before."""
-        await self._before.wait()
-
-
-class Turns:
-    """The turns of one partition's rounds."""
-
-    def __init__(self) -> None:
-        self._last = asyncio.Event()
-        self._last.set()
-        self._going_on: list[Turn] = []
-
-    def take(self) -> Turn:
-        """The next one: to be called in the order of the rounds."""
-        turn = Turn(self._last)
-        self._last = turn.over
-        self._going_on = [one for one in self._going_on if not one.over.is_set()] + [turn]
-        return turn
-
-    def close(self) -> None:
-        """Nothing comes of them any more: let nobody wait."""
-        for one in self._going_on:
-            one.over.set()
