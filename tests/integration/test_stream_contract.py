@@ -90,7 +90,7 @@ async def test_outputs_and_the_position_become_visible_together(side: Side) -> N
     await producer.move(side.group, side.input, Position.needing(1, 0))
     assert await side.cluster.committed(side.group, side.input) is None
     await producer.commit()
-    await side.becomes([b"one", b"two"], Position(1, '{"replay_from": 0}'))
+    await side.becomes([b"one", b"two"], Position.needing(1, 0))
     await producer.close()
 
 
