@@ -47,7 +47,8 @@ def new_line(kafka: str, topic_prefix: str, folder: Path, certs: Path, name: str
 
 
 def bearer(certs: Path, name: str) -> dict[str, str]:
-    """The header of a person of the local stack: vera views, olga operates, enzo engineers."""
+    """The header of a person of the local stack: vera views, olga operates, enzo engineers, dana makes
+    models."""
     token = (certs / "tokens" / f"{name}.token").read_text().strip()
     return {"Authorization": f"Bearer {token}"}
 

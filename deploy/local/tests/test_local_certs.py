@@ -31,6 +31,7 @@ LAYOUT = {
     "tokens/olga.token",
     "tokens/otto.token",
     "tokens/enzo.token",
+    "tokens/dana.token",
 }
 PRIVATE = {name for name in LAYOUT if name.endswith((".key.pem", ".token"))}
 
@@ -69,9 +70,10 @@ def check_people(folder: Path) -> None:
         "olga": "operator",
         "otto": "operator",
         "enzo": "engineer",
+        "dana": "data_scientist",
     }
     tokens = {one["name"]: (folder / f"tokens/{one['name']}.token").read_text().strip() for one in people}
-    assert len(set(tokens.values())) == 4
+    assert len(set(tokens.values())) == 5
     for one in people:
         token = tokens[one["name"]]
         assert len(token) >= 40

@@ -42,7 +42,13 @@ from twinloop.trust.keys import Signer
 LASTS = timedelta(days=365)
 RENEWED_BEFORE = timedelta(days=30)
 """A certificate that ends sooner than this is made anew."""
-PEOPLE = {"vera": "viewer", "olga": "operator", "otto": "operator", "enzo": "engineer"}
+PEOPLE = {
+    "vera": "viewer",
+    "olga": "operator",
+    "otto": "operator",
+    "enzo": "engineer",
+    "dana": "data_scientist",
+}
 """Who may do what on a local stack."""
 PARTIES = {"line": ExtendedKeyUsageOID.CLIENT_AUTH, "plc": ExtendedKeyUsageOID.SERVER_AUTH}
 """Who speaks OPC UA, and as what. A party's application URI is `urn:twinloop:<party>`."""

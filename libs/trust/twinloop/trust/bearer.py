@@ -114,13 +114,14 @@ class Access:
             self._seen = seen
 
 
-def guarded(role: Role) -> Any:
-    """A dependency of routes and WebSockets of a `protect`ed API: who asks, provided they have `role`."""
+def guarded(*roles: Role) -> Any:
+    """A dependency of routes and WebSockets of a `protect`ed API: who asks, provided they have one of
+    `roles`."""
 
     async def person(connection: HTTPConnection) -> Person:
         access: Access = connection.app.state.access
         found = await access.person_of(connection.headers.get("authorization"))
-        require(found, role)
+        require(found, *roles)
         return found
 
     return Depends(person)

@@ -26,7 +26,7 @@ _TOKEN_BYTES: Final = 32
 
 
 class Role(StrEnum):
-    """What a person may do; each includes what those before it may."""
+    """What a person may do. An engineer is an operator, too, and everybody is a viewer."""
 
     VIEWER = "viewer"
     """Read."""
@@ -34,11 +34,20 @@ class Role(StrEnum):
     """Approve, veto, demote, hand back, stop."""
     ENGINEER = "engineer"
     """Promote, and clear what was stopped."""
+    DATA_SCIENTIST = "data_scientist"
+    """Stage, try, promote, take back and retire models; nothing at a machine."""
 
-    @property
-    def rank(self) -> int:
-        """0 for `VIEWER` up to 2 for `ENGINEER`."""
-        return list(Role).index(self)
+    def includes(self, other: Role) -> bool:
+        """Whether who has this role may do what `other` may."""
+        return other is self or other in _INCLUDES[self]
+
+
+_INCLUDES: Final = {
+    Role.VIEWER: frozenset[Role](),
+    Role.OPERATOR: frozenset({Role.VIEWER}),
+    Role.ENGINEER: frozenset({Role.VIEWER, Role.OPERATOR}),
+    Role.DATA_SCIENTIST: frozenset({Role.VIEWER}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +63,10 @@ class Person:
         return f"person:{self.name}"
 
 
-def require(person: Person, role: Role) -> None:
-    """Raises `NotAllowed` unless `person` has `role` or one that includes it."""
-    if person.role.rank < role.rank:
-        raise NotAllowed(f"{person.name} is {person.role}, and this needs {role}")
+def require(person: Person, *roles: Role) -> None:
+    """Raises `NotAllowed` unless `person` has one of `roles`, or one that includes it."""
+    if not any(person.role.includes(one) for one in roles):
+        raise NotAllowed(f"{person.name} is {person.role}, and this needs {' or '.join(roles)}")
 
 
 def new_token() -> str:
