@@ -96,13 +96,18 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """A version on trial: it judges all assets of a route beside the version that serves (shadow), and
     decides for `assets` and for a `share`, 0 to 1, of the others (canary).
 
-    `every`: meanwhile the verdict on each n-th window is published, of both.
+    `every`: meanwhile the verdict on each n-th window is published, of both. It was `begun` with this version
+    and the one that serves. Windows with an alarm may be more by the share `more_alarms` of all; with `auto`
+    it is promoted once it is shown that they are not.
     """
 
     contract: ModelContract
     share: float = 0.0
     assets: tuple[str, ...] = ()
     every: int = 1
+    begun: Instant | None = None
+    more_alarms: float = 0.01
+    auto: bool = False
 
     def decides_for(self, asset: str) -> bool:
         """Whether `asset` is among its own. Those of a smaller share are among those of a larger one."""
