@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc.aio import InferenceServerClient
@@ -29,8 +30,21 @@ from twinloop.tritonio.errors import (
     VersionTaken,
 )
 from twinloop.tritonio.fake import FakeTriton
-from twinloop.tritonio.repository import contracts, digest, publish
-from twinloop.tritonio.server import MAX_BATCH, Floats, Inference, InferenceServer
+from twinloop.tritonio.repository import (
+    CPU,
+    GPU,
+    contracts,
+    digest,
+    listed,
+    models,
+    next_version,
+    publish,
+    relist,
+    retire,
+    retired,
+    withdraw,
+)
+from twinloop.tritonio.server import MAX_BATCH, Floats, Inference, InferenceServer, Usage
 
 WINDOW = 4
 SIGNALS = ("level", "noise")
@@ -97,8 +111,16 @@ class Bench(Protocol):
         """Put a version of the bench's model into the repository."""
         ...
 
+    def publish_spoilt(self, version: int) -> None:
+        """Put a version there that cannot be loaded."""
+        ...
+
+    def retire(self, version: int) -> None:
+        """Take a version out of the repository."""
+        ...
+
     async def kill(self) -> None:
-        """Kill the process of the bench's model."""
+        """Kill the processes of the bench's model."""
         ...
 
 
@@ -123,6 +145,14 @@ class FakeBench:
         self.server.publish(contract, function)
         return contract
 
+    def publish_spoilt(self, version: int) -> None:
+        self.publish(version, 1.0)
+        self.server.unloadable.add((self.name, version))
+
+    def retire(self, version: int) -> None:
+        retire(self.root, self.name, version)
+        self.server.withdraw(self.name, version)
+
     async def kill(self) -> None:
         self.server.broken.add(self.name)
 
@@ -138,15 +168,23 @@ class TritonBench:
         publish(self.root, contract, file)
         return contract
 
+    def publish_spoilt(self, version: int) -> None:
+        self.publish(version, 1.0)
+        (self.root / self.name / str(version) / "model.onnx").write_bytes(b"no model")
+
+    def retire(self, version: int) -> None:
+        retire(self.root, self.name, version)
+
     async def kill(self) -> None:
-        """Find the Python backend's process by the folder of the model in its command line."""
+        """Find the Python backend's processes by the folder of the model in its command line."""
         found = [
             int(entry.name)
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit() and self._is_stub(entry / "cmdline")
         ]
-        assert len(found) == 1
-        os.kill(found[0], signal.SIGKILL)
+        assert found
+        for one in found:
+            os.kill(one, signal.SIGKILL)
 
     def _is_stub(self, cmdline: Path) -> bool:
         try:
@@ -304,6 +342,77 @@ async def test_versions_serve_side_by_side_and_a_load_disturbs_none(bench: Bench
     assert await bench.server.versions(bench.name) == ()
 
 
+async def asked_meanwhile(
+    server: InferenceServer, contract: ModelContract, doing: Awaitable[object]
+) -> BaseException | None:
+    """Ask a version without a break while something is done, and once after it; what that raised."""
+    task = asyncio.ensure_future(doing)
+    asked = 0
+    while not task.done() or asked == 0:
+        await server.probe(contract)
+        asked += 1
+        await asyncio.sleep(0.005)
+    await server.probe(contract)
+    return task.exception()
+
+
+async def test_a_version_that_cannot_be_loaded_disturbs_none_that_serves(bench: Bench) -> None:
+    first, second = bench.publish(1, 1.0), bench.publish(2, 2.0)
+    await bench.server.load(bench.name)
+    bench.publish_spoilt(3)
+    raised = await asked_meanwhile(bench.server, first, bench.server.load(bench.name))
+    assert isinstance(raised, ModelUnavailable)
+    assert bench.name in str(raised)
+    assert await bench.server.versions(bench.name) == (1, 2)
+    await bench.server.probe(second)
+    # Taken out again, it is as if it had never been there, and the next one serves.
+    bench.retire(3)
+    assert await asked_meanwhile(bench.server, first, bench.server.load(bench.name)) is None
+    fourth = bench.publish(4, 4.0)
+    assert await asked_meanwhile(bench.server, second, bench.server.load(bench.name)) is None
+    assert await bench.server.versions(bench.name) == (1, 2, 4)
+    await bench.server.check(fourth)
+
+
+async def test_one_version_is_unloaded_while_the_others_serve(bench: Bench) -> None:
+    first, second, third = (bench.publish(n, float(n)) for n in (1, 2, 3))
+    await bench.server.load(bench.name)
+    bench.retire(2)
+    assert await asked_meanwhile(bench.server, first, bench.server.load(bench.name)) is None
+    async with asyncio.timeout(10):
+        while await bench.server.versions(bench.name) != (1, 3):  # Triton lets go of it in its own time
+            await asyncio.sleep(0.05)
+    with pytest.raises(ModelUnavailable):
+        await bench.server.infer(second, windows(1))
+    await bench.server.check(third)
+    await bench.server.probe(third)
+    assert set(await bench.server.usage(bench.name)) == {1, 3}
+
+
+async def test_requests_are_counted_by_version(bench: Bench) -> None:
+    assert await bench.server.usage(bench.name) == {}
+    first, second = bench.publish(1, 1.0), bench.publish(2, 2.0)
+    await bench.server.load(bench.name)
+    assert await bench.server.usage(bench.name) == {1: Usage(), 2: Usage()}
+    for _ in range(3):
+        await bench.server.infer(first, windows(5))
+    await bench.server.infer(second, windows(7))
+    used = await bench.server.usage(bench.name)
+    assert [(one.requests, one.failures, one.windows) for one in (used[1], used[2])] == [
+        (3, 0, 15),
+        (1, 0, 7),
+    ]
+    assert used[1].mean_s is not None
+    assert 0 < used[1].mean_s < 5
+    await bench.server.load(bench.name)  # nothing is new: nothing is counted anew
+    assert await bench.server.usage(bench.name) == used
+    await bench.kill()
+    with pytest.raises(InferenceFailed):
+        await bench.server.infer(first, windows(1))
+    after = (await bench.server.usage(bench.name))[1]
+    assert (after.requests, after.failures, after.windows) == (4, 1, 15)
+
+
 async def test_a_model_whose_process_died_fails_its_probe_until_it_is_loaded_anew(bench: Bench) -> None:
     contract = bench.publish(1, 1.0)
     await bench.server.load(bench.name)
@@ -399,6 +508,7 @@ async def test_a_server_that_is_away_is_told_from_a_model_that_is() -> None:
                 server.load("any"),
                 server.unload("any"),
                 server.versions("any"),
+                server.usage("any"),
             ):
                 with pytest.raises(TritonUnavailable):
                     await call
@@ -423,3 +533,82 @@ def test_what_is_not_what_its_contract_says_is_not_published(tmp_path: Path) -> 
     with pytest.raises(ContractMismatch, match="cannot lie beside versions without one"):
         publish(tmp_path, *model("one", 2, 1.0, recurrent=True))
     assert contracts(tmp_path, "one") == (contract,)
+
+
+def test_a_version_leaves_the_repository_whole_and_its_number_is_never_given_again(tmp_path: Path) -> None:
+    first, second = (model("one", n, float(n)) for n in (1, 2))
+    publish(tmp_path, *first, beside={"card.json": b"{}"})
+    publish(tmp_path, *second)
+    assert (models(tmp_path), listed(tmp_path, "one"), next_version(tmp_path, "one")) == (("one",), (1, 2), 3)
+    retire(tmp_path, "one", 2)
+    retire(tmp_path, "one", 2)
+    assert (listed(tmp_path, "one"), contracts(tmp_path, "one")) == ((1,), (first[0],))
+    assert retired(tmp_path, "one") == (second[0],)
+    assert (tmp_path / ".retired/one/2/model.onnx").read_bytes() == second[1]
+    assert next_version(tmp_path, "one") == 3
+    with pytest.raises(VersionTaken, match="was retired"):
+        publish(tmp_path, *second)
+    retire(tmp_path, "one", 1)
+    assert (tmp_path / ".retired/one/1/card.json").read_bytes() == b"{}"
+    assert (models(tmp_path), listed(tmp_path, "one"), next_version(tmp_path, "one")) == ((), (), 3)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".lock", ".retired"]
+
+
+def test_a_version_that_is_withdrawn_leaves_nothing(tmp_path: Path) -> None:
+    first, second = (model("one", n, float(n)) for n in (1, 2))
+    publish(tmp_path, *first)
+    publish(tmp_path, *second)
+    withdraw(tmp_path, "one", 2)
+    assert (listed(tmp_path, "one"), next_version(tmp_path, "one")) == ((1,), 2)
+    publish(tmp_path, *model("one", 2, 9.0))
+    withdraw(tmp_path, "one", 2)
+    withdraw(tmp_path, "one", 1)
+    assert [one.name for one in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_runs_the_versions_stays_as_they_were_published(tmp_path: Path) -> None:
+    for platform, backend in ((CPU, "python"), (GPU, "onnxruntime")):
+        root = tmp_path / platform
+        for n in (1, 2, 3):
+            publish(root, *model("one", n, float(n)), platform=platform)
+        (root / "one" / "config.pbtxt").unlink()
+        relist(root, "one")
+        assert listed(root, "one") == (1, 2, 3)
+        retire(root, "one", 2)
+        assert listed(root, "one") == (1, 3)
+        assert f'backend: "{backend}"' in (root / "one" / "config.pbtxt").read_text()
+
+
+@pytest.mark.parametrize("at", ["config", "rename"])
+def test_whoever_dies_while_a_version_leaves_leaves_it_whole(
+    tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the list is replaced nothing has happened; after that the version is not listed and still
+    there."""
+    for n in (1, 2):
+        publish(tmp_path, *model("one", n, float(n)))
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace" if at == "config" else "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        retire(tmp_path, "one", 2)
+    monkeypatch.undo()
+    assert listed(tmp_path, "one") == ((1, 2) if at == "config" else (1,))
+    assert [one.version for one in contracts(tmp_path, "one")] == [1, 2]
+    retire(tmp_path, "one", 2)
+    assert (listed(tmp_path, "one"), [one.version for one in retired(tmp_path, "one")]) == ((1,), [2])
+
+
+def test_weights_outside_of_the_file_are_refused(tmp_path: Path) -> None:
+    """The digest would say nothing of them, and the path could be any."""
+    contract, file = model("one", 1, 1.0)
+    made = onnx.load_from_string(file)
+    weight = made.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../../secret")
+    file = made.SerializeToString()
+    with pytest.raises(ContractMismatch, match=r"outside of the file|not a valid ONNX file"):
+        publish(tmp_path, changed(contract, digest=digest(file)), file)

@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import msgspec
 import numpy as np
 
 from twinloop.contracts.models import ModelCard, ModelContract
-from twinloop.tritonio.errors import ContractMismatch
+from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
 from twinloop.tritonio.onnx_file import problems
 from twinloop.tritonio.repository import digest
 from twinloop.tritonio.server import Floats, Inference, check_answer, check_memory, check_windows
@@ -29,6 +30,8 @@ from twinloop.tritonio.server import Floats, Inference, check_answer, check_memo
 T = TypeVar("T")
 
 FILES = ("model.onnx", "contract.json", "card.json", "golden.npz")
+MAX_GOLDEN_BYTES = 256 * 1024 * 1024
+"""Of the golden windows and answers, when they are unpacked."""
 
 
 class BadArtefact(Exception):
@@ -60,6 +63,19 @@ class Artefact:
 
 def write(folder: Path, artefact: Artefact) -> None:
     """Write `folder`, which must not be there: aside, and renamed when it is complete."""
+    aside = folder.with_name(f".incoming-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)  # of a job that died
+    aside.mkdir(parents=True)
+    for name, content in pack(artefact).items():
+        with (aside / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    aside.rename(folder)
+
+
+def pack(artefact: Artefact) -> dict[str, bytes]:
+    """The contents of `FILES`, by name."""
     golden = artefact.golden
     arrays: dict[str, Floats] = {
         "windows": golden.windows,
@@ -71,20 +87,12 @@ def write(folder: Path, artefact: Artefact) -> None:
         arrays |= {"memory": golden.memory, "next_memory": golden.answer.memory}
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # its own keyword is no array's name
-    aside = folder.with_name(f".incoming-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)  # of a job that died
-    aside.mkdir(parents=True)
-    for name, content in (
-        ("model.onnx", artefact.onnx),
-        ("contract.json", msgspec.json.format(msgspec.json.encode(artefact.contract))),
-        ("card.json", msgspec.json.format(msgspec.json.encode(artefact.card))),
-        ("golden.npz", packed.getvalue()),
-    ):
-        with (aside / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    aside.rename(folder)
+    return {
+        "model.onnx": artefact.onnx,
+        "contract.json": msgspec.json.format(msgspec.json.encode(artefact.contract)),
+        "card.json": msgspec.json.format(msgspec.json.encode(artefact.card)),
+        "golden.npz": packed.getvalue(),
+    }
 
 
 def read(folder: Path) -> Artefact:
@@ -106,11 +114,16 @@ def unpack(files: Mapping[str, bytes]) -> Artefact:
         raise BadArtefact(f"model.onnx: its digest is {digest(onnx)}, not the contract's {contract.digest}")
     if (card.model, card.digest) != (contract.model, contract.digest):
         raise BadArtefact(f"card.json: it is of {card.model} with the digest {card.digest}")
-    return Artefact(contract, card, onnx, _golden(contract, files["golden.npz"]))
+    return Artefact(contract, card, onnx, golden_of(contract, files["golden.npz"]))
 
 
-def _golden(contract: ModelContract, packed: bytes) -> Golden:
+def golden_of(contract: ModelContract, packed: bytes) -> Golden:
+    """The golden windows in a `golden.npz`. Raises `BadArtefact`."""
     try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as parts:
+            size = sum(one.file_size for one in parts.infolist())
+        if size > MAX_GOLDEN_BYTES:
+            raise BadArtefact(f"golden.npz: it holds {size} bytes, and {MAX_GOLDEN_BYTES} is the most")
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
         memory = held.get("memory")
@@ -122,10 +135,25 @@ def _golden(contract: ModelContract, packed: bytes) -> Golden:
         check_windows(contract, golden.windows)
         check_memory(contract, memory, len(golden.windows))
         check_answer(contract, golden.answer, len(golden.windows))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, ContractMismatch) as error:
-        raise BadArtefact(f"golden.npz: {error}") from error
+    except KeyError as error:
+        raise BadArtefact(f"golden.npz: there is no {error.args[0]} in it") from error
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        ContractMismatch,
+        InferenceFailed,
+    ) as error:
+        raise BadArtefact(f"golden.npz: {error or type(error).__name__}") from error
     if not len(golden.windows):
         raise BadArtefact("golden.npz: there is no window in it")
+    if not np.isfinite(golden.windows).all():
+        raise BadArtefact("golden.npz: windows hold what is no number")
     return golden
 
 

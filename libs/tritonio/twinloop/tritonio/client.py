@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from twinloop.tritonio.errors import (
 from twinloop.tritonio.server import (
     Floats,
     Inference,
+    Usage,
     batches,
     check_answer,
     check_memory,
@@ -167,6 +169,18 @@ class TritonClient:
             sorted(int(one.version) for one in index.models if one.name == model and one.state == "READY")
         )
 
+    async def usage(self, model: str) -> Mapping[int, Usage]:
+        """See `InferenceServer`."""
+        served = await self.versions(model)
+        if not served:
+            return {}
+        try:
+            with self._errors(model):
+                told = await self._client.get_inference_statistics(model, client_timeout=self._deadline_s)
+        except (ModelUnavailable, ContractMismatch):  # unloaded since: the latter is how it says so
+            return {}
+        return {int(one.version): _usage(one) for one in told.model_stats if int(one.version) in served}
+
     async def ready(self) -> bool:
         """See `InferenceServer`. Triton's own readiness is lost while any model is being unloaded."""
         try:
@@ -182,6 +196,16 @@ class TritonClient:
             yield
         except InferenceServerException as error:
             raise _error(error, what, self._address) from error
+
+
+def _usage(told: Any) -> Usage:
+    succeeded, failed = told.inference_stats.success, told.inference_stats.fail
+    return Usage(
+        requests=int(succeeded.count + failed.count),
+        failures=int(failed.count),
+        windows=int(told.inference_count),
+        busy_s=succeeded.ns / 1e9,
+    )
 
 
 def _is_here(address: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from twinloop.tritonio.errors import InferenceFailed, ModelUnavailable, TritonUn
 from twinloop.tritonio.server import (
     Floats,
     Inference,
+    Usage,
     batches,
     check_answer,
     check_memory,
@@ -27,14 +30,16 @@ class FakeTriton:
     """Serves what has been published and loaded.
 
     A test sets `away` to take the server down, and puts a model's name into `broken` to kill its process:
-    inference then fails while `ready` stays true, until it is unloaded and loaded. `batches` are the sizes of
-    all requests that were answered.
+    inference then fails while `ready` stays true, until it is unloaded and loaded. What is in `unloadable`
+    cannot be loaded. `batches` are the sizes of all requests that were answered.
     """
 
     def __init__(self) -> None:
         self.away = False
         self.broken: set[str] = set()
+        self.unloadable: set[tuple[str, int]] = set()
         self.batches: list[int] = []
+        self._used: dict[tuple[str, int], Usage] = {}
         self._published: dict[str, dict[int, tuple[ModelContract, Function]]] = {}
         self._loaded: dict[str, dict[int, tuple[ModelContract, Function]]] = {}
 
@@ -44,6 +49,10 @@ class FakeTriton:
         if held is not None and held[0] != contract:
             raise VersionTaken(f"{contract.model} version {contract.version} has been published already")
         self._published.setdefault(contract.model, {})[contract.version] = (contract, function)
+
+    def withdraw(self, model: str, version: int) -> None:
+        """Take a model version out of the repository; what is loaded stays until the next `load`."""
+        self._published.get(model, {}).pop(version, None)
 
     async def infer(
         self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
@@ -57,11 +66,14 @@ class FakeTriton:
         for parts in batches(windows):
             batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
             _, function = self._served(contract)
+            began_s = time.perf_counter()
             if contract.model in self.broken:
+                self._count(contract, failures=1)
                 raise InferenceFailed(f"{contract.model}: the model's process has died")
             end = begin + len(batch)
             answer = function(batch) if memory is None else function(batch, memory[begin:end])
             begin = end
+            self._count(contract, windows=len(batch), busy_s=time.perf_counter() - began_s)
             check_answer(contract, answer, len(batch))
             self.batches.append(len(batch))
             answers.append(answer)
@@ -79,9 +91,15 @@ class FakeTriton:
     async def load(self, model: str) -> None:
         """See `InferenceServer`."""
         self._answer()
-        if model not in self._published:
+        named = self._published.get(model)
+        if not named:
             raise ModelUnavailable(f"{model} could not be loaded: it is not in the repository")
-        self._loaded[model] = dict(self._published[model])
+        served = self._loaded.get(model, {})
+        if refused := [one for one in named if (model, one) in self.unloadable and one not in served]:
+            raise ModelUnavailable(f"{model} could not be loaded: version {refused[0]} is at fault")
+        for version in named.keys() - served.keys():
+            self._used[model, version] = Usage()
+        self._loaded[model] = dict(named)
 
     async def unload(self, model: str) -> None:
         """See `InferenceServer`."""
@@ -94,9 +112,27 @@ class FakeTriton:
         self._answer()
         return tuple(sorted(self._loaded.get(model, {})))
 
+    async def usage(self, model: str) -> Mapping[int, Usage]:
+        """See `InferenceServer`."""
+        self._answer()
+        return {version: self._used[model, version] for version in self._loaded.get(model, {})}
+
     async def ready(self) -> bool:
         """See `InferenceServer`."""
         return not self.away
+
+    def _count(
+        self, contract: ModelContract, *, failures: int = 0, windows: int = 0, busy_s: float = 0.0
+    ) -> None:
+        key = contract.model, contract.version
+        was = self._used[key]
+        self._used[key] = replace(
+            was,
+            requests=was.requests + 1,
+            failures=was.failures + failures,
+            windows=was.windows + windows,
+            busy_s=was.busy_s + busy_s,
+        )
 
     def _answer(self) -> None:
         if self.away:

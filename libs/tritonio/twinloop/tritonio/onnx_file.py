@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ MAX_IR = 9
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FLOAT = onnx.TensorProto.FLOAT
+_EXTERNAL = onnx.TensorProto.EXTERNAL
 
 
 def problems(contract: ModelContract, file: bytes) -> list[str]:
@@ -27,6 +29,8 @@ def problems(contract: ModelContract, file: bytes) -> list[str]:
     except (DecodeError, onnx.checker.ValidationError) as error:
         return [f"not a valid ONNX file ({str(error).strip().splitlines()[0]})"]
     found = []
+    if outside := sorted({one.name for one in _weights(model.graph) if one.data_location == _EXTERNAL}):
+        found.append(f"weights lie outside of the file ({', '.join(outside[:3])})")
     opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
     if opset > MAX_OPSET:
         found.append(f"opset {opset} is newer than {MAX_OPSET}")
@@ -40,6 +44,18 @@ def problems(contract: ModelContract, file: bytes) -> list[str]:
     found += _tensors("input", model.graph.input, inputs)
     found += _tensors("output", model.graph.output, outputs)
     return found
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that is in a graph, and in the graphs inside it."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _weights(inner)
 
 
 def _tensors(kind: str, given: list[onnx.ValueInfoProto], due: dict[str, list[int]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,23 @@ class Inference:
         return Inference(self.score[which], self.features[which], self.deviations[which], memory)
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a version was asked since it was loaded. `windows` and `busy_s`, from a request's arrival to its
+    answer, are of the requests that succeeded."""
+
+    requests: int = 0
+    failures: int = 0
+    windows: int = 0
+    busy_s: float = 0.0
+
+    @property
+    def mean_s(self) -> float | None:
+        """Of a request that succeeded."""
+        succeeded = self.requests - self.failures
+        return self.busy_s / succeeded if succeeded > 0 else None
+
+
 class InferenceServer(Protocol):
     """An inference server with explicit model control.
 
@@ -72,9 +89,11 @@ class InferenceServer(Protocol):
         ...
 
     async def load(self, model: str) -> None:
-        """Load every version that the model's configuration names; those that serve go on meanwhile.
+        """Load every version that the model's configuration names, and unload those that it does not name;
+        the others serve meanwhile.
 
-        Raises `ModelUnavailable` when one of them cannot be loaded. What heals a model whose process has
+        Raises `ModelUnavailable` when one of them cannot be loaded: then those that served go on serving, and
+        no new one does. What heals a model whose process has
         died is `unload`, then `load`: on its own, this leaves a loaded version as it is.
         """
         ...
@@ -85,6 +104,10 @@ class InferenceServer(Protocol):
 
     async def versions(self, model: str) -> tuple[int, ...]:
         """The versions that are served, ascending; empty when the model is not loaded."""
+        ...
+
+    async def usage(self, model: str) -> Mapping[int, Usage]:
+        """What each version that is served was asked; empty when the model is not loaded."""
         ...
 
     async def ready(self) -> bool:

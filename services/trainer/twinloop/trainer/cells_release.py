@@ -15,7 +15,8 @@ from twinloop.contracts.models import ModelContract
 from twinloop.features.cells import SNIPPET, slopes
 from twinloop.trainer.cells_onnx import contract_of, to_onnx
 from twinloop.trainer.fit import Answer
-from twinloop.trainer.release import GOLDEN, Tolerance, check, put_file
+from twinloop.trainer.release import GOLDEN, check, put_file
+from twinloop.tritonio.answers import Tolerance
 from twinloop.tritonio.repository import CPU, Platform
 from twinloop.tritonio.server import InferenceServer
 

@@ -22,24 +22,14 @@ from twinloop.trainer.errors import NotAsFitted
 from twinloop.trainer.export import contract_of, to_onnx
 from twinloop.trainer.fit import Answer, Model, answer
 from twinloop.trainer.recipes import Recipe
+from twinloop.tritonio.answers import Tolerance, differences
 from twinloop.tritonio.errors import VersionTaken
-from twinloop.tritonio.repository import CPU, Platform, contracts, publish
+from twinloop.tritonio.repository import CPU, Platform, contracts, next_version, publish
 from twinloop.tritonio.server import Inference, InferenceServer
 
 SOURCE = "trainer"
 GOLDEN = 64
 """Windows whose answer must be the same from what was fitted and from what is served."""
-_DEVIATION = 2e-3
-_RELATIVE = 2e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far, besides a relative 2e-3, what is served may be from what was computed here."""
-
-    features: float
-    deviations: float
-    score: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +61,8 @@ def put_file(
 ) -> ModelContract:
     """The same of an ONNX `file`; `promised` is its contract as a version."""
     while True:
-        present = contracts(root, name)
-        version = present[-1].version + 1 if present else 1
-        contract = promised(version)
-        for one in present:
+        contract = promised(next_version(root, name))
+        for one in contracts(root, name):
             if one == promised(one.version):
                 return one
         try:
@@ -109,20 +97,10 @@ def compare(
     contract: ModelContract, fitted: Answer, served: Inference, tolerance: Tolerance | None = None
 ) -> None:
     """Raises `NotAsFitted` unless both say the same, up to what float32 loses or `tolerance` allows."""
-    allowed = tolerance or Tolerance(1e-4, _DEVIATION, _DEVIATION * contract.threshold)
-    wrong = [
-        name
-        for name, ours, theirs, atol in (
-            ("features", fitted.features, served.features, allowed.features),
-            ("deviations", fitted.deviations, served.deviations, allowed.deviations),
-            ("score", fitted.score, served.score, allowed.score),
-        )
-        if not np.allclose(theirs, ours, rtol=_RELATIVE, atol=atol)
-    ]
-    if wrong:
+    if wrong := differences(contract, fitted, served, tolerance):
         raise NotAsFitted(
             f"{contract.model} version {contract.version} answers otherwise than it was fitted:"
-            f" {', '.join(wrong)} differ"
+            f" {', '.join(wrong)}"
         )
 
 
