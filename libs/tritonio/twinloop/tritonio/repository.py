@@ -120,6 +120,12 @@ def withdraw(root: Path, model: str, version: int) -> None:
         _let_go(root, model, version, keep=False)
 
 
+def unlist(root: Path, model: str, version: int) -> None:
+    """Have Triton serve the other versions of `model` only; this one stays where it is."""
+    with alone(root):
+        _list_others(root, model, version)
+
+
 def relist(root: Path, model: str) -> None:
     """Have Triton serve every version of `model` that is in the repository."""
     with alone(root):
@@ -183,11 +189,7 @@ def _let_go(root: Path, model: str, version: int, *, keep: bool) -> None:
     home = folder / str(version)
     if not home.exists():
         return
-    others = [one for one in contracts(root, model) if one.version != version]
-    if others:
-        _configure(root, model, others, _platform(folder))
-    else:
-        (folder / _CONFIG).unlink(missing_ok=True)
+    others = _list_others(root, model, version)
     if keep:
         to = root / RETIRED / model / str(version)
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +201,15 @@ def _let_go(root: Path, model: str, version: int, *, keep: bool) -> None:
     if not others:
         with contextlib.suppress(OSError):  # somebody keeps something else there
             folder.rmdir()
+
+
+def _list_others(root: Path, model: str, version: int) -> list[ModelContract]:
+    others = [one for one in contracts(root, model) if one.version != version]
+    if others:
+        _configure(root, model, others, _platform(root / model))
+    else:
+        (root / model / _CONFIG).unlink(missing_ok=True)
+    return others
 
 
 def _aside(root: Path, model: str, version: int) -> Path:

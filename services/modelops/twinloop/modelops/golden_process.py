@@ -1,0 +1,47 @@
+"""Runs a model on its golden windows, in a process of its own: `python golden_process.py <folder> <limits>`.
+
+Reads `model.onnx` and `golden.npz` in the folder; writes `answers.npz`, and `seconds.json`: how long requests
+of one window took. Whatever the model does, it does it to this process, which ends by itself when it is over
+a limit. Imports none of this project: only numpy and onnxruntime.
+"""
+
+# mypy: ignore-errors
+
+import json
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def main(folder: Path, wall_s: float, memory_bytes: int, requests: int) -> None:
+    signal.setitimer(signal.ITIMER_REAL, wall_s)  # ends the process, whatever code it is in
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+    import numpy as np
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    file = (folder / "model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        given = {one.name: golden[one.name] for one in session.get_inputs()}
+    names = [one.name for one in session.get_outputs()]
+    answers = session.run(names, given)
+    np.savez(folder / "answers.npz", **dict(zip(names, answers, strict=True)))
+    count, seconds = len(given["windows"]), []
+    for n in range(requests):
+        at = n % count
+        began = time.perf_counter()
+        session.run(names, {name: values[at : at + 1] for name, values in given.items()})
+        seconds.append(time.perf_counter() - began)
+    (folder / "seconds.json").write_text(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

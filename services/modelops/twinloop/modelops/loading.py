@@ -1,0 +1,154 @@
+"""What Triton is to serve, and whether it does: the repository and the server, brought together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.modelops.metrics import Metrics
+from twinloop.modelops.shelf import Shelf
+from twinloop.modelops.uses import Uses, Version
+from twinloop.runtime import logging
+from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
+from twinloop.tritonio.server import InferenceServer
+
+log = logging.logger(__name__)
+
+TWICE = 2
+"""How often in a row something must be seen before anything is done about it that others could notice."""
+HEALED_AFTER = (2, 4, 8, 16, 32)
+"""Failed probes in a row after which a version is loaded anew: what does not help is not done for ever."""
+
+
+@dataclass(slots=True)
+class _Model:
+    unlike: int = 0
+    """How often in a row it was seen to serve other versions than it should, none of which is needed."""
+    failed: dict[int, int] = field(default_factory=dict)
+    """How often in a row each needed version did not answer its probe."""
+
+
+class Keeper:
+    """Looks, and loads again what is missing. `lock` is held by whoever changes the repository."""
+
+    def __init__(self, shelf: Shelf, server: InferenceServer, uses: Uses, metrics: Metrics) -> None:
+        self.lock = asyncio.Lock()
+        self._shelf = shelf
+        self._server = server
+        self._uses = uses
+        self._metrics = metrics
+        self._models: dict[str, _Model] = {}
+        self._away: str | None = "triton was not asked yet"
+        self._sick: dict[Version, str] = {}
+
+    def problem(self) -> str | None:
+        """Health check: what a route names and nobody can be asked."""
+        return self._away or next(iter(self._sick.values()), None)
+
+    def sick(self, contract: ModelContract) -> str | None:
+        """Why a version that a route names does not answer, if it has not for some time."""
+        return self._sick.get((contract.model, contract.version))
+
+    async def look(self, routes: Callable[[], Mapping[str, ModelRoute]], now_s: float) -> None:
+        """Once over everything; raises nothing that Triton is to blame for."""
+        async with self.lock:
+            needed: dict[str, dict[int, ModelContract]] = {}
+            for route in routes().values():
+                for one in route.versions():
+                    needed.setdefault(one.model, {})[one.version] = one
+            models = {*self._shelf.models(), *needed, *self._models}
+            try:
+                for model in sorted(models):
+                    await self._look_at(model, needed.get(model, {}))
+                    self._uses.take(model, await self._server.usage(model), now_s)
+            except TritonUnavailable as error:
+                self._away = str(error)
+                return
+            self._away = None
+            known = {(model, version) for model, those in needed.items() for version in those}
+            for gone in set(self._sick) - known:
+                del self._sick[gone]
+            self._metrics.sick.set(len(self._sick))
+
+    async def load(self, model: str) -> None:
+        """Have Triton serve what the repository lists of a model. Raises `TritonError`."""
+        if self._shelf.listed(model):
+            await self._server.load(model)
+        else:
+            await self._server.unload(model)
+
+    async def _look_at(self, model: str, needed: Mapping[int, ModelContract]) -> None:
+        state = self._models.setdefault(model, _Model())
+        present = {one.contract.version: one for one in self._shelf.versions(model)}
+        if unlisted := [n for n in needed if n in present and not present[n].listed]:
+            log.error(
+                "a route names a version that is not listed; it is now", model=model, version=unlisted[0]
+            )
+            self._shelf.relist(model)
+        due, served = set(self._shelf.listed(model)), set(await self._server.versions(model))
+        missing = (due & set(needed)) - served
+        state.unlike = state.unlike + 1 if due != served else 0
+        if missing or state.unlike >= TWICE:
+            state.unlike = 0
+            log.warning("loading", model=model, due=sorted(due), served=sorted(served))
+            await self._tried(model)
+            served = set(await self._server.versions(model))
+        if not due and not served and not needed:
+            del self._models[model]
+            return
+        for version, contract in needed.items():
+            await self._ask(state, contract, version in served, version in present)
+
+    async def _tried(self, model: str) -> None:
+        try:
+            await self.load(model)
+        except TritonUnavailable:
+            raise
+        except TritonError as error:
+            log.error("cannot be loaded", model=model, problem=str(error))
+            self._metrics.loads.labels("failed").inc()
+        else:
+            self._metrics.loads.labels("loaded").inc()
+
+    async def _ask(self, state: _Model, contract: ModelContract, served: bool, present: bool) -> None:
+        version = contract.version
+        name = f"{contract.model} version {version}"
+        if not served:
+            state.failed.pop(version, None)
+            self._sick[contract.model, version] = (
+                f"{name} cannot be loaded: Triton's log says why"
+                if present
+                else f"{name} is gone from the disk"
+            )
+            return
+        try:
+            await self._server.probe(contract)
+        except (InferenceFailed, TritonUnavailable) as error:
+            if isinstance(error, TritonUnavailable) and not await self._server.ready():
+                raise
+            state.failed[version] = state.failed.get(version, 0) + 1
+            if state.failed[version] >= TWICE:
+                self._sick[contract.model, version] = f"{name}: {error}"
+            if state.failed[version] in HEALED_AFTER:
+                await self._heal(contract)
+        except TritonError as error:
+            self._sick[contract.model, version] = f"{name}: {error}"
+        else:
+            state.failed.pop(version, None)
+            self._sick.pop((contract.model, version), None)
+
+    async def _heal(self, contract: ModelContract) -> None:
+        """A version whose process died is only helped by being unloaded: Triton takes it for well. The others
+        go on meanwhile."""
+        log.error(
+            "a model does not answer; it is loaded anew", model=contract.model, version=contract.version
+        )
+        self._metrics.loads.labels("healed").inc()
+        self._shelf.unlist(contract.model, contract.version)
+        try:
+            await self._tried(contract.model)
+        finally:
+            self._shelf.relist(contract.model)
+        await self._tried(contract.model)

@@ -1,0 +1,192 @@
+"""The repository as modelops sees it: every version with its card, and whether it has passed staging.
+
+A version that was staged here brings `card.json` and `golden.npz` into its folder, and gets `staged.json`
+once it has passed every step. So what is half done can be told from the disk alone: a version with a card and
+without that mark did not pass, and one that `config.pbtxt` does not name was on its way out, or in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from twinloop.contracts.models import ModelCard, ModelContract
+from twinloop.contracts.times import Instant
+from twinloop.tritonio import repository
+from twinloop.tritonio.artefact import Artefact, BadArtefact, Golden, golden_of, pack
+from twinloop.tritonio.repository import Platform
+
+T = TypeVar("T")
+
+_CARD = "card.json"
+_GOLDEN = "golden.npz"
+_MARK = "staged.json"
+
+
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """That a version has passed, who brought it, and how long requests of one window took."""
+
+    at: Instant
+    by: str
+    reason: str
+    run_p99_s: float
+    served_p99_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version in the repository; `card` and `staged` are of those that came through staging."""
+
+    contract: ModelContract
+    listed: bool
+    card: ModelCard | None = None
+    staged: Staged | None = None
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """Its model and number."""
+        return self.contract.model, self.contract.version
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether it has passed; what has no card came from who has checked it himself."""
+        return self.listed and (self.staged is not None or self.card is None)
+
+
+class Shelf:
+    """The folder that Triton loads from."""
+
+    def __init__(self, root: Path, platform: Platform) -> None:
+        self.root = root
+        self._platform = platform
+
+    def models(self) -> tuple[str, ...]:
+        """Those with a version."""
+        return repository.models(self.root)
+
+    def listed(self, model: str) -> tuple[int, ...]:
+        """The versions that Triton is to serve."""
+        return repository.listed(self.root, model)
+
+    def versions(self, model: str | None = None) -> list[Held]:
+        """All, or those of a model; by model and number."""
+        return [
+            self._held(one, listed)
+            for name in (self.models() if model is None else (model,))
+            for listed in [self.listed(name)]
+            for one in repository.contracts(self.root, name)
+        ]
+
+    def find(self, model: str, version: int) -> Held | None:
+        """One of them."""
+        return next((one for one in self.versions(model) if one.contract.version == version), None)
+
+    def same(self, contract: ModelContract) -> Held | None:
+        """The version with this contract but for its number."""
+        return next(
+            (
+                one
+                for one in self.versions(contract.model)
+                if msgspec.structs.replace(one.contract, version=contract.version) == contract
+            ),
+            None,
+        )
+
+    def golden(self, contract: ModelContract) -> Golden | None:
+        """The golden windows of a version, if it has any that can be read."""
+        path = self._folder(contract) / _GOLDEN
+        with contextlib.suppress(OSError, BadArtefact):
+            return golden_of(contract, path.read_bytes())
+        return None
+
+    def put(self, artefact: Artefact) -> ModelContract:
+        """Publish under the next free number. Raises `ContractMismatch`, `VersionTaken`."""
+        number = repository.next_version(self.root, artefact.contract.model)
+        contract = msgspec.structs.replace(artefact.contract, version=number)
+        files = pack(artefact)
+        beside = {name: files[name] for name in (_CARD, _GOLDEN)}
+        repository.publish(self.root, contract, artefact.onnx, platform=self._platform, beside=beside)
+        return contract
+
+    def mark(self, contract: ModelContract, staged: Staged) -> None:
+        """It has passed."""
+        aside = self._folder(contract) / f".{_MARK}"
+        repository.write(aside, msgspec.json.format(msgspec.json.encode(staged)))
+        aside.replace(self._folder(contract) / _MARK)
+
+    def withdraw(self, contract: ModelContract) -> None:
+        """Take out what has not passed."""
+        repository.withdraw(self.root, contract.model, contract.version)
+
+    def retire(self, model: str, version: int) -> None:
+        """Take out of service, and keep."""
+        repository.retire(self.root, model, version)
+
+    def unlist(self, model: str, version: int) -> None:
+        """Have Triton serve the others only."""
+        repository.unlist(self.root, model, version)
+
+    def relist(self, model: str) -> None:
+        """Have Triton serve all versions that are there."""
+        repository.relist(self.root, model)
+
+    def tidy(self, used: Collection[tuple[str, int]]) -> list[str]:
+        """Finish what somebody who died has begun; what was done, in words. `used` are the versions that
+        routes name: they stay."""
+        with repository.alone(self.root):  # who publishes now is done before anything is taken for half done
+            found = self.versions()
+        done = []
+        for one in found:
+            name = f"{one.contract.model}:{one.contract.version}"
+            if one.version in used:
+                if not one.listed:
+                    self.relist(one.contract.model)
+                    done.append(f"{name} is to be served again, because a route names it")
+            elif one.card is not None and one.staged is None:
+                self.withdraw(one.contract)
+                done.append(f"{name} did not pass staging and is taken out")
+            elif not one.listed:
+                self.retire(*one.version)
+                done.append(f"{name} is retired")
+        return done
+
+    def _held(self, contract: ModelContract, listed: Collection[int]) -> Held:
+        folder = self._folder(contract)
+        return Held(
+            contract,
+            contract.version in listed,
+            _read(folder / _CARD, ModelCard),
+            _read(folder / _MARK, Staged),
+        )
+
+    def _folder(self, contract: ModelContract) -> Path:
+        return self.root / contract.model / str(contract.version)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    return None
+
+
+@contextlib.contextmanager
+def held(root: Path) -> Iterator[bool]:
+    """Whether this process alone decides about the repository now; the kernel ends that when it dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root / ".modelops.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
