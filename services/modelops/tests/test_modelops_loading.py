@@ -1,0 +1,146 @@
+"""What routes name is served, and nobody is disturbed by what is done for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.artefacts import artefact_of
+from support.modelops import Ops
+
+from twinloop.modelops.loading import HEALED_AFTER
+from twinloop.tritonio.errors import InferenceFailed
+from twinloop.tritonio.repository import listed
+
+
+@pytest.fixture
+def ops(tmp_path: Path) -> Ops:
+    return Ops(tmp_path)
+
+
+async def test_after_a_restart_of_triton_what_is_named_is_loaded_at_once(ops: Ops) -> None:
+    first, _ = await ops.two()
+    await ops.look()
+    assert ops.keeper.problem() is None
+    ops.server.restart()
+    await ops.look()
+    await ops.server.check(first)
+    assert ops.keeper.problem() is None
+
+
+async def test_a_server_that_is_away_is_told_by_readiness_and_blamed_on_no_version(ops: Ops) -> None:
+    first, _ = await ops.two()
+    assert ops.keeper.problem() == "triton was not asked yet"
+    ops.server.away = True
+    for _ in range(5):
+        await ops.look()
+    assert ops.keeper.problem() == "the server is away"
+    assert ops.keeper.sick(first) is None
+    ops.server.away = False
+    await ops.look()
+    assert ops.keeper.problem() is None
+
+
+async def test_what_triton_serves_too_much_is_unloaded(ops: Ops) -> None:
+    """As after a version was taken out and Triton could not be told."""
+    await ops.two()
+    ops.shelf.retire("level", 2)
+    await ops.look()
+    assert await ops.server.versions("level") == (1, 2), "it may be somebody who is about to load"
+    await ops.look()
+    assert await ops.server.versions("level") == (1,)
+    loads = len(ops.server.loads)
+    await ops.look()
+    assert len(ops.server.loads) == loads
+
+
+async def test_a_model_that_nobody_needs_and_lists_is_unloaded_as_a_whole(ops: Ops) -> None:
+    await ops.published(artefact_of("other", 1.0))
+    ops.shelf.retire("other", 1)
+    for _ in range(2):
+        await ops.look()
+    assert await ops.server.versions("other") == (1,), "what is not in the repository was never ours"
+    await ops.published(artefact_of("third", 1.0))
+    await ops.look()
+    ops.shelf.retire("third", 1)
+    for _ in range(2):
+        await ops.look()
+    assert await ops.server.versions("third") == ()
+
+
+async def test_what_is_staged_and_not_served_is_loaded_too(ops: Ops) -> None:
+    await ops.two()
+    ops.server.restart()
+    await ops.look()
+    assert await ops.server.versions("level") == (1, 2)
+
+
+async def test_a_version_that_does_not_answer_is_loaded_anew_and_the_others_go_on(ops: Ops) -> None:
+    first, second = await ops.two()
+    dying: set[int] = {1}
+    seen: list[tuple[int, ...]] = []
+    probe, load = ops.server.probe, ops.server.load
+
+    async def probed(contract: object) -> None:
+        if getattr(contract, "version", 0) in dying:
+            raise InferenceFailed("its process died")
+        await probe(contract)  # type: ignore[arg-type]
+
+    async def loaded(model: str) -> None:
+        await load(model)
+        seen.append(await ops.server.versions(model))
+        if 1 not in seen[-1]:
+            dying.clear()  # it helps that it is unloaded
+
+    ops.server.probe, ops.server.load = probed, loaded  # type: ignore[method-assign, assignment]
+    await ops.look()
+    assert ops.keeper.problem() is None, "once may be chance"
+    await ops.look()
+    assert ops.keeper.problem() == "level version 1: its process died"
+    assert ops.keeper.sick(first) is not None
+    assert ops.keeper.sick(second) is None
+    assert seen == [(2,), (1, 2)]
+    await ops.look()
+    assert ops.keeper.problem() is None
+    assert listed(ops.root, "level") == (1, 2)
+
+
+async def test_what_does_not_help_is_not_done_for_ever(ops: Ops) -> None:
+    first, _ = await ops.two()
+
+    async def never(_: object) -> None:
+        raise InferenceFailed("no")
+
+    ops.server.probe = never  # type: ignore[method-assign, assignment]
+    before = len(ops.server.loads)
+    for _ in range(100):
+        await ops.look()
+    assert len(ops.server.loads) - before == 2 * len(HEALED_AFTER)
+    assert ops.keeper.sick(first) == "level version 1: no"
+
+
+async def test_a_version_that_is_gone_from_the_disk_is_told(ops: Ops) -> None:
+    first, _ = await ops.two()
+    ops.shelf.retire("level", 1)
+    ops.server.restart()
+    await ops.look()
+    assert ops.keeper.sick(first) == "level version 1 is gone from the disk"
+
+
+async def test_a_version_that_cannot_be_loaded_is_told(ops: Ops) -> None:
+    first, _ = await ops.two()
+    ops.server.restart()
+    ops.server.unloadable.add(("level", 1))
+    await ops.look()
+    assert ops.keeper.sick(first) == "level version 1 cannot be loaded: Triton's log says why"
+    ops.server.unloadable.clear()
+    await ops.look()
+    assert ops.keeper.problem() is None
+
+
+async def test_what_a_route_names_and_nobody_lists_is_listed_again(ops: Ops) -> None:
+    first, _ = await ops.two()
+    ops.shelf.unlist("level", 1)
+    await ops.look()
+    assert listed(ops.root, "level") == (1, 2)
+    await ops.server.check(first)

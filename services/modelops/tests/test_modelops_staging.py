@@ -1,0 +1,208 @@
+"""An artefact passes every step, or nothing of it is left and a sentence says which step and why."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from support.artefacts import artefact_of
+from support.modelops import NOW, Ops, tar_of
+
+from twinloop.modelops.errors import Refused, Step
+from twinloop.modelops.plan import Said
+from twinloop.modelops.shelf import Held
+from twinloop.tritonio.artefact import Artefact, pack
+from twinloop.tritonio.errors import TritonUnavailable
+from twinloop.tritonio.repository import listed
+
+SAID = Said("person:dana", "a better one", NOW)
+
+
+@pytest.fixture
+def ops(tmp_path: Path) -> Ops:
+    return Ops(tmp_path)
+
+
+async def stage(ops: Ops, made: Artefact) -> tuple[Held, bool]:
+    return await ops.staging.stage(tar_of(pack(made)), SAID)
+
+
+def left(ops: Ops) -> set[str]:
+    """Every file of the repository that is not there for good."""
+    return {
+        str(one.relative_to(ops.root)) for one in ops.root.rglob("*") if one.is_file() and one.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+async def test_what_passes_is_served_beside_the_others(ops: Ops, recurrent: bool) -> None:
+    first, new = await stage(ops, artefact_of("level", 1.0, recurrent=recurrent))
+    assert (first.contract.version, new, first.may_serve) == (1, True, True)
+    second, _ = await stage(ops, artefact_of("level", 2.0, recurrent=recurrent))
+    assert second.contract.version == 2
+    assert await ops.server.versions("level") == (1, 2)
+    await ops.server.check(second.contract)
+    assert second.card is not None
+    assert second.staged is not None
+    assert (second.staged.by, second.staged.reason, second.staged.at) == (SAID.by, SAID.reason, NOW)
+    assert second.staged.run_p99_s > 0
+    golden = ops.shelf.golden(second.contract)
+    assert golden is not None
+    assert len(golden.windows) == 16
+
+
+async def test_the_same_again_is_the_version_that_it_has(ops: Ops) -> None:
+    made = artefact_of("level", 1.0)
+    await stage(ops, made)
+    loads = len(ops.server.loads)
+    held, new = await stage(ops, made)
+    assert (held.contract.version, new) == (1, False)
+    assert len(ops.server.loads) == loads
+    assert listed(ops.root, "level") == (1,)
+
+
+async def test_many_at_once_are_staged_one_after_the_other(ops: Ops) -> None:
+    made = [artefact_of("level", float(factor)) for factor in (1, 2, 2, 3)]
+    found = await asyncio.gather(*(stage(ops, one) for one in made))
+    assert sorted({held.contract.version for held, _ in found}) == [1, 2, 3]
+    assert sum(new for _, new in found) == 3
+
+
+async def test_a_number_is_not_given_again_after_it_was_retired(ops: Ops) -> None:
+    await stage(ops, artefact_of("level", 1.0))
+    await stage(ops, artefact_of("level", 2.0))
+    ops.shelf.retire("level", 2)
+    held, _ = await stage(ops, artefact_of("level", 3.0))
+    assert held.contract.version == 3
+
+
+GOOD, OFF = artefact_of("level", 5.0), artefact_of("level", 5.0, error=0.1)
+RECURRENT = artefact_of("level", 5.0, recurrent=True)
+
+
+class Trouble:
+    """What is wrong, and what is said of it."""
+
+    def __init__(self, step: Step, said: str, made: Artefact | bytes | None = None) -> None:
+        self.step = step
+        self.said = said
+        self.sent = made if isinstance(made, bytes) else tar_of(pack(made or GOOD))
+
+    def prepare(self, ops: Ops) -> None:
+        """Make the server bad."""
+
+
+class Spoilt(Trouble):
+    def prepare(self, ops: Ops) -> None:
+        ops.server.unloadable.add(("level", 2))
+
+
+class Twisted(Trouble):
+    def prepare(self, ops: Ops) -> None:
+        ops.server.twisted["level"] = 0.1
+
+
+class Slow(Trouble):
+    def prepare(self, ops: Ops) -> None:
+        ops.latency.each = 0.2
+
+
+class Slower(Trouble):
+    """In the process of its own."""
+
+    def prepare(self, ops: Ops) -> None:
+        object.__setattr__(ops.staging._demands, "budget_s", 1e-9)
+
+
+class Dying(Trouble):
+    def prepare(self, ops: Ops) -> None:
+        ops.server.broken.add("level")
+
+
+BAD = [
+    Trouble(Step.UNPACK, "is no tar file", b"garbage"),
+    Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", tar_of({"model.onnx": b""})),
+    Trouble(Step.CHECK, "model.onnx: not a valid ONNX file", tar_of({**pack(GOOD), "model.onnx": b"no"})),
+    Trouble(Step.COMPARE, "than the trainer's computation: deviations differ by up to 0.1", OFF),
+    Slower(Step.LATENCY, "1e-06 ms is the budget"),
+    Trouble(Step.PUBLISH, "cannot lie beside versions without one", RECURRENT),
+    Spoilt(Step.LOAD, "level could not be loaded"),
+    Twisted(Step.SERVE, "through Triton it answers otherwise: deviations differ by up to 0.1"),
+    Slow(Step.SERVE, "took up to 200.0 ms, and 100 ms is the budget"),
+    Dying(Step.SERVE, "the model's process has died"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", BAD, ids=lambda one: f"{one.step}, {one.said[:20]}")
+async def test_what_does_not_pass_a_step_leaves_nothing(ops: Ops, trouble: Trouble) -> None:
+    first, _ = await stage(ops, artefact_of("level", 1.0))
+    before = left(ops)
+    trouble.prepare(ops)
+    with pytest.raises(Refused) as caught:
+        await ops.staging.stage(trouble.sent, SAID)
+    assert caught.value.step is trouble.step
+    assert str(caught.value).startswith(f"{trouble.step}: ")
+    assert trouble.said in str(caught.value)
+    assert left(ops) == before
+    assert await ops.server.versions("level") == (1,)
+    ops.server.broken.clear()
+    await ops.server.check(first.contract)
+    await ops.server.probe(first.contract)
+    assert (
+        ops.registry.get_sample_value("twinloop_modelops_staged_total", {"outcome": str(trouble.step)}) == 1.0
+    )
+
+
+async def test_the_first_of_a_model_leaves_no_folder_either(ops: Ops) -> None:
+    ops.server.unloadable.add(("level", 1))
+    with pytest.raises(Refused, match="load: "):
+        await stage(ops, artefact_of("level", 1.0))
+    assert not (ops.root / "level").exists()
+
+
+async def test_while_triton_is_away_nobody_is_to_blame(ops: Ops) -> None:
+    """It says nothing of the artefact, which may come again."""
+    made = artefact_of("level", 1.0)
+    ops.server.away = True
+    with pytest.raises(TritonUnavailable):
+        await stage(ops, made)
+    assert left(ops) == set()
+    ops.server.away = False
+    assert (await stage(ops, made))[1]
+
+
+async def test_one_that_is_cut_off_is_taken_out_by_the_next_start(ops: Ops) -> None:
+    """Killed after it was published: it has a card and no mark."""
+    await stage(ops, artefact_of("level", 1.0))
+    before = left(ops)
+    ops.shelf.put(artefact_of("level", 2.0))
+    assert listed(ops.root, "level") == (1, 2)
+    assert ops.shelf.tidy({("level", 1)}) == ["level:2 did not pass staging and is taken out"]
+    assert left(ops) == before
+    assert ops.shelf.tidy({("level", 1)}) == []
+
+
+async def test_what_came_without_staging_stays(ops: Ops) -> None:
+    """The trainer's own have no card, and were checked by it."""
+    await ops.published(artefact_of("level", 1.0), artefact_of("level", 2.0))
+    assert ops.shelf.tidy(set()) == []
+    held = ops.shelf.find("level", 2)
+    assert held is not None
+    assert held.may_serve
+
+
+async def test_a_retirement_that_was_cut_off_is_finished_by_the_next_start(ops: Ops) -> None:
+    for factor in (1.0, 2.0):
+        await stage(ops, artefact_of("level", factor))
+    ops.shelf.unlist("level", 2)  # killed after that
+    assert ops.shelf.tidy({("level", 1)}) == ["level:2 is retired"]
+    assert (ops.root / ".retired/level/2/card.json").exists()
+
+
+async def test_what_a_route_names_stays_whatever_it_looks_like(ops: Ops) -> None:
+    for factor in (1.0, 2.0):
+        await stage(ops, artefact_of("level", factor))
+    ops.shelf.unlist("level", 2)
+    assert ops.shelf.tidy({("level", 2)}) == ["level:2 is to be served again, because a route names it"]
+    assert listed(ops.root, "level") == (1, 2)

@@ -1,0 +1,28 @@
+"""`python -m twinloop.modelops`"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from twinloop.modelops import app
+from twinloop.modelops.settings import ModelopsSettings
+from twinloop.runtime.service import run
+from twinloop.runtime.settings import load
+from twinloop.trust.bearer import Access
+from twinloop.trust.errors import TrustError
+
+
+def main() -> int:
+    """Run until told to stop; the process's exit status."""
+    settings = load(ModelopsSettings)
+    try:
+        access = Access.of(settings)
+    except TrustError as error:
+        sys.stderr.write(f"This must be mended before modelops can start:\n  {error}\n")
+        return 2
+    return run("modelops", settings, partial(app.main, access=access))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Wires modelops: the topic of models, the repository, Triton, persons, and what trials show.
+
+persons -> api -> Staging -> repository, Triton        Keeper: what is listed is what Triton serves
+              \\-> Desk -> audit store -> models         Uses:   what versions are asked
+scores -> Watch (evidence) -> Desk
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from twinloop.audit.log import audit_log
+from twinloop.audit.metrics import AuditMetrics
+from twinloop.contracts.topics import MODELS, SCORES
+from twinloop.modelops.api import make_api
+from twinloop.modelops.desk import Desk
+from twinloop.modelops.golden import Bounds
+from twinloop.modelops.loading import Keeper
+from twinloop.modelops.metrics import Metrics
+from twinloop.modelops.plan import named
+from twinloop.modelops.routes import RouteTable
+from twinloop.modelops.settings import ModelopsSettings
+from twinloop.modelops.shelf import Shelf, held
+from twinloop.modelops.staging import Demands, Staging
+from twinloop.modelops.stand import Stand
+from twinloop.modelops.trial import Limits
+from twinloop.modelops.uses import Uses
+from twinloop.modelops.watch import Watch
+from twinloop.runtime import logging
+from twinloop.runtime.events import first_of
+from twinloop.runtime.kafka import consumer, publisher
+from twinloop.runtime.service import Context
+from twinloop.tritonio.client import triton
+from twinloop.trust.bearer import Access
+
+log = logging.logger(__name__)
+
+_STANDBY_S = 1.0
+
+
+async def main(settings: ModelopsSettings, context: Context, *, access: Access) -> None:
+    """Keep what routes name loaded, and do what persons and trials decide, until told to stop."""
+    context.health.add("repository", lambda: "another process decides about it: this one waits")
+    if not await alone(settings, context):
+        return
+    context.health.add("repository", lambda: None)
+    context.health.add("routes", lambda: "waiting for Kafka")  # until the real check takes its place
+    metrics, stack, stopping, clock = (
+        Metrics(context.registry),
+        context.stack,
+        context.stopping,
+        context.clock,
+    )
+    audit = await stack.enter_async_context(
+        audit_log(
+            settings.audit,
+            settings.audit_chain,
+            clock,
+            metrics=AuditMetrics(context.registry, context.name),
+        )
+    )
+    context.health.add("audit", audit.problem)
+    kafka, prefix = settings.kafka, settings.topic_prefix
+    out = await stack.enter_async_context(publisher(kafka, prefix, stopping))
+    await stack.enter_async_context(audit.published(out))
+    models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
+    scores = await stack.enter_async_context(
+        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000)
+    )
+    server = await stack.enter_async_context(
+        triton(settings.triton, deadline_s=settings.infer_timeout_s, load_s=settings.load_timeout_s)
+    )
+    routes = RouteTable(models, out)
+    context.health.add("routes", routes.problem)
+    shelf, uses = Shelf(settings.repository, settings.platform), Uses()
+    keeper = Keeper(shelf, server, uses, metrics)
+    context.health.add("triton", keeper.problem)
+    desk = Desk(
+        routes,
+        shelf,
+        server,
+        keeper,
+        uses,
+        audit,
+        clock,
+        metrics,
+        time.monotonic,
+        quiet_s=settings.quiet_s,
+        retire_s=settings.retire_s,
+    )
+    watch = Watch(routes, desk, keeper, uses, limits_of(settings), metrics)
+    demands = Demands(Bounds(settings.run_s, settings.run_memory_bytes), settings.budget_s)
+    staging = Staging(shelf, server, keeper, demands, metrics, time.perf_counter)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(routes.run(stopping))
+        await first_of(routes.caught_up, stopping)
+        if stopping.is_set():
+            return
+        tidy(shelf, routes)
+        group.create_task(look(keeper, routes, stopping, settings.look_s))
+        group.create_task(watch.run(scores, stopping))
+        context.api = make_api(
+            Stand(routes, shelf, server, watch),
+            desk,
+            staging,
+            access,
+            clock,
+            metrics,
+            upload_bytes=settings.upload_bytes,
+        )
+
+
+async def alone(settings: ModelopsSettings, context: Context) -> bool:
+    """Wait until no other process decides about the repository; false when told to stop before."""
+    while not context.stopping.is_set():
+        holding = held(settings.repository)
+        if holding.__enter__():
+            context.stack.push(holding)
+            return True
+        holding.__exit__(None, None, None)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(context.stopping.wait(), _STANDBY_S)
+    return False
+
+
+def tidy(shelf: Shelf, routes: RouteTable) -> None:
+    """Finish what a process that died has begun."""
+    used = {(one.model, one.version) for route in routes.known.values() for one in route.versions()}
+    for done in shelf.tidy(used):
+        log.warning("finished what was begun", what=done)
+    for route in routes.known.values():
+        log.info("route", scope=route.scope, serving=named(route.contract))
+
+
+async def look(keeper: Keeper, routes: RouteTable, stopping: asyncio.Event, every_s: float) -> None:
+    """Look at Triton until told to stop."""
+    while not stopping.is_set():
+        await keeper.look(lambda: routes.known, time.monotonic())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), every_s)
+
+
+def limits_of(settings: ModelopsSettings) -> Limits:
+    """What trials are judged by."""
+    return Limits(
+        disagreement=settings.disagreement,
+        failures=settings.failures,
+        slower=settings.slower,
+        false_stop=settings.false_stop,
+        false_pass=settings.false_pass,
+    )
