@@ -72,6 +72,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 QUANTILES = tuple(n / 20 for n in range(21))
 
+ARTEFACT_FILES = ("model.onnx", "contract.json", "card.json", "golden.npz")
+"""What training makes and staging takes: a folder, or a tar of it."""
+
 
 class ModelMemory(msgspec.Struct, frozen=True, kw_only=True, tag="model_memory"):
     """What version `model_version` of `model` remembers of `asset`, whose telemetry is in `topic`: `values`

@@ -21,7 +21,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from twinloop.contracts.models import ModelCard, ModelContract
+from twinloop.contracts.models import ARTEFACT_FILES, ModelCard, ModelContract
 from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
 from twinloop.tritonio.onnx_file import problems
 from twinloop.tritonio.repository import digest
@@ -29,7 +29,7 @@ from twinloop.tritonio.server import Floats, Inference, check_answer, check_memo
 
 T = TypeVar("T")
 
-FILES = ("model.onnx", "contract.json", "card.json", "golden.npz")
+FILES = ARTEFACT_FILES
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 """Of the golden windows and answers, when they are unpacked."""
 

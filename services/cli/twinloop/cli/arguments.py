@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinloop.cli import audit, field, people
+from twinloop.cli import audit, field, models, people
 from twinloop.cli.places import STATE, Places
 from twinloop.contracts.changes import State
 from twinloop.contracts.modes import Mode
@@ -17,8 +17,8 @@ Verb = Callable[[Namespace, Places], int]
 
 _EPILOG: Final = """\
 Addresses and who you are come from the environment (TWINLOOP_TWIN_URL, TWINLOOP_LINE_URL,
-TWINLOOP_CONTROLLER_URL, and TWINLOOP_TOKEN or TWINLOOP_TOKEN_FILE), else from endpoints.env in the state
-folder of a local stack.
+TWINLOOP_CONTROLLER_URL, TWINLOOP_MODELOPS_URL, and TWINLOOP_TOKEN or TWINLOOP_TOKEN_FILE), else from
+endpoints.env in the state folder of a local stack.
 
 Status: 0 done; 1 refused, or an audit store was tampered with; 2 it could not be asked.
 """
@@ -81,11 +81,46 @@ def parser() -> ArgumentParser:
     recall.add_argument("--from", dest="start", metavar="FROM", required=True, type=_time, help="ISO 8601")
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 
+    _models(verbs.add_parser("models", help="which models serve: stage, try, promote, take back, retire"))
+
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
     verified.add_argument("path", metavar="PATH", type=Path, help="a store, or the folder of several")
     verified.add_argument("--kafka", action="store_true", help="compare with the copies on the topic, too")
     return top
+
+
+def _models(parser: ArgumentParser) -> None:
+    """The verbs for models. A data scientist may say all of them."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    listed = _verb(verbs, "list", models.list_models, "who is served by what, trials, and every version")
+    listed.add_argument("--model", type=_said, help="only of this one")
+    staged = _verb(verbs, "stage", models.stage, "check a model that was trained, and load it for nobody yet")
+    staged.add_argument("folder", metavar="FOLDER", type=Path, help="as training has written it")
+    shadow = _verb(verbs, "shadow", models.shadow, "try a version beside the one that serves")
+    canary = _verb(verbs, "canary", models.canary, "let it, or the one on trial, decide for some assets")
+    promote = _verb(verbs, "promote", models.promote, "let it, or the one on trial, serve")
+    rollback = _verb(verbs, "rollback", models.rollback, "end a trial, or let the version before serve again")
+    retire = _verb(verbs, "retire", models.retire, "unload a version that serves nobody, and keep it aside")
+    shadow.add_argument("version", metavar="VERSION", type=_version, help="such as weld:3")
+    retire.add_argument("version", metavar="VERSION", type=_version, help="such as weld:3")
+    for one in (canary, promote):
+        one.add_argument(
+            "version", metavar="VERSION", nargs="?", type=_version, help="default: that on trial"
+        )
+    for one in (shadow, canary, promote):
+        one.add_argument("--scope", type=_said, help="asset, or signal set (default: the version's)")
+    rollback.add_argument("scope", metavar="SCOPE", type=_said, help="asset or signal set")
+    canary.add_argument("--share", type=_share, help="share of the assets, such as 0.1")
+    canary.add_argument("--asset", action="append", type=_said, help="this asset; may be said more than once")
+    for one in (shadow, canary):
+        one.add_argument("--auto", action="store_true", help="promote it once it has shown enough")
+        one.add_argument("--more-alarms", type=_share, help="share of windows, at most (default: 0.01)")
+    for one in (staged, shadow, canary, promote, rollback, retire):
+        _reason(one)
+    differs = _verb(verbs, "diff", models.diff, "two versions side by side")
+    differs.add_argument("one", metavar="VERSION", type=_version)
+    differs.add_argument("other", metavar="OTHER", type=_version)
 
 
 def _verb(verbs: Any, name: str, verb: Verb, help_: str) -> ArgumentParser:
@@ -111,6 +146,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+def _version(text: str) -> str:
+    model, colon, number = text.strip().rpartition(":")
+    if not (model and colon and number.isdecimal()):
+        raise ValueError
+    return text.strip()
+
+
 def _time(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
@@ -118,4 +166,6 @@ def _time(text: str) -> datetime:
 
 _time.__name__ = "time in ISO 8601, in UTC if it names no zone"
 _said.__name__ = "text"
+_share.__name__ = "share, above 0 and up to 1"
+_version.__name__ = "version, such as weld:3"
 _count.__name__ = "number from 1 to 1000"

@@ -20,13 +20,16 @@ T = TypeVar("T")
 
 
 class Api:
-    """One service. `name` is what a person calls it."""
+    """One service. `name` is what a person calls it. `timeout_s` is how long an answer may take."""
 
-    def __init__(self, name: str, url: str, token: str) -> None:
+    def __init__(self, name: str, url: str, token: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._name = name
         self._url = url
+        self._timeout_s = timeout_s
         self._client = httpx.Client(
-            base_url=url, timeout=_TIMEOUT_S, headers={"Authorization": f"Bearer {token}"}
+            base_url=url,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _TIMEOUT_S)),
+            headers={"Authorization": f"Bearer {token}"},
         )
 
     def get(self, *path: str, **query: object) -> Any:
@@ -36,6 +39,10 @@ class Api:
     def post(self, *path: str, **what: object) -> Any:
         """The answer to `POST /path/parts`; what is `None` is left out."""
         return self._ask("POST", path, json={key: one for key, one in what.items() if one is not None})
+
+    def send(self, content: bytes, *path: str, **query: object) -> Any:
+        """The answer to `POST /path/parts?query` with `content` as its body."""
+        return self._ask("POST", path, content=content, params={key: str(one) for key, one in query.items()})
 
     def read(self, answer: object, kind: type[T]) -> T:
         """`answer` as `kind`. Raises `Unusable` when it is none."""
@@ -69,7 +76,7 @@ class Api:
                 "" if method == "GET" else " It may have been done all the same: look before you repeat it."
             )
             raise Away(
-                f"{self._name} at {self._url} did not answer within {_TIMEOUT_S:g} s.{unsure}"
+                f"{self._name} at {self._url} did not answer within {self._timeout_s:g} s.{unsure}"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Away(

@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twinloop.cli.views import Asset, Change, Finding, Recall, Station
+from twinloop.cli.views import (
+    Asset,
+    Change,
+    Diff,
+    Figure,
+    Finding,
+    Models,
+    OnTrial,
+    Recall,
+    Route,
+    Station,
+)
 from twinloop.contracts.changes import UNIT, Action, Forecast, SetParameter
 
 _SHORT_ID: Final = 8
@@ -165,6 +176,120 @@ def recall_table(recall: Recall) -> None:
         )
 
 
+def models_page(models: Models) -> None:
+    """Who is served by what, and every version there is."""
+    if models.routes:
+        _table(
+            ("scope", "serves", "on trial", "decides for", "it has shown", "before", "by", "because"),
+            (
+                (
+                    one.scope,
+                    one.serving,
+                    "" if one.trial is None else one.trial.version,
+                    "" if one.trial is None else _decides_for(one.trial),
+                    "" if one.trial is None else _shown(one.trial),
+                    one.previous or "",
+                    one.by,
+                    one.reason,
+                )
+                for one in models.routes
+            ),
+        )
+        sentence("")
+    if not models.versions:
+        sentence("There is no version: `twinloop models stage` brings one.")
+        return
+    _table(
+        ("version", "state", "where", "loaded", "what it is", "measured", "p99", "staged"),
+        (
+            (
+                one.version,
+                one.state,
+                ", ".join(one.scopes),
+                "yes" if one.served else "no",
+                one.architecture or "",
+                "; ".join(f"{each.what} {_figure(each)}" for each in one.measured[:2]),
+                "" if one.served_p99_s is None else f"{one.served_p99_s * 1000:.1f} ms",
+                "" if one.staged_at is None else f"{_time(one.staged_at)} {one.staged_by or ''}",
+            )
+            for one in models.versions
+        ),
+    )
+
+
+def route_in_words(route: Route) -> str:
+    """Who serves, who is tried and who served before."""
+    said = f"{route.serving} serves"
+    if route.trial is not None:
+        said += f", {route.trial.version} is on trial and decides for {_decides_for(route.trial)}"
+    return said + (f", {route.previous} is ready to serve again" if route.previous else "")
+
+
+def diff_page(diff: Diff) -> None:
+    """Two versions: what they promise, how they were made, what was measured, and how both judge."""
+    head = ("", diff.one, diff.other)
+    for title, differences in (("contract", diff.contract), ("card", diff.card)):
+        if differences:
+            _table(
+                (title, *head[1:]), ((one.name, _value(one.one), _value(one.other)) for one in differences)
+            )
+        else:
+            sentence(f"Their {title}s say the same.")
+        sentence("")
+    if diff.measured:
+        _table(
+            ("measured", *head[1:]),
+            ((one.what, _figure_or_none(one.one), _figure_or_none(one.other)) for one in diff.measured),
+        )
+        sentence("")
+    if diff.without:
+        sentence(f"Golden windows tell nothing of both: {diff.without}.")
+        return
+    _table(
+        (
+            "golden of",
+            "windows",
+            "both alarm",
+            f"only {diff.one}",
+            f"only {diff.other}",
+            "scores apart",
+        ),
+        (
+            (
+                one.of,
+                str(one.windows),
+                str(one.both),
+                str(one.only_one),
+                str(one.only_other),
+                f"{one.score_apart:.3g} thresholds",
+            )
+            for one in diff.golden
+        ),
+    )
+
+
+def _decides_for(trial: OnTrial) -> str:
+    decides = [f"{trial.share:.0%} of the assets"] if trial.share else []
+    return ", ".join([*decides, *trial.assets]) or "nobody"
+
+
+def _shown(trial: OnTrial) -> str:
+    return ("auto; " if trial.auto else "") + (trial.why or "nothing yet")
+
+
+def _figure(one: Figure) -> str:
+    interval = "" if one.low is None or one.high is None else f" ({one.low:.3g} to {one.high:.3g})"
+    return f"{one.value:.3g}{interval}"
+
+
+def _figure_or_none(one: Figure | None) -> str:
+    return "" if one is None else _figure(one)
+
+
+def _value(one: object) -> str:
+    return ", ".join(map(str, one)) if isinstance(one, list) else "" if one is None else str(one)
+
+
 def _device(device: dict[str, object] | None) -> str:
     if device is None:
         return "does not answer"
@@ -188,7 +313,9 @@ def _time(at: datetime) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in head:
-        table.add_column(name, no_wrap=name in ("id", "asset", "state"), overflow="fold")
+        table.add_column(
+            name, no_wrap=name in ("id", "asset", "state", "scope", "version", "serves"), overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(plain(one)) for one in row))
     console().print(table)

@@ -142,3 +142,107 @@ class Cleared(msgspec.Struct, frozen=True, kw_only=True):
     """Of `POST /kill/clear`."""
 
     assets: list[str]
+
+
+class OnTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """A version on trial, and what it has shown so far."""
+
+    version: str
+    share: float = 0.0
+    assets: list[str] = []
+    auto: bool = False
+    finding: str | None = None
+    why: str | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is served by a version. What `POST /models/...` answers."""
+
+    scope: str
+    serving: str
+    trial: OnTrial | None = None
+    previous: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a version, with its 95 % interval."""
+
+    what: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """A version in the repository."""
+
+    version: str
+    state: str
+    scopes: list[str] = []
+    served: bool = False
+    architecture: str | None = None
+    measured: list[Figure] = []
+    staged_at: datetime | None = None
+    staged_by: str | None = None
+    served_p99_s: float | None = None
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /models`."""
+
+    routes: list[Route]
+    versions: list[Version]
+
+
+class StagedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `POST /models/stage`."""
+
+    version: str
+    new: bool
+
+
+class Retired(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `POST /models/retire`."""
+
+    version: str
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A field in which two versions differ."""
+
+    name: str
+    one: object = None
+    other: object = None
+
+
+class FigureOfBoth(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one version, the other, or both."""
+
+    what: str
+    one: Figure | None = None
+    other: Figure | None = None
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """How two versions judge the golden windows of one of them."""
+
+    of: str
+    windows: int
+    both: int
+    only_one: int
+    only_other: int
+    score_apart: float
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """Of `GET /models/diff`."""
+
+    one: str
+    other: str
+    contract: list[Difference]
+    card: list[Difference]
+    measured: list[FigureOfBoth]
+    golden: list[Said]
+    without: str | None = None

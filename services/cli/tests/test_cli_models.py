@@ -1,0 +1,200 @@
+"""`twinloop models ...` against modelops itself, over memory and a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from support.artefacts import SIGNAL_SET, artefact_of
+from support.modelops import Ops
+
+from twinloop.cli import client
+from twinloop.cli.__main__ import main
+from twinloop.cli.models import _pack
+from twinloop.modelops import desk
+from twinloop.modelops.upload import files_of
+from twinloop.tritonio.artefact import write
+
+Say = Callable[..., str]
+
+
+class Served(httpx.BaseTransport):
+    """An API, asked without a network."""
+
+    def __init__(self, api: FastAPI) -> None:
+        self._api = api
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        content = request.read()
+
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self._api)) as asking:
+                return await asking.request(
+                    request.method, request.url, content=content, headers=request.headers
+                )
+
+        answer = asyncio.run(ask())
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+@pytest.fixture
+def ops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ops:
+    """`level:1` serves, `level:2` is there."""
+    ops = Ops(tmp_path)
+
+    async def two() -> None:
+        await ops.two()
+        await ops.look()
+        await ops.look(11.0)
+
+    asyncio.run(two())
+    monkeypatch.setattr(desk, "_LOOK_S", 0.001)
+
+    real = httpx.Client
+
+    def served(*, timeout: httpx.Timeout, **given: Any) -> httpx.Client:
+        assert (timeout.connect, timeout.read) == (15, 180)
+        return real(transport=Served(ops.api), timeout=timeout, **given)
+
+    monkeypatch.setattr(client.httpx, "Client", served)
+    monkeypatch.setenv("TWINLOOP_MODELOPS_URL", "http://modelops")
+    monkeypatch.setenv("TWINLOOP_TOKEN", "dana")
+    return ops
+
+
+@pytest.fixture
+def say(ops: Ops, capsys: pytest.CaptureFixture[str]) -> Say:
+    def said(*words: str, status: int = 0) -> str:
+        capsys.readouterr()  # what modelops logs
+        ended = main(["models", *words])
+        told = capsys.readouterr()
+        out = "\n".join(line for line in told.out.splitlines() if not line.startswith("20"))
+        assert ended == status, told
+        return out if status == 0 else told.err
+
+    return said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "trained", artefact_of("level", 3.0))
+    return tmp_path / "trained"
+
+
+def test_a_model_comes_into_service_and_goes(say: Say, ops: Ops, folder: Path) -> None:
+    because = ("--reason", "because")
+    assert "level:3 has passed and is served to nobody yet" in say("stage", str(folder), *because)
+    assert "level:3 is this model: nothing was to be done." in say("stage", str(folder), *because)
+    told = say("shadow", "level:3", "--auto", "--more-alarms", "0.002", *because)
+    assert f"{SIGNAL_SET}: level:1 serves, level:3 is on trial and decides for nobody." in told
+    assert ops.route.trial is not None
+    assert (ops.route.trial.auto, ops.route.trial.more_alarms) == (True, 0.002)
+    told = say("canary", "--scope", SIGNAL_SET, "--share", "0.25", "--asset", "a", "--asset", "b", *because)
+    assert "decides for 25% of the assets, a, b." in told
+    assert ops.route.trial.auto
+    told = say("promote", "--scope", SIGNAL_SET, *because)
+    assert "level:3 serves, level:1 is ready to serve again." in told
+    assert "level:1 serves." in say("rollback", SIGNAL_SET, *because)
+    assert "level:3 serves" in say("promote", "level:3", *because)
+    assert (ops.route.by, ops.route.reason) == ("person:dana", "because")
+    asyncio.run(ops.look())
+    asyncio.run(ops.look(11.0))
+    assert "level:2 is unloaded" in say("retire", "level:2", *because)
+    assert "level:2" not in say("list")
+
+
+def test_the_list_shows_routes_and_versions(say: Say, ops: Ops, folder: Path) -> None:
+    say("stage", str(folder), "--reason", "new")
+    say("shadow", "level:3", "--reason", "try it")
+    ops.watch.sync()
+    asyncio.run(ops.watch.judge())
+    told = say("list")
+    rows = {line.split()[0]: line for line in told.splitlines() if line.strip()}
+    assert "nobody" in rows[SIGNAL_SET]
+    assert "level:3 has 0 alarms" in " ".join(told.split())
+    assert rows["level:1"].split()[1:4] == ["serving", SIGNAL_SET, "yes"]
+    assert rows["level:2"].split()[1:3] == ["staged", "yes"]
+    assert "F1 on a test 0.9 (0.85 to 0.95)" in " ".join(told.split())
+    assert "There is no version" in say("list", "--model", "other")
+
+
+def test_two_versions_are_shown_side_by_side(say: Say, folder: Path, tmp_path: Path) -> None:
+    say("stage", str(folder), "--reason", "new")
+    write(tmp_path / "other", artefact_of("level", 4.0))
+    say("stage", str(tmp_path / "other"), "--reason", "new")
+    told = say("diff", "level:3", "level:4")
+    assert "digest" in told
+    assert "Their cards say the same." in told
+    assert "F1 on a test" in told
+    golden = [line for line in told.splitlines() if line.startswith("level:")]
+    assert [line.split()[:2] for line in golden] == [["level:3", "16"], ["level:4", "16"]]
+    assert "Golden windows tell nothing of both: neither brought golden windows." in say(
+        "diff", "level:1", "level:2"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("shadow", "level:2", "--reason", "r"),
+        ("diff", "level:1", "level:2"),
+        ("promote", "level:2", "--reason", "r"),
+    ],
+)
+def test_scripts_are_given_json(say: Say, words: tuple[str, ...]) -> None:
+    assert json.loads(say(*words, "--json"))
+
+
+def test_what_is_refused_is_told_in_one_sentence(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "bad", artefact_of("level", 3.0, error=0.5))
+    told = say("stage", str(tmp_path / "bad"), "--reason", "new", status=1)
+    assert told.startswith("twinloop: modelops refuses: compare: it answers otherwise than the trainer's")
+    assert "level:9" in say("shadow", "level:9", "--reason", "r", status=1)
+    told = say("retire", "level:1", "--reason", "r", status=1)
+    assert "level:1 serves level.v1" in told
+    monkeypatch.setenv("TWINLOOP_TOKEN", "olaf")
+    told = say("promote", "level:2", "--reason", "r", status=1)
+    assert told == "twinloop: You may not do that: olaf is operator, and this needs data_scientist.\n"
+
+
+def test_a_folder_that_holds_no_model_is_not_sent(say: Say, tmp_path: Path) -> None:
+    told = say("stage", str(tmp_path), "--reason", "new", status=2)
+    assert "holds no model that was trained: No such file" in told
+    assert "it must have model.onnx, contract.json, card.json, golden.npz" in told
+    assert "Name a version" in say("promote", "--reason", "r", status=2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("shadow", "level:2"),
+        ("shadow", "level", "--reason", "r"),
+        ("shadow", "--reason", "r"),
+        ("canary", "level:2", "--share", "2", "--reason", "r"),
+        ("rollback", "--reason", "r"),
+        ("retire", "level:x", "--reason", "r"),
+        ("diff", "level:1"),
+        (),
+    ],
+)
+def test_a_wrong_word_is_not_asked(wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["models", *wrong])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_an_artefact_is_packed_as_it_lies_there(folder: Path) -> None:
+    made = files_of(_pack(folder))
+    assert set(made) == {one.name for one in folder.iterdir()}
+    for name, content in made.items():
+        assert (folder / name).read_bytes() == content

@@ -1,0 +1,132 @@
+"""What a data scientist says to modelops."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from twinloop.cli import show
+from twinloop.cli.answer import out
+from twinloop.cli.client import Api
+from twinloop.cli.errors import Unusable
+from twinloop.cli.places import MODELOPS, Places
+from twinloop.cli.views import Diff, Models, Retired, Route, StagedVersion
+from twinloop.contracts.models import ARTEFACT_FILES
+
+_PATIENT_S: Final = 180.0
+"""Staging runs and loads a model; retiring waits until nobody asks it."""
+
+
+def modelops(places: Places) -> Api:
+    """The API of modelops."""
+    return Api("modelops", places.url(MODELOPS), places.token(), timeout_s=_PATIENT_S)
+
+
+def list_models(options: Namespace, places: Places) -> int:
+    """`twinloop models list`."""
+    with modelops(places) as api:
+        answer = api.get("models", model=options.model)
+        models = api.read(answer, Models)
+    return out(options, answer, lambda: show.models_page(models))
+
+
+def stage(options: Namespace, places: Places) -> int:
+    """`twinloop models stage`."""
+    packed = _pack(options.folder)
+    with modelops(places) as api:
+        answer = api.send(packed, "models", "stage", reason=options.reason)
+        staged = api.read(answer, StagedVersion)
+    told = (
+        f"{staged.version} has passed and is served to nobody yet: `twinloop models shadow {staged.version}`."
+        if staged.new
+        else f"{staged.version} is this model: nothing was to be done."
+    )
+    return out(options, answer, lambda: show.sentence(told))
+
+
+def shadow(options: Namespace, places: Places) -> int:
+    """`twinloop models shadow`."""
+    return _change(
+        options,
+        places,
+        "shadow",
+        version=options.version,
+        scope=options.scope,
+        more_alarms=options.more_alarms,
+        auto=options.auto or None,
+    )
+
+
+def canary(options: Namespace, places: Places) -> int:
+    """`twinloop models canary`."""
+    return _change(
+        options,
+        places,
+        "canary",
+        version=options.version,
+        scope=options.scope,
+        share=options.share,
+        assets=options.asset or None,
+        more_alarms=options.more_alarms,
+        auto=options.auto or None,
+    )
+
+
+def promote(options: Namespace, places: Places) -> int:
+    """`twinloop models promote`."""
+    if options.version is None and options.scope is None:
+        raise Unusable("Name a version, or with --scope where the one on trial is to serve.")
+    return _change(options, places, "promote", version=options.version, scope=options.scope)
+
+
+def rollback(options: Namespace, places: Places) -> int:
+    """`twinloop models rollback`."""
+    return _change(options, places, "rollback", scope=options.scope)
+
+
+def retire(options: Namespace, places: Places) -> int:
+    """`twinloop models retire`."""
+    with modelops(places) as api:
+        answer = api.post("models", "retire", version=options.version, reason=options.reason)
+        retired = api.read(answer, Retired)
+    return out(
+        options,
+        answer,
+        lambda: show.sentence(f"{retired.version} is unloaded, and kept in .retired of the repository."),
+    )
+
+
+def diff(options: Namespace, places: Places) -> int:
+    """`twinloop models diff`."""
+    with modelops(places) as api:
+        answer = api.get("models", "diff", one=options.one, other=options.other)
+        found = api.read(answer, Diff)
+    return out(options, answer, lambda: show.diff_page(found))
+
+
+def _change(options: Namespace, places: Places, verb: str, **what: object) -> int:
+    with modelops(places) as api:
+        answer = api.post("models", verb, **what, reason=options.reason)
+        route = api.read(answer, Route)
+    return out(options, answer, lambda: show.sentence(f"{route.scope}: {show.route_in_words(route)}."))
+
+
+def _pack(folder: Path) -> bytes:
+    """The files of an artefact as modelops takes them. Raises `Unusable`."""
+    packed = io.BytesIO()
+    try:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for name in ARTEFACT_FILES:
+                content = (folder / name).read_bytes()
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    except OSError as error:
+        raise Unusable(
+            f"{folder} holds no model that was trained: {error.strerror} ({error.filename}); it must have "
+            f"{', '.join(ARTEFACT_FILES)}."
+        ) from error
+    return packed.getvalue()
