@@ -15,6 +15,7 @@ from twinloop.detector.metrics import Metrics as Detector
 from twinloop.historian.metrics import Metrics as Historian
 from twinloop.ingest.metrics import Metrics as Ingest
 from twinloop.line.metrics import Metrics as Line
+from twinloop.modelops.metrics import Metrics as Modelops
 from twinloop.runtime.metrics import ConsumerMetrics, ServiceMetrics
 from twinloop.runtime.stream.metrics import StreamMetrics
 from twinloop.simulator.metrics import Metrics as Simulator
@@ -40,6 +41,7 @@ SERVICES: dict[str, tuple[Declare, ...]] = {
         lambda registry: StreamMetrics(registry, "detector"),
         _reads("detector"),
     ),
+    "modelops": (Modelops, _audits("modelops")),
     "controller": (Controller, FieldMetrics, _reads("controller"), _audits("controller")),
     "twin": (Twin, _reads("twin"), _audits("twin")),
     "line": (Line, _reads("line"), _audits("line")),

@@ -80,7 +80,8 @@ def test_up_ps_logs_open_down(state: Path) -> None:
     ports = ports_of(state)
     assert len(ports) > 8
     listed = local(state, "ps").stdout
-    for name in ("kafka", "triton", "mqtt", "ingest", "detector", "controller", "twin", "line", "historian"):
+    services = ("ingest", "detector", "modelops", "controller", "twin", "line", "historian")
+    for name in ("kafka", "triton", "mqtt", *services):
         assert name in listed
     pages = local(state, "open").stdout
     assert "health/ready" in pages

@@ -50,6 +50,15 @@ SERVICES: tuple[Service, ...] = (
             "TWINLOOP_INGEST_VEHICLE_MAX_AGE_S": str(3 * 365 * 86_400),
         },
     ),
+    # What routes name is loaded before anybody asks for it.
+    Service(
+        "modelops",
+        needs=("topics", "triton"),
+        settings={
+            "TWINLOOP_MODELOPS_AUDIT": "{state}/audit",
+            "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
+        },
+    ),
     Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_DETECTOR_SCORE_EVERY": "1"}),
     Service(
         "controller",
