@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
+import tarfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -42,6 +45,8 @@ from twinloop.tritonio.repository import (
     relist,
     retire,
     retired,
+    retired_models,
+    sweep,
     withdraw,
 )
 from twinloop.tritonio.server import MAX_BATCH, Floats, Inference, InferenceServer, Usage
@@ -335,11 +340,13 @@ async def test_versions_serve_side_by_side_and_a_load_disturbs_none(bench: Bench
         await asyncio.sleep(0.005)
     await loading
     assert await bench.server.versions(bench.name) == (1, 2)
+    assert (await bench.server.serving())[bench.name] == (1, 2)
     given = windows(5)
     one, other = await bench.server.infer(first, given), await bench.server.infer(second, given)
     assert np.allclose(10 * one.score, other.score, atol=1e-4)
     await bench.server.unload(bench.name)
     assert await bench.server.versions(bench.name) == ()
+    assert bench.name not in await bench.server.serving()
 
 
 async def asked_meanwhile(
@@ -508,6 +515,7 @@ async def test_a_server_that_is_away_is_told_from_a_model_that_is() -> None:
                 server.load("any"),
                 server.unload("any"),
                 server.versions("any"),
+                server.serving(),
                 server.usage("any"),
             ):
                 with pytest.raises(TritonUnavailable):
@@ -543,15 +551,23 @@ def test_a_version_leaves_the_repository_whole_and_its_number_is_never_given_aga
     retire(tmp_path, "one", 2)
     retire(tmp_path, "one", 2)
     assert (listed(tmp_path, "one"), contracts(tmp_path, "one")) == ((1,), (first[0],))
-    assert retired(tmp_path, "one") == (second[0],)
-    assert (tmp_path / ".retired/one/2/model.onnx").read_bytes() == second[1]
+    assert retired(tmp_path, "one") == (2,)
+    assert archived(tmp_path / ".retired-one-2.tar", "one/2/model.onnx") == second[1]
     assert next_version(tmp_path, "one") == 3
     with pytest.raises(VersionTaken, match="was retired"):
         publish(tmp_path, *second)
     retire(tmp_path, "one", 1)
-    assert (tmp_path / ".retired/one/1/card.json").read_bytes() == b"{}"
+    assert archived(tmp_path / ".retired-one-1.tar", "one/1/card.json") == b"{}"
     assert (models(tmp_path), listed(tmp_path, "one"), next_version(tmp_path, "one")) == ((), (), 3)
-    assert sorted(one.name for one in tmp_path.iterdir()) == [".lock", ".retired"]
+    assert not [one for one in tmp_path.iterdir() if one.is_dir()], "Triton would take it for a model"
+    assert retired_models(tmp_path) == ("one",)
+
+
+def archived(archive: Path, name: str) -> bytes:
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile(name)
+        assert member is not None
+        return member.read()
 
 
 def test_a_version_that_is_withdrawn_leaves_nothing(tmp_path: Path) -> None:
@@ -579,26 +595,49 @@ def test_what_runs_the_versions_stays_as_they_were_published(tmp_path: Path) -> 
         assert f'backend: "{backend}"' in (root / "one" / "config.pbtxt").read_text()
 
 
-@pytest.mark.parametrize("at", ["config", "rename"])
+@pytest.mark.parametrize("step", range(6))
 def test_whoever_dies_while_a_version_leaves_leaves_it_whole(
-    tmp_path: Path, at: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the list is replaced nothing has happened; after that the version is not listed and still
-    there."""
+    """Before the list is replaced nothing has happened. After that the version is not listed, and whole,
+    until its archive is; and the next one finishes it."""
     for n in (1, 2):
         publish(tmp_path, *model("one", n, float(n)))
+    left = step
 
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
+    def mortal(act: Callable[..., object]) -> Callable[..., object]:
+        def done(*given: object, **named: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return act(*given, **named)
 
-    monkeypatch.setattr(Path, "replace" if at == "config" else "rename", dies)
-    with pytest.raises(KeyboardInterrupt):
+        return done
+
+    for owner, name in ((Path, "replace"), (Path, "rename"), (shutil, "rmtree"), (os, "fsync")):
+        monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
+    with contextlib.suppress(KeyboardInterrupt):
         retire(tmp_path, "one", 2)
     monkeypatch.undo()
-    assert listed(tmp_path, "one") == ((1, 2) if at == "config" else (1,))
-    assert [one.version for one in contracts(tmp_path, "one")] == [1, 2]
+    there = (tmp_path / "one/2/model.onnx").exists()
+    assert there or retired(tmp_path, "one") == (2,)
+    assert (2 in listed(tmp_path, "one")) == (step < 2)
+    assert next_version(tmp_path, "one") == 3
     retire(tmp_path, "one", 2)
-    assert (listed(tmp_path, "one"), [one.version for one in retired(tmp_path, "one")]) == ((1,), [2])
+    sweep(tmp_path)
+    assert (listed(tmp_path, "one"), retired(tmp_path, "one")) == ((1,), (2,))
+    assert archived(tmp_path / ".retired-one-2.tar", "one/2/model.onnx") == model("one", 2, 2.0)[1]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".lock", ".retired-one-2.tar", "one"]
+
+
+def test_what_was_left_aside_is_swept_away(tmp_path: Path) -> None:
+    publish(tmp_path, *model("one", 1, 1.0))
+    (tmp_path / ".incoming-one-2").mkdir()
+    (tmp_path / ".incoming-one-2/model.onnx").write_bytes(b"half")
+    (tmp_path / ".incoming-one.pbtxt").write_bytes(b"half")
+    sweep(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".lock", "one"]
 
 
 def test_weights_outside_of_the_file_are_refused(tmp_path: Path) -> None:

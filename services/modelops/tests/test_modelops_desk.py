@@ -14,6 +14,7 @@ from twinloop.modelops import desk
 from twinloop.modelops.desk import in_words
 from twinloop.modelops.errors import Conflict, NotKnown
 from twinloop.modelops.plan import MODELOPS, Terms
+from twinloop.tritonio.repository import retired
 
 DANA = "person:dana"
 
@@ -75,13 +76,14 @@ async def test_nobody_gets_a_version_that_is_not_served(ops: Ops) -> None:
     """No request may fail because of a swap."""
     await ops.two()
     ops.server._loaded["level"].pop(2)
+    ops.server.unloadable.add(("level", 2))
     for act in (
         ops.desk.shadow(None, ("level", 2), Terms(), DANA, "try it"),
         ops.desk.promote(None, ("level", 2), DANA, "try it"),
     ):
         with pytest.raises(Conflict, match="nobody would be served by level:2"):
             await act
-    await ops.server.load("level")
+    ops.server.unloadable.clear()
     await ops.desk.shadow(None, ("level", 2), Terms(), DANA, "try it")
     ops.server._loaded["level"].pop(2)
     with pytest.raises(Conflict, match="nobody would be served by level:2"):
@@ -144,7 +146,7 @@ async def test_a_version_is_retired_once_nobody_asks_it(ops: Ops) -> None:
             assert await ops.server.versions("level") == (1, 2) or looks >= 5
     await retiring
     assert await ops.server.versions("level") == (1,)
-    assert (ops.root / ".retired/level/2/model.onnx").exists()
+    assert retired(ops.root, "level") == (2,)
     assert ops.audit.entries[-1]["what"] == "retire model"
     assert ops.audit.entries[-1]["old"] == "level:2"
 
@@ -198,7 +200,7 @@ async def test_what_triton_cannot_be_told_now_it_is_told_later(ops: Ops) -> None
 
     load, ops.server.load = ops.server.load, away  # type: ignore[method-assign, assignment]
     await ops.desk.retire(("level", 2), DANA, "old")
-    assert (ops.root / ".retired/level/2").exists()
+    assert retired(ops.root, "level") == (2,)
     ops.server.away, ops.server.load = False, load  # type: ignore[method-assign]
     for _ in range(2):
         await ops.look()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support.artefacts import artefact_of
 from support.modelops import Ops
 
 from twinloop.modelops.loading import HEALED_AFTER
 from twinloop.tritonio.errors import InferenceFailed
+from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.repository import listed
 
 
@@ -54,25 +56,29 @@ async def test_what_triton_serves_too_much_is_unloaded(ops: Ops) -> None:
     assert len(ops.server.loads) == loads
 
 
-async def test_a_model_that_nobody_needs_and_lists_is_unloaded_as_a_whole(ops: Ops) -> None:
-    await ops.published(artefact_of("other", 1.0))
-    ops.shelf.retire("other", 1)
+async def test_a_model_that_is_retired_as_a_whole_is_unloaded(ops: Ops) -> None:
+    contract, _ = await ops.published(artefact_of("other", 1.0), artefact_of("other", 2.0))
+    ops.server.publish(replace(contract, model="alien"), lambda windows: windows)
+    await FakeTriton.load(ops.server, "alien")
+    for version in (1, 2):
+        ops.shelf.retire("other", version)
     for _ in range(2):
         await ops.look()
-    assert await ops.server.versions("other") == (1,), "what is not in the repository was never ours"
-    await ops.published(artefact_of("third", 1.0))
-    await ops.look()
-    ops.shelf.retire("third", 1)
-    for _ in range(2):
-        await ops.look()
-    assert await ops.server.versions("third") == ()
+    assert await ops.server.versions("other") == ()
+    assert await ops.server.versions("alien") == (1,), "what was never in the repository is somebody else's"
 
 
-async def test_what_is_staged_and_not_served_is_loaded_too(ops: Ops) -> None:
+async def test_what_nobody_needs_is_loaded_when_somebody_wants_it(ops: Ops) -> None:
+    """Not before: a repository may hold many that were left there."""
     await ops.two()
+    (other,) = await ops.published(artefact_of("other", 1.0))
     ops.server.restart()
-    await ops.look()
+    for _ in range(3):
+        await ops.look()
     assert await ops.server.versions("level") == (1, 2)
+    assert await ops.server.versions("other") == ()
+    await ops.desk.promote("acme.weld1", ("other", 1), "person:dana", "its own")
+    await ops.server.check(other)
 
 
 async def test_a_version_that_does_not_answer_is_loaded_anew_and_the_others_go_on(ops: Ops) -> None:

@@ -14,7 +14,7 @@ from twinloop.modelops.plan import Said
 from twinloop.modelops.shelf import Held
 from twinloop.tritonio.artefact import Artefact, pack
 from twinloop.tritonio.errors import TritonUnavailable
-from twinloop.tritonio.repository import listed
+from twinloop.tritonio.repository import listed, retired
 
 SAID = Said("person:dana", "a better one", NOW)
 
@@ -197,7 +197,7 @@ async def test_a_retirement_that_was_cut_off_is_finished_by_the_next_start(ops: 
         await stage(ops, artefact_of("level", factor))
     ops.shelf.unlist("level", 2)  # killed after that
     assert ops.shelf.tidy({("level", 1)}) == ["level:2 is retired"]
-    assert (ops.root / ".retired/level/2/card.json").exists()
+    assert retired(ops.root, "level") == (2,)
 
 
 async def test_what_a_route_names_stays_whatever_it_looks_like(ops: Ops) -> None:

@@ -15,7 +15,7 @@ from support.modelops import Ops, verdict
 from twinloop.contracts.events import Verdict
 from twinloop.contracts.models import ModelContract
 from twinloop.modelops.plan import MODELOPS, Terms
-from twinloop.modelops.trial import Finding
+from twinloop.modelops.trial import Finding, Limits
 from twinloop.tritonio.errors import InferenceFailed
 
 DANA = "person:dana"
@@ -32,7 +32,7 @@ def records(verdicts: Iterable[Verdict]) -> list[Record]:
 
 @pytest.fixture
 def ops(tmp_path: Path) -> Ops:
-    return Ops(tmp_path)
+    return Ops(tmp_path, Limits(slower=1000.0))  # the time that a function takes here is chance
 
 
 class Line:
@@ -226,7 +226,7 @@ async def test_failures_before_the_trial_are_not_held_against_it(ops: Ops) -> No
 async def test_one_that_is_much_slower_waits_for_a_person(ops: Ops) -> None:
     line = await tried(ops, auto=True)
     used = ops.server._used["level", 2]
-    ops.server._used["level", 2] = type(used)(used.requests + 50, 0, used.windows + 50, used.busy_s + 60)
+    ops.server._used["level", 2] = type(used)(used.requests + 50, 0, used.windows + 50, used.busy_s + 6000)
     await ops.look()
     await line.makes(600, 0.0, 0.0)
     found = ops.watch.outcome(SIGNAL_SET)

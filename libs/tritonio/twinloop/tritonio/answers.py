@@ -37,7 +37,7 @@ class Tolerance:
 
 def tolerance_of(contract: ModelContract) -> Tolerance:
     """What float32 loses, for a model whose features are of the order of one or more."""
-    return Tolerance(1e-4, _DEVIATION, _DEVIATION * abs(contract.threshold))
+    return Tolerance(1e-4, _DEVIATION, _DEVIATION * (abs(contract.threshold) or 1.0))
 
 
 def differences(

@@ -163,11 +163,17 @@ class TritonClient:
 
     async def versions(self, model: str) -> tuple[int, ...]:
         """See `InferenceServer`."""
-        with self._errors(model):
+        return (await self.serving()).get(model, ())
+
+    async def serving(self) -> Mapping[str, tuple[int, ...]]:
+        """See `InferenceServer`."""
+        with self._errors("the repository"):
             index = await self._client.get_model_repository_index(client_timeout=self._deadline_s)
-        return tuple(
-            sorted(int(one.version) for one in index.models if one.name == model and one.state == "READY")
-        )
+        found: dict[str, list[int]] = {}
+        for one in index.models:
+            if one.state == "READY":
+                found.setdefault(one.name, []).append(int(one.version))
+        return {model: tuple(sorted(versions)) for model, versions in found.items()}
 
     async def usage(self, model: str) -> Mapping[int, Usage]:
         """See `InferenceServer`."""

@@ -112,6 +112,11 @@ class FakeTriton:
         self._answer()
         return tuple(sorted(self._loaded.get(model, {})))
 
+    async def serving(self) -> Mapping[str, tuple[int, ...]]:
+        """See `InferenceServer`."""
+        self._answer()
+        return {model: tuple(sorted(loaded)) for model, loaded in self._loaded.items() if loaded}
+
     async def usage(self, model: str) -> Mapping[int, Usage]:
         """See `InferenceServer`."""
         self._answer()

@@ -4,12 +4,15 @@
     <root>/<model>/<version>/model.onnx        the model
     <root>/<model>/<version>/contract.json     its `ModelContract`
     <root>/<model>/<version>/model.py          CPU only: runs model.onnx in the Python backend
-    <root>/.retired/<model>/<version>/         what was taken out of service, whole
+    <root>/.retired-<model>-<version>.tar      what was taken out of service, whole
 
 A version is written aside and renamed, and `config.pbtxt`, which alone makes Triton load it, is replaced
 after that; on its way out it is the other way round. Whenever a process dies, what Triton can load is
 complete, and a version that `config.pbtxt` does not name is one that came, or went, half of the way. The
 number of a version is never given to another one, also when it is retired.
+
+Triton takes every folder of <root> for a model, and may refuse to start over one that is none: what is not to
+be served lies there as a file.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import hashlib
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from importlib import resources
@@ -32,7 +36,7 @@ from twinloop.tritonio.config import render
 from twinloop.tritonio.errors import ContractMismatch, VersionTaken
 from twinloop.tritonio.onnx_file import problems
 
-RETIRED = ".retired"
+_RETIRED = ".retired-"
 _ASIDE = ".incoming-"
 _CONFIG = "config.pbtxt"
 
@@ -82,9 +86,16 @@ def models(root: Path) -> tuple[str, ...]:
     return tuple(sorted({one.parents[1].name for one in root.glob("[!.]*/[0-9]*/contract.json")}))
 
 
+def retired_models(root: Path) -> tuple[str, ...]:
+    """Every model with a version that was retired."""
+    return tuple(sorted({model for model, _, _ in _archives(root)}))
+
+
 def contracts(root: Path, model: str) -> tuple[ModelContract, ...]:
     """The contract of every version of `model` in the repository, ascending."""
-    return _contracts(root / model)
+    files = (root / model).glob("[0-9]*/contract.json")
+    found = [msgspec.json.decode(one.read_bytes(), type=ModelContract) for one in files]
+    return tuple(sorted(found, key=lambda one: one.version))
 
 
 def listed(root: Path, model: str) -> tuple[int, ...]:
@@ -97,19 +108,19 @@ def listed(root: Path, model: str) -> tuple[int, ...]:
     return tuple(sorted(map(int, named.group(1).split(",")))) if named else ()
 
 
-def retired(root: Path, model: str) -> tuple[ModelContract, ...]:
-    """The contract of every version of `model` that was retired, ascending."""
-    return _contracts(root / RETIRED / model)
+def retired(root: Path, model: str) -> tuple[int, ...]:
+    """The versions of `model` that were retired, ascending."""
+    return tuple(sorted(version for name, version, _ in _archives(root) if name == model))
 
 
 def next_version(root: Path, model: str) -> int:
     """The lowest version above all that are there or were retired."""
-    return max((one.version for one in (*contracts(root, model), *retired(root, model))), default=0) + 1
+    return max((*(one.version for one in contracts(root, model)), *retired(root, model), 0)) + 1
 
 
 def retire(root: Path, model: str, version: int) -> None:
-    """Take a version out and keep its folder under `.retired`; Triton unloads it at the next load. Nothing
-    happens when it is not there."""
+    """Take a version out and keep its folder as a file; Triton unloads it at the next load. Nothing happens
+    when it is not there."""
     with alone(root):
         _let_go(root, model, version, keep=True)
 
@@ -134,6 +145,13 @@ def relist(root: Path, model: str) -> None:
             _configure(root, model, found, _platform(root / model))
 
 
+def sweep(root: Path) -> None:
+    """Remove what those who died while they published have left aside."""
+    with alone(root):
+        for one in root.glob(f"{_ASIDE}*"):
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
+
+
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
     """One at a time who changes the repository; not to be entered by whoever is in it."""
@@ -151,10 +169,12 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _contracts(folder: Path) -> tuple[ModelContract, ...]:
-    files = folder.glob("[0-9]*/contract.json")
-    found = [msgspec.json.decode(one.read_bytes(), type=ModelContract) for one in files]
-    return tuple(sorted(found, key=lambda one: one.version))
+def _archives(root: Path) -> Iterator[tuple[str, int, Path]]:
+    """Model, version and file of what was retired."""
+    for path in root.glob(f"{_RETIRED}*.tar"):
+        model, _, version = path.name.removeprefix(_RETIRED).removesuffix(".tar").rpartition("-")
+        if version.isdecimal():
+            yield model, int(version), path
 
 
 def _publish(
@@ -164,7 +184,7 @@ def _publish(
     home = root / model / str(version)
     others = [one for one in contracts(root, model) if one.version != version]
     render([*others, contract], gpu=platform is Platform.GPU)  # whether they can lie beside each other
-    if (root / RETIRED / model / str(version)).exists():
+    if _archive(root, model, version).exists():
         raise VersionTaken(f"{model} version {version} was retired")
     if home.exists():
         if msgspec.json.decode((home / "contract.json").read_bytes(), type=ModelContract) != contract:
@@ -191,16 +211,23 @@ def _let_go(root: Path, model: str, version: int, *, keep: bool) -> None:
         return
     others = _list_others(root, model, version)
     if keep:
-        to = root / RETIRED / model / str(version)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        home.rename(to)
-    else:
-        aside = _aside(root, model, version)
-        home.rename(aside)
-        shutil.rmtree(aside)
+        packed = root / f"{_ASIDE}{model}-{version}.tar"
+        with packed.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                tar.add(home, arcname=f"{model}/{version}")
+            file.flush()
+            os.fsync(file.fileno())
+        packed.replace(_archive(root, model, version))
+    aside = _aside(root, model, version)
+    home.rename(aside)
+    shutil.rmtree(aside)
     if not others:
         with contextlib.suppress(OSError):  # somebody keeps something else there
             folder.rmdir()
+
+
+def _archive(root: Path, model: str, version: int) -> Path:
+    return root / f"{_RETIRED}{model}-{version}.tar"
 
 
 def _list_others(root: Path, model: str, version: int) -> list[ModelContract]:

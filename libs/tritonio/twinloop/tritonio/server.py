@@ -106,6 +106,10 @@ class InferenceServer(Protocol):
         """The versions that are served, ascending; empty when the model is not loaded."""
         ...
 
+    async def serving(self) -> Mapping[str, tuple[int, ...]]:
+        """The versions that are served of every model that is loaded, ascending."""
+        ...
+
     async def usage(self, model: str) -> Mapping[int, Usage]:
         """What each version that is served was asked; empty when the model is not loaded."""
         ...

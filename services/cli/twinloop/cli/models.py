@@ -95,7 +95,7 @@ def retire(options: Namespace, places: Places) -> int:
     return out(
         options,
         answer,
-        lambda: show.sentence(f"{retired.version} is unloaded, and kept in .retired of the repository."),
+        lambda: show.sentence(f"{retired.version} is unloaded, and kept as a file in the repository."),
     )
 
 

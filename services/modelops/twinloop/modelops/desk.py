@@ -67,6 +67,7 @@ class Desk:
         self, scope: str | None, version: tuple[str, int], terms: Terms, by: str, reason: str
     ) -> ModelRoute:
         """Try a version beside the one that serves. Without a `scope`: that of its signal set."""
+        await self._prepare(version)
         async with self._one:
             candidate = await self._servable(*version)
             scope = scope or candidate.signal_set
@@ -87,6 +88,7 @@ class Desk:
         reason: str,
     ) -> ModelRoute:
         """Let a version, or the one on trial, decide for some assets."""
+        await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
 
@@ -99,6 +101,7 @@ class Desk:
         self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str
     ) -> ModelRoute:
         """Let a version, or the one on trial, serve."""
+        await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
 
@@ -211,6 +214,11 @@ class Desk:
                 f"there is no {model}:{version}: " + (f"there is {there}" if there else "stage it first")
             )
         return held
+
+    async def _prepare(self, version: tuple[str, int] | None) -> None:
+        """Before anybody is kept waiting: a version that is not loaded is."""
+        if version is not None:
+            await self._keeper.wanted(self._known(*version))
 
     async def _servable(self, model: str, version: int) -> ModelContract:
         """A version that may get a route: it has passed, and Triton serves it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.modelops.metrics import Metrics
-from twinloop.modelops.shelf import Shelf
+from twinloop.modelops.shelf import Held, Shelf
 from twinloop.modelops.uses import Uses, Version
 from twinloop.runtime import logging
 from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
@@ -25,7 +25,7 @@ HEALED_AFTER = (2, 4, 8, 16, 32)
 @dataclass(slots=True)
 class _Model:
     unlike: int = 0
-    """How often in a row it was seen to serve other versions than it should, none of which is needed."""
+    """How often in a row other versions of it were seen to be served than should be."""
     failed: dict[int, int] = field(default_factory=dict)
     """How often in a row each needed version did not answer its probe."""
 
@@ -58,11 +58,15 @@ class Keeper:
             for route in routes().values():
                 for one in route.versions():
                     needed.setdefault(one.model, {})[one.version] = one
-            models = {*self._shelf.models(), *needed, *self._models}
             try:
-                for model in sorted(models):
-                    await self._look_at(model, needed.get(model, {}))
+                serving = await self._server.serving()
+                # What nobody needs and nobody serves is left alone: it is loaded when somebody wants it.
+                for model in sorted({*needed, *(self._shelf.known() & serving.keys())}):
+                    await self._look_at(model, needed.get(model, {}), set(serving.get(model, ())))
                     self._uses.take(model, await self._server.usage(model), now_s)
+                for model in self._models.keys() - needed.keys() - serving.keys():
+                    del self._models[model]
+                    self._uses.take(model, {}, now_s)
             except TritonUnavailable as error:
                 self._away = str(error)
                 return
@@ -79,25 +83,26 @@ class Keeper:
         else:
             await self._server.unload(model)
 
-    async def _look_at(self, model: str, needed: Mapping[int, ModelContract]) -> None:
+    async def wanted(self, held: Held) -> None:
+        """Have a version served that somebody is about to give a route, if it can be."""
+        if held.may_serve and held.contract.version not in await self._server.versions(held.contract.model):
+            async with self.lock:
+                await self._tried(held.contract.model)
+
+    async def _look_at(self, model: str, needed: Mapping[int, ModelContract], served: set[int]) -> None:
         state = self._models.setdefault(model, _Model())
         present = {one.contract.version: one for one in self._shelf.versions(model)}
         if unlisted := [n for n in needed if n in present and not present[n].listed]:
-            log.error(
-                "a route names a version that is not listed; it is now", model=model, version=unlisted[0]
-            )
+            log.error("a route names what is not listed; it is now", model=model, version=unlisted[0])
             self._shelf.relist(model)
-        due, served = set(self._shelf.listed(model)), set(await self._server.versions(model))
-        missing = (due & set(needed)) - served
-        state.unlike = state.unlike + 1 if due != served else 0
-        if missing or state.unlike >= TWICE:
+        due = set(self._shelf.listed(model))
+        unlike = served != due if needed else bool(served - due)
+        state.unlike = state.unlike + 1 if unlike else 0
+        if (due & set(needed)) - served or state.unlike >= TWICE:
             state.unlike = 0
             log.warning("loading", model=model, due=sorted(due), served=sorted(served))
             await self._tried(model)
             served = set(await self._server.versions(model))
-        if not due and not served and not needed:
-            del self._models[model]
-            return
         for version, contract in needed.items():
             await self._ask(state, contract, version in served, version in present)
 

@@ -71,6 +71,10 @@ class Shelf:
         """Those with a version."""
         return repository.models(self.root)
 
+    def known(self) -> frozenset[str]:
+        """Those with a version that is there, or was retired."""
+        return frozenset((*self.models(), *repository.retired_models(self.root)))
+
     def listed(self, model: str) -> tuple[int, ...]:
         """The versions that Triton is to serve."""
         return repository.listed(self.root, model)
@@ -140,8 +144,8 @@ class Shelf:
     def tidy(self, used: Collection[tuple[str, int]]) -> list[str]:
         """Finish what somebody who died has begun; what was done, in words. `used` are the versions that
         routes name: they stay."""
-        with repository.alone(self.root):  # who publishes now is done before anything is taken for half done
-            found = self.versions()
+        repository.sweep(self.root)  # who publishes now is done before anything is taken for half done
+        found = self.versions()
         done = []
         for one in found:
             name = f"{one.contract.model}:{one.contract.version}"
