@@ -45,8 +45,8 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a version was asked since it was loaded. `windows` and `busy_s`, from a request's arrival to its
-    answer, are of the requests that succeeded."""
+    """What a version was asked since it was loaded, which any `load` of its model may do anew. `windows` and
+    `busy_s`, from a request's arrival to its answer, are of the requests that succeeded."""
 
     requests: int = 0
     failures: int = 0
@@ -89,8 +89,8 @@ class InferenceServer(Protocol):
         ...
 
     async def load(self, model: str) -> None:
-        """Load every version that the model's configuration names, and unload those that it does not name;
-        the others serve meanwhile.
+        """Load every version that the model's configuration names, and unload those that it does not name.
+        Versions that served before go on meanwhile, even where each is begun anew and takes its own place.
 
         Raises `ModelUnavailable` when one of them cannot be loaded: then those that served go on serving, and
         no new one does. What heals a model whose process has

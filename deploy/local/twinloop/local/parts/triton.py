@@ -83,8 +83,6 @@ class Triton(Part):
         env["LD_LIBRARY_PATH"] = ":".join(str(folder) for folder in libraries if folder)
         # The backend's process finds its packages through the `python` that is first on the path.
         env["PATH"] = f"{self._installed.venv / 'bin'}:{env.get('PATH', '')}"
-        # Else Python writes beside a model, and Triton takes the version for a changed one at its next load.
-        env["PYTHONDONTWRITEBYTECODE"] = "1"
         env["OMP_NUM_THREADS"] = env.get("OMP_NUM_THREADS", "1")
         env.pop("PYTHONHOME", None)
         env.pop("PYTHONPATH", None)
