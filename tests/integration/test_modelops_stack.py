@@ -268,16 +268,19 @@ async def test_whenever_modelops_is_killed_what_serves_goes_on_and_nothing_is_ha
         await until(lambda: scene.modelops.ready)
 
         async def whole() -> bool:
-            names = {
-                one["version"]: (one["state"], one["served"]) for one in (await scene.list())["versions"]
+            """What is listed has passed and is served, and nothing else is."""
+            states = [
+                (one["state"], one["served"])
+                for one in (await scene.list())["versions"]
                 if one["version"].startswith(scene.model)
-            }  # fmt: skip
-            return all(served and state in ("serving", "staged") for state, served in names.values())
+            ]
+            served = await scene.triton.versions(scene.model)
+            return served == listed(scene.repository, scene.model) and all(
+                one in (("serving", True), ("staged", True)) for one in states
+            )
 
         await until(whole)
-        versions = await scene.triton.versions(scene.model)
-        assert versions == listed(scene.repository, scene.model)
-        assert not list(scene.repository.glob(".incoming-*.pbtxt"))
+        assert not [one for one in scene.repository.glob(".incoming-*") if scene.model in one.name]
 
     for n, moment in enumerate((0.2, 0.6, 1.0, 1.5, 2.0, 2.6, None, None)):
         await at(moment, 2.0 + n)
