@@ -4,7 +4,7 @@ RUN := .venv/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open certs test fault mutants bench bench-loop test-unit lint format install install-dev bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -42,6 +42,9 @@ test: install-dev  ## Run every test, against real parts
 
 fault: install-dev  ## Kill real parts under load and reconcile with an oracle: ROWS="kill zombie" for some, SEED=<n> to repeat
 	@PYTHONPATH=tests $(RUN) -m fault $(ROWS) $(if $(SEED),--seed $(SEED))
+
+fault-models: install-dev  ## Swap models under load, kill half way through, stage bad ones, and reconcile: ROWS, SEED as above
+	@PYTHONPATH=tests $(RUN) -m fault --table models $(ROWS) $(if $(SEED),--seed $(SEED))
 
 mutants: install-dev  ## Break the guards one operator at a time; the tests must notice: TARGETS="line-guard" for some
 	@PYTHONPATH=tests $(RUN) -m mutation $(TARGETS)

@@ -13,8 +13,12 @@ import traceback
 from collections.abc import Awaitable
 from pathlib import Path
 
-from fault.rows import ROWS
+from fault.model_rows import MODEL_ROWS
+from fault.rows import ROWS as STREAM_ROWS
 from fault.scene import Size
+
+ROWS = {**STREAM_ROWS, **MODEL_ROWS}
+TABLES = {"stream": STREAM_ROWS, "models": MODEL_ROWS}
 
 LIMIT_S = 900
 """Of a row."""
@@ -28,7 +32,10 @@ async def limited(row: Awaitable[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fault", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; default: all")
+    parser.add_argument(
+        "rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; default: all of the table"
+    )
+    parser.add_argument("--table", choices=TABLES, default="stream", help="which rows (%(default)s)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of content and moments")
     parser.add_argument("--frames", type=int, default=Size().frames, help="at least so many a row")
     parser.add_argument("--folder", type=Path, help="keep state and logs here")
@@ -38,7 +45,7 @@ def main() -> int:
     sys.stdout.write(f"seed {given.seed}\n")
     failed = 0
     with tempfile.TemporaryDirectory(prefix="twinloop-fault-") as scratch:
-        for name in given.rows or ROWS:
+        for name in given.rows or TABLES[given.table]:
             begun = time.monotonic()
             folder = (given.folder or Path(scratch)) / name
             shutil.rmtree(folder, ignore_errors=True)

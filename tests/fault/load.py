@@ -177,7 +177,7 @@ class Load:
         self._kafka = kafka
         self._topic = topic
         self._content = iter(content)
-        self._rate = rate
+        self.rate = rate
         self._stopping = asyncio.Event()
         self.sent = 0
 
@@ -194,7 +194,7 @@ class Load:
         try:
             while not self._stopping.is_set():
                 due = time.monotonic() + _TICK_S
-                for _ in range(round(self._rate * _TICK_S)):
+                for _ in range(round(self.rate * _TICK_S)):
                     await self._send(producer)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
             while self.sent < at_least:

@@ -13,8 +13,10 @@ WINDOW, HOP = 8, 2
 THRESHOLD = 0.75
 
 
-def mean_model(name: str = "mean") -> tuple[ModelContract, bytes]:
-    """Its contract, and its ONNX file."""
+def mean_model(
+    name: str = "mean", *, version: int = 1, window: int = WINDOW, hop: int = HOP, note: str = ""
+) -> tuple[ModelContract, bytes]:
+    """Its contract, and its ONNX file, another one for each `note`."""
     graph = helper.make_graph(
         [
             helper.make_node("ReduceMean", ["windows"], ["score"], axes=[1, 2], keepdims=0),
@@ -22,7 +24,7 @@ def mean_model(name: str = "mean") -> tuple[ModelContract, bytes]:
             helper.make_node("Identity", ["features"], ["deviations"]),
         ],
         name,
-        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, [None, WINDOW, SIGNALS])],
+        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, [None, window, SIGNALS])],
         [
             helper.make_tensor_value_info("score", TensorProto.FLOAT, [None]),
             helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, SIGNALS]),
@@ -31,16 +33,17 @@ def mean_model(name: str = "mean") -> tuple[ModelContract, bytes]:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
+    model.doc_string = note
     content = onnx.ModelProto.SerializeToString(model)
     signals = tuple(f"level{n}" for n in range(SIGNALS))
     contract = ModelContract(
         model=name,
-        version=1,
+        version=version,
         signal_set=SIGNAL_SET,
         signals=signals,
         features=signals,
-        window=WINDOW,
-        hop=HOP,
+        window=window,
+        hop=hop,
         threshold=THRESHOLD,
         digest=digest(content),
     )

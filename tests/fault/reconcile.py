@@ -85,10 +85,13 @@ def _compare(topic: str, expected: Counter[T], found: Counter[T]) -> Difference:
 
 
 def _judged(values: Iterable[bytes]) -> Counter[Judged]:
-    return Counter(_verdict(json.loads(value)) for value in values)
+    """Of the versions that decide."""
+    read = map(json.loads, values)
+    return Counter(verdict(event) for event in read if event.get("decides", True))
 
 
-def _verdict(event: dict[str, Any]) -> Judged:
+def verdict(event: dict[str, Any]) -> Judged:
+    """A record of `scores` or `anomalies`, as the oracle has it."""
     return Judged(
         caused_by=event["caused_by"],
         asset=event["asset"],

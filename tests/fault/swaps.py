@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -41,14 +41,20 @@ class Swapped:
     problems: list[str] = field(default_factory=list)
 
 
-def due(given: Sequence[Given], rules: Mapping[int, Rules]) -> Due:
-    """What each version, by its number, would say if it alone had decided from the beginning."""
+def offsets_of(given: Sequence[Given]) -> dict[str, int]:
+    """By the id of a frame, the offset at which it first came."""
     offsets: dict[str, int] = {}
     for one in given:
         frame = TelemetryFrame()
         with contextlib.suppress(DecodeError):
             frame.ParseFromString(one.value)
         offsets.setdefault(frame.event_id, one.offset)
+    return offsets
+
+
+def due(given: Sequence[Given], rules: Mapping[int, Rules]) -> Due:
+    """What each version, by its number, would say if it alone had decided from the beginning."""
+    offsets = offsets_of(given)
     found: dict[int, dict[str, dict[End, Judged]]] = {}
     for version, of_version in rules.items():
         by_asset = found[version] = defaultdict(dict)
@@ -57,9 +63,11 @@ def due(given: Sequence[Given], rules: Mapping[int, Rules]) -> Due:
     return found
 
 
-def reconcile_swaps(due: Due, found: Iterable[tuple[int, End, Judged]], turns: Sequence[int]) -> Swapped:
+def reconcile_swaps(
+    due: Due, found: Iterable[tuple[int, End, Judged]], turns: Callable[[str], Sequence[int]]
+) -> Swapped:
     """Compare; `found` are the deciding verdicts with their versions, `turns` the versions in the order in
-    which they were to decide. Each may have several turns."""
+    which they were to decide for an asset. Each may have several turns."""
     result = Swapped()
     by_asset: dict[str, list[tuple[End, int, Judged]]] = defaultdict(list)
     for version, end, judged in found:
@@ -67,7 +75,7 @@ def reconcile_swaps(due: Due, found: Iterable[tuple[int, End, Judged]], turns: S
         result.verdicts += 1
     assets = {asset for of_version in due.values() for asset, ends in of_version.items() if ends}
     for asset in sorted(assets | set(by_asset)):
-        _asset(asset, due, sorted(by_asset[asset], key=lambda one: one[:2]), turns, result)
+        _asset(asset, due, sorted(by_asset[asset], key=lambda one: one[:2]), turns(asset), result)
     return result
 
 

@@ -13,23 +13,28 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 
-class _Times(msgspec.Struct):
+class _Read(msgspec.Struct):
     observed_at: datetime
+    model_version: int = 0
+    decides: bool = True
 
 
-_DECODER = msgspec.json.Decoder(_Times)
+_DECODER = msgspec.json.Decoder(_Read)
 
 
 @dataclass(slots=True)
 class Watch:
     """Reads a topic from its end on. `seen`: of each batch, when it came, when the frame behind its newest
-    verdict was sent, and how many verdicts it held; Unix seconds."""
+    verdict was sent, and how many verdicts it held; Unix seconds. Of each verdict: `came_s`, when, and
+    `waited_s`, how long after its frame. `versions`: who has decided in the newest batch."""
 
     kafka: str
     topic: str
     partitions: int
     seen: list[tuple[float, float, int]] = field(default_factory=list)
+    came_s: list[float] = field(default_factory=list)
     waited_s: list[float] = field(default_factory=list)
+    versions: set[int] = field(default_factory=set)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -53,8 +58,11 @@ class Watch:
                 values = [record.value for records in batches.values() for record in records]
                 if values:
                     now = time.time()
-                    sent = [_DECODER.decode(one).observed_at.timestamp() for one in values]
+                    read = [_DECODER.decode(one) for one in values]
+                    sent = [one.observed_at.timestamp() for one in read]
+                    self.versions = {one.model_version for one in read if one.decides}
                     self.seen.append((now, max(sent), len(values)))
+                    self.came_s += [now] * len(sent)
                     self.waited_s += [now - one for one in sent]
         finally:
             await client.stop()

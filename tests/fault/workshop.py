@@ -1,0 +1,186 @@
+"""Modelops in a run, and what a data scientist does there: versions of the mean model in several shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+from support.artefacts import card_of
+from support.line_scene import bearer
+from support.processes import ServiceProcess
+from support.topics import records
+
+from fault.load import SIGNAL_SET, SIGNALS
+from fault.model import HOP, THRESHOLD, WINDOW, mean_model
+from fault.oracle import Expected, Rules
+from fault.reconcile import verdict
+from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
+from fault.swaps import End, Swapped, due, offsets_of, reconcile_swaps
+from twinloop.contracts.codec import decode
+from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.topics import MODELS, SCORES
+from twinloop.local import certs
+from twinloop.tritonio.artefact import Artefact, Golden, pack
+from twinloop.tritonio.server import Inference
+
+MODEL = "mean"
+SHAPES = ((8, 2), (20, 2), (4, 2), (12, 4), (8, 4))
+"""Window and hop of versions to swap between; the first is served when a run begins."""
+_PATIENT_S = 120.0
+
+
+@dataclass
+class Workshop:
+    """`shapes` of all versions, by number."""
+
+    run: Scene
+    modelops: ServiceProcess
+    token: dict[str, str]
+    shapes: dict[int, tuple[int, int]] = field(default_factory=lambda: {1: (WINDOW, HOP)})
+
+    async def ready(self) -> None:
+        """Wait until modelops says so."""
+        await until(lambda: self.modelops.ready, 60, "modelops is not ready")
+
+    async def stage(self, window: int, hop: int, note: str = "") -> int:
+        """A version of another shape; its number."""
+        answer = await self.send(pack(artefact(window, hop, note)))
+        if answer.status_code != 200:
+            raise Unmet(f"not staged: {answer.text}")
+        version = int(answer.json()["version"].partition(":")[2])
+        self.shapes[version] = (window, hop)
+        return version
+
+    async def send(self, files: Mapping[str, bytes]) -> httpx.Response:
+        """Anything, to be staged."""
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return await self.ask("stage", content=out.getvalue(), params={"reason": "trained"})
+
+    async def ask(self, verb: str, **what: Any) -> httpx.Response:
+        """POST a verb; what modelops answers."""
+        async with httpx.AsyncClient(timeout=_PATIENT_S) as client:
+            url = f"{self.modelops.url}/models/{verb}"
+            return await client.post(url, headers=self.token, **what)
+
+    async def act(self, verb: str, **body: Any) -> dict[str, Any]:
+        """The same of a verb that must succeed. Raises `Unmet`."""
+        answer = await self.ask(verb, json={"reason": "the table of faults", **body})
+        if answer.status_code != 200:
+            raise Unmet(f"{verb}: {answer.status_code} {answer.text}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def listed(self) -> dict[str, Any]:
+        """What modelops tells of routes and versions."""
+        async with httpx.AsyncClient(timeout=_PATIENT_S) as client:
+            answer = await client.get(f"{self.modelops.url}/models", headers=self.token)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def routes(self) -> list[ModelRoute]:
+        """Every route there was, in order."""
+        found = await records(self.run.kafka, self.run.prefix, MODELS)
+        return [decode(MODELS, one.value) for one in found if one.key == SIGNAL_SET.encode()]
+
+    async def decided(self, version: int, timeout_s: float = 60.0) -> None:
+        """Wait until `version`, and nobody else, decides."""
+        watch = self.run.watch
+        problem = f"version {version} does not decide"
+        await until(lambda: watch.versions == {version}, timeout_s, problem)
+
+    async def swapped(self) -> Swapped:
+        """Every verdict that decided, held against what each version would have said, and against who was to
+        decide when."""
+        given, routes = await self.run.given(), await self.routes()
+        rules = {
+            number: Rules(SIGNAL_SET, SIGNALS, window, hop, THRESHOLD, MEMORY_RECORDS)
+            for number, (window, hop) in self.shapes.items()
+        }
+        expected = await asyncio.to_thread(due, given, rules)
+        offsets = offsets_of(given)
+        found = []
+        for record in await records(self.run.kafka, self.run.prefix, SCORES):
+            event = json.loads(record.value)
+            if event.get("decides", True):
+                judged = verdict(event)
+                end = End(offsets[judged.caused_by], judged.row)
+                found.append((int(event["model_version"]), end, judged))
+        return await asyncio.to_thread(reconcile_swaps, expected, found, turns_of(routes))
+
+    async def letters(self, expected: Expected) -> None:
+        """Dead letters do not depend on who decides. Raises `Unmet`."""
+        found = await self.run.reconcile(expected)
+        (letters,) = [one for one in found.differences if one.topic == "dead letters"]
+        if letters:
+            raise Unmet(str(letters))
+
+
+def turns_of(routes: Sequence[ModelRoute]) -> Callable[[str], Sequence[int]]:
+    """Who was to decide for an asset, one after the other."""
+
+    def turns(asset: str) -> list[int]:
+        found = list[int]()
+        for route in routes:
+            canary = route.trial is not None and route.trial.decides_for(asset)
+            contract = route.trial.contract if canary and route.trial is not None else route.contract
+            found += [contract.version] if found[-1:] != [contract.version] else []
+        return found
+
+    return turns
+
+
+def artefact(window: int, hop: int, note: str = "") -> Artefact:
+    """The mean model in a shape, as training would leave it."""
+    return around(*mean_model(MODEL, version=0, window=window, hop=hop, note=note))
+
+
+def around(contract: ModelContract, onnx: bytes) -> Artefact:
+    """An artefact of any file, with the golden answers of the mean model."""
+    draw = np.random.default_rng(1)
+    windows = (draw.integers(0, 512, (16, contract.window, SIGNALS)) / 256).astype(np.float32)
+    features = windows.mean(axis=1)
+    answer = Inference(windows.mean(axis=(1, 2)), features, features)
+    return Artefact(contract, card_of(contract), onnx, Golden(windows, answer))
+
+
+@contextlib.asynccontextmanager
+async def workshop(run: Scene) -> AsyncIterator[Workshop]:
+    """Modelops, beside the model that the run was begun with."""
+    people = run.folder / "certs"
+    certs.make(people, datetime.now(UTC))
+    modelops = ServiceProcess(
+        "modelops",
+        {
+            **run.settings,
+            "TWINLOOP_MODEL_REPOSITORY": str(run.stack.endpoints.model_repository),
+            "TWINLOOP_MODELOPS_AUDIT": str(run.folder / "audit"),
+            "TWINLOOP_MODELOPS_LOOK_S": "0.5",
+            "TWINLOOP_MODELOPS_QUIET_S": "6",
+            "TWINLOOP_MODELOPS_BUDGET_S": "1",
+            "TWINLOOP_ACCESS_PEOPLE": str(people / "people.toml"),
+        },
+        run.folder / "modelops.log",
+    )
+    modelops.start()
+    try:
+        one = Workshop(run, modelops, bearer(people, "dana"))
+        await one.ready()
+        yield one
+    finally:
+        if modelops.running:
+            modelops.kill()
