@@ -383,7 +383,7 @@ BAD: Mapping[str, Bad] = {
     "wrong opset": Bad(other_file(newer), "check", "opset 22 is newer"),
     "truncated file": Bad(truncated, "check", "model.onnx"),
     "digest mismatch": Bad(changed(digest="0" * 64), "check", "digest"),
-    "too slow": Bad(other_file(slow), "latency", "budget"),
+    "too slow": Bad(other_file(slow), "run", "took longer than"),
     "raising": Bad(other_file(raising), "run", "cannot be run"),
 }
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
+from twinloop.detector.judge import judge
 from twinloop.detector.partition import Memory, Partition, Taken
 from twinloop.detector.routes import Outdated, Role, Routes
 from twinloop.detector.turns import Turns
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
+from twinloop.tritonio.server import Inference
 
 OF = TopicPartition("telemetry.factory", 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -158,6 +160,17 @@ def test_a_trial_is_silent_until_it_has_a_past() -> None:
     after = renewed(one, log).take(log[5:6])
     assert said([after]) == [("x", 2, 6, 11)]
     assert said([after], Role.SHADOWS) == [("x", 1, 8, 11)]
+
+
+def test_a_trial_has_more_verdicts_published_and_never_less() -> None:
+    """Of every second window for the trial; of each, where the detector is set so."""
+    table, log = routes(route(version(1), Trial(contract=version(2), every=2))), frames(8)
+    taken = Partition(OF, Resume(0, 0), table, Memory(), {}, Turns()).take(log)
+    for score_every, told in ((0, 4), (100, 4), (1, 7)):
+        for one in taken.pending:
+            values = one.values.mean(axis=(1, 2))
+            answer = Inference(values, values[:, None], values[:, None])
+            assert len(judge(one, answer, NOW, score_every=score_every)[1]) == told
 
 
 def test_where_nobody_else_can_decide_the_new_one_begins_at_once() -> None:

@@ -23,13 +23,13 @@ def judge(
     `Verdict` for the sample, unless it only stands by. `answer` is to `pending.values`, window by window.
 
     In the sample is a window when its frame's sequence plus its row is a multiple of `score_every` (0: none),
-    or of what the judge says: the same windows, whoever judges them and however often.
+    or of what the judge says if that is less: the same windows, whoever judges them and however often.
     """
     judge, contract = pending.judge, pending.judge.contract
     anomalous = answer.score > contract.threshold
     names = contract.features
     told = np.flatnonzero(anomalous).tolist() if judge.role is Role.DECIDES else []
-    every = score_every if judge.every is None else judge.every
+    every = min((one for one in (score_every, judge.every) if one), default=0)
     anomalies = [
         Anomaly(
             **_identity("anomaly", pending, n, at),
