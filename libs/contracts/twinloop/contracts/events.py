@@ -98,6 +98,7 @@ class AlarmCode(StrEnum):
     KILL_SWITCH = "kill_switch"
     AUDIT_AWAY = "audit_away"
     TWIN_DRIFT = "twin_drift"
+    MODEL_DRIFT = "model_drift"
     FIELD_EVIDENCE = "field_evidence"
 
 

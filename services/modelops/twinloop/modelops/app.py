@@ -3,6 +3,7 @@
 persons -> api -> Staging -> repository, Triton        Keeper: what is listed is what Triton serves
               \\-> Desk -> audit store -> models         Uses:   what versions are asked
 scores -> Watch (evidence) -> Desk
+       -> DriftWatch -> alarms
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from twinloop.audit.log import audit_log
 from twinloop.audit.metrics import AuditMetrics
 from twinloop.contracts.topics import MODELS, SCORES
 from twinloop.modelops.api import make_api
 from twinloop.modelops.desk import Desk
+from twinloop.modelops.drift import Drift
+from twinloop.modelops.drift_watch import DriftWatch
 from twinloop.modelops.golden import Bounds
 from twinloop.modelops.loading import Keeper
 from twinloop.modelops.metrics import Metrics
@@ -69,6 +73,9 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access) 
     scores = await stack.enter_async_context(
         consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000)
     )
+    seen = await stack.enter_async_context(
+        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000)
+    )
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, load_s=settings.load_timeout_s)
     )
@@ -91,6 +98,8 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access) 
         retire_s=settings.retire_s,
     )
     watch = Watch(routes, desk, keeper, uses, limits_of(settings), metrics)
+    drift = Drift(shelf.card, timedelta(seconds=settings.drift_epoch_s))
+    drifting = DriftWatch(drift, routes, out, clock, metrics, settings.drift_look_s)
     demands = Demands(Bounds(settings.run_s, settings.run_memory_bytes), settings.budget_s)
     staging = Staging(shelf, server, keeper, demands, metrics, time.perf_counter)
     async with asyncio.TaskGroup() as group:
@@ -101,6 +110,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access) 
         tidy(shelf, routes)
         group.create_task(look(keeper, routes, stopping, settings.look_s))
         group.create_task(watch.run(scores, stopping))
+        group.create_task(drifting.run(seen, stopping))
         context.api = make_api(
             Stand(routes, shelf, server, watch),
             desk,

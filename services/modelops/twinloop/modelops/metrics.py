@@ -67,6 +67,19 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.drift = Gauge(
+            "twinloop_modelops_drift_psi",
+            "Population stability of what a model sees at an asset against what it has learnt from: of the"
+            " feature that has shifted most, for the hundred assets that have shifted most. Above 0.25: train"
+            " anew, see `alarms`.",
+            ["asset", "model"],
+            registry=registry,
+        )
+        self.drift_left_out = Gauge(
+            "twinloop_modelops_drift_left_out",
+            "Verdicts whose asset's drift is not followed, because there are too many assets.",
+            registry=registry,
+        )
         self.unreadable = Counter(
             "twinloop_modelops_unreadable_total",
             "Records of `scores` that are none.",

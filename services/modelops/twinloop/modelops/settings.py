@@ -58,6 +58,11 @@ class ModelopsSettings(ServiceSettings, AccessSettings):
     )
     slower: float = Field(default=4.0, ge=1, description="times as long for a window as the one that serves")
 
+    drift_epoch_s: float = Field(
+        default=3600.0, gt=0, description="drift is told by what was seen in one to two times this"
+    )
+    drift_look_s: float = Field(default=10.0, gt=0, description="between looks at drift")
+
     @field_validator("triton")
     @classmethod
     def _is_address(cls, value: str) -> str:

@@ -92,6 +92,11 @@ class Shelf:
         """One of them."""
         return next((one for one in self.versions(model) if one.contract.version == version), None)
 
+    def card(self, model: str, version: int) -> ModelCard | None:
+        """That of a version, if it is there and has one."""
+        held = self.find(model, version)
+        return None if held is None else held.card
+
     def same(self, contract: ModelContract) -> Held | None:
         """The version with this contract but for its number."""
         return next(
