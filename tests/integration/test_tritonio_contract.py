@@ -1,4 +1,5 @@
-"""What every `InferenceServer` must do: one suite for the real Triton and for the fake that tests use."""
+"""What every `InferenceServer` must do: one suite for the real Triton, for onnxruntime in this process, and
+for the fake that tests use."""
 
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ from twinloop.tritonio.errors import (
     VersionTaken,
 )
 from twinloop.tritonio.fake import FakeTriton
+from twinloop.tritonio.onnx_server import OnnxServer
 from twinloop.tritonio.repository import (
     CPU,
     GPU,
@@ -199,15 +201,52 @@ class TritonBench:
         return b"triton_python_backend_stub" in words and f"/{self.name}/".encode() in words
 
 
-@pytest.fixture(params=["fake", "triton", "triton, in shared memory"])
-async def bench(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> AsyncIterator[Bench]:
+@dataclass
+class OnnxBench:
+    server: OnnxServer
+    name: str
+    root: Path
+
+    def publish(self, version: int, factor: float, *, recurrent: bool = False) -> ModelContract:
+        contract, file = model(self.name, version, factor, recurrent=recurrent)
+        publish(self.root, contract, file)
+        return contract
+
+    def publish_spoilt(self, version: int) -> None:
+        self.publish(version, 1.0)
+        (self.root / self.name / str(version) / "model.onnx").write_bytes(b"no model")
+
+    def retire(self, version: int) -> None:
+        retire(self.root, self.name, version)
+
+    async def kill(self) -> None:
+        pytest.skip("its models have no process of their own")
+
+
+@pytest.fixture(params=["fake", "onnxruntime", "triton", "triton, in shared memory"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def its_stack(kind: str, request: pytest.FixtureRequest) -> Stack | None:
+    """Real parts, for those that need them."""
+    return request.getfixturevalue("stack") if kind.startswith("triton") else None
+
+
+@pytest.fixture
+async def bench(kind: str, its_stack: Stack | None, tmp_path: Path) -> AsyncIterator[Bench]:
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    if request.param == "fake":
-        yield FakeBench(FakeTriton(), name, tmp_path)
+    if its_stack is None:
+        yield (
+            FakeBench(FakeTriton(), name, tmp_path)
+            if kind == "fake"
+            else OnnxBench(OnnxServer(tmp_path), name, tmp_path)
+        )
         return
-    share = request.param != "triton"
-    async with triton_client(stack.endpoints.triton, share=share) as client:
-        yield TritonBench(client, name, stack.endpoints.model_repository)
+    endpoints = its_stack.endpoints
+    async with triton_client(endpoints.triton, share=kind != "triton") as client:
+        yield TritonBench(client, name, endpoints.model_repository)
         await client.unload(name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -130,14 +129,7 @@ class FakeTriton:
         self, contract: ModelContract, *, failures: int = 0, windows: int = 0, busy_s: float = 0.0
     ) -> None:
         key = contract.model, contract.version
-        was = self._used[key]
-        self._used[key] = replace(
-            was,
-            requests=was.requests + 1,
-            failures=was.failures + failures,
-            windows=was.windows + windows,
-            busy_s=was.busy_s + busy_s,
-        )
+        self._used[key] = self._used[key].after(failed=failures > 0, windows=windows, busy_s=busy_s)
 
     def _answer(self) -> None:
         if self.away:

@@ -53,6 +53,10 @@ class Usage:
     windows: int = 0
     busy_s: float = 0.0
 
+    def after(self, *, failed: bool = False, windows: int = 0, busy_s: float = 0.0) -> Usage:
+        """One request later."""
+        return Usage(self.requests + 1, self.failures + failed, self.windows + windows, self.busy_s + busy_s)
+
     @property
     def mean_s(self) -> float | None:
         """Of a request that succeeded."""
