@@ -1,10 +1,11 @@
 # Twinloop. Needs Python 3.11, make and git; everything else is installed by the targets that use it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
+TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -59,6 +60,9 @@ bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, R
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
+test-train: install-train  ## Run the tests that need torch
+	$(TRAIN) -m pytest tests/train
+
 lint: install-dev  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -74,6 +78,9 @@ install:  # what running needs
 install-dev:  # and what lint and tests need
 	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
 
+install-train:  # torch, in an environment of its own: some gigabytes
+	@$(PYTHON) deploy/local/bootstrap.py train
+
 bench-field: install-dev  ## Measure how sure the slow loop is, on simulated fleets: RECORD=1 to write docs/slow-loop.md
 	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(RUN) -m bench_field $(if $(RECORD),--record)
 
@@ -85,9 +92,9 @@ proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/sparkplug --python_out=libs/sparkplug --mypy_out=libs/sparkplug twinloop/sparkplug/sparkplug.proto
 
 lock:  ## Pin the requirements anew: needs uv
-	@for one in services dev triton kafka bench; do \
+	@for one in services dev triton kafka bench train; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
 
 clean: down  ## Remove what was made here; the cache folder with downloads stays
-	rm -rf .venv .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-train .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

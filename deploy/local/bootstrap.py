@@ -1,11 +1,12 @@
 """Install what Twinloop needs on this machine, with Python alone: `python3.11 deploy/local/bootstrap.py`.
 
-    bootstrap.py [services] [dev] [triton] [kafka] [bench]     (default: services triton kafka)
+    bootstrap.py [services] [dev] [triton] [kafka] [bench] [train]     (default: services triton kafka)
     bootstrap.py accept-jars                                   (write kafka-jars.sha256 for a new version)
 
-The services' environment is `.venv` in the checkout. Triton, Kafka and Java go to the cache folder
-(TWINLOOP_CACHE, else ~/.cache/twinloop), in folders named by the digest of their lock file, so that a changed
-lock makes a new folder and an unchanged one is never downloaded twice. Does nothing when all is there.
+The services' environment is `.venv` in the checkout, and that of training, with torch, `.venv-train`. Triton,
+Kafka and Java go to the cache folder (TWINLOOP_CACHE, else ~/.cache/twinloop), in folders named by the digest
+of their lock file, so that a changed lock makes a new folder and an unchanged one is never downloaded twice.
+Does nothing when all is there.
 """
 
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twinloop.local.places import Places
 
-WHAT = ("services", "dev", "triton", "kafka", "bench", "accept-jars")
+WHAT = ("services", "dev", "triton", "kafka", "bench", "train", "accept-jars")
 
 
 def main(arguments: "list[str]") -> int:
@@ -44,7 +45,7 @@ def main(arguments: "list[str]") -> int:
 
 
 def install(wanted: "set[str]") -> None:
-    from twinloop.local.install.environments import ensure_cached, ensure_services
+    from twinloop.local.install.environments import ensure_cached, ensure_services, ensure_training
     from twinloop.local.install.kafka import ensure_kafka
     from twinloop.local.install.machine import (
         available_memory_bytes,
@@ -77,6 +78,8 @@ def install(wanted: "set[str]") -> None:
     if "bench" in wanted:
         requirements = places.requirements / "bench.txt"
         ensure_cached(places.bench, requirements, "what is compared", say, finish=lambda _log: None)
+    if "train" in wanted:
+        ensure_training(places, say)
 
 
 def accept_jars(places: "Places") -> None:

@@ -29,7 +29,7 @@ def test_packages_are_importable_and_twinloop_is_a_command(tmp_path: Path) -> No
     )
     python.chmod(0o755)
     for _ in range(2):
-        link_sources(places)
+        link_sources(places, venv)
         (link,) = packages.iterdir()
         assert link.read_text().splitlines() == [str(tmp_path / "libs/one"), str(tmp_path / "services/cli")]
         assert os.access(venv / "bin" / "twinloop", os.X_OK)

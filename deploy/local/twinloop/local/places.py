@@ -65,6 +65,10 @@ class Places:
         return self.repository / ".venv"
 
     @property
+    def training_venv(self) -> Path:
+        return self.repository / ".venv-train"
+
+    @property
     def triton(self) -> Installed:
         return Installed(self.cache / f"triton-{self._key(self.requirements / 'triton.txt')}")
 

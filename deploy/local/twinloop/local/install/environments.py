@@ -107,33 +107,45 @@ def ensure_services(places: Places, *, dev: bool, say: Say) -> None:
 
     Adding `dev` installs on top; a changed lock builds the environment again.
     """
-    venv = places.services_venv
-    stamp = venv / "twinloop-complete"
-    wanted = [f"services {digest(places.requirements / 'services.txt')}"]
+    locks = {"services": "the services' environment"}
     if dev:
-        wanted.append(f"dev {digest(places.requirements / 'dev.txt')}")
+        locks["dev"] = "what lint and tests need"
+    _ensure_in_checkout(places, places.services_venv, locks, say)
+
+
+def ensure_training(places: Places, say: Say) -> None:
+    """The environment in which models are trained, in the checkout: the only one with torch."""
+    _ensure_in_checkout(places, places.training_venv, {"train": "what trains models"}, say)
+
+
+def _ensure_in_checkout(places: Places, venv: Path, locks: dict[str, str], say: Say) -> None:
+    """`venv` with the `locks`, by name, each installed on top of those before it; `locks` says what each
+    brings."""
+    stamp = venv / "twinloop-complete"
+    wanted = [f"{name} {digest(places.requirements / f'{name}.txt')}" for name in locks]
     if _stamped(venv, stamp, wanted):
-        link_sources(places)
+        link_sources(places, venv)
         return
+    first = next(iter(locks))
     checkout = digest()[:8] + "-" + "".join(c if c.isalnum() else "-" for c in str(places.repository))
-    with one_builder(places.cache / f"services{checkout[-80:]}.lock", say):
-        log = places.cache / "services-install.log"
+    with one_builder(places.cache / f"{first}{checkout[-80:]}.lock", say):
+        log = places.cache / f"{first}-install.log"
         log.unlink(missing_ok=True)
-        if not _stamped(venv, stamp, wanted[:1]):
-            say(f"installing the services' environment into {venv}")
-            create_venv(venv, log)
-            install_requirements(venv, places.requirements / "services.txt", log, "the services' environment")
-            stamp_last(stamp, "\n".join(wanted[:1]))
-        if dev and not _stamped(venv, stamp, wanted):
-            say("installing what lint and tests need")
-            stamp.unlink()
-            install_requirements(venv, places.requirements / "dev.txt", log, "what lint and tests need")
-            stamp_last(stamp, "\n".join(wanted))
-    link_sources(places)
+        for count, (name, what) in enumerate(locks.items(), 1):
+            if _stamped(venv, stamp, wanted[:count]):
+                continue
+            say(f"installing {what} into {venv}")
+            if count == 1:
+                create_venv(venv, log)
+            else:
+                stamp.unlink()
+            install_requirements(venv, places.requirements / f"{name}.txt", log, what)
+            stamp_last(stamp, "\n".join(wanted[:count]))
+    link_sources(places, venv)
 
 
-def link_sources(places: Places) -> None:
-    """Make the checkout's own packages importable, and `twinloop` a command.
+def link_sources(places: Places, venv: Path) -> None:
+    """Make the checkout's own packages importable in `venv`, and `twinloop` a command.
 
     One `.pth` file with a source folder a line, and one script beside the environment's Python.
     """
@@ -144,11 +156,11 @@ def link_sources(places: Places) -> None:
         if (folder / "twinloop").is_dir()
     )
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    link = places.services_venv / "lib" / version / "site-packages" / "twinloop-sources.pth"
+    link = venv / "lib" / version / "site-packages" / "twinloop-sources.pth"
     text = "".join(f"{folder}\n" for folder in folders)
     if not link.exists() or link.read_text() != text:
         stamp_last(link, text)
-    command, text = places.services_venv / "bin" / "twinloop", _COMMAND
+    command, text = venv / "bin" / "twinloop", _COMMAND
     if not command.exists() or command.read_text() != text:
         stamp_last(command, text, mode=0o755)
 
