@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -17,9 +18,11 @@ from aiokafka.errors import KafkaError
 from twinloop.runtime import logging
 from twinloop.runtime.settings import load
 from twinloop.trainer import app, cells_onnx
-from twinloop.trainer.errors import TrainerError
+from twinloop.trainer.errors import NoTorch, TrainerError
 from twinloop.trainer.recipes import RECIPES
 from twinloop.trainer.settings import TrainerSettings
+from twinloop.trainer.training.arguments import add_train
+from twinloop.trainer.words import folder_name, positive, share
 from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.repository import Platform
 
@@ -36,23 +39,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     fit.add_argument("--signal-set", choices=sorted(RECIPES), required=True)
     fit.add_argument("--asset", required=True, help="whose windows are learnt from")
     fit.add_argument("--scope", help="asset or signal set to serve (default: the signal set)")
-    fit.add_argument("--min-windows", type=_positive, required=True, metavar="N", help="wait for so many")
-    fit.add_argument("--newest", type=_positive, help="learn from so many of them (default: all)")
+    fit.add_argument("--min-windows", type=positive, required=True, metavar="N", help="wait for so many")
+    fit.add_argument("--newest", type=positive, help="learn from so many of them (default: all)")
     fit.add_argument("--wait-s", type=float, default=60.0, help="how long (%(default)s)")
     fit.add_argument("--model", required=True, help="name of the model in the repository")
-    fit.add_argument("--false-alarms", type=_share, default=1e-5, help="wanted share (%(default)s)")
+    fit.add_argument("--false-alarms", type=share, default=1e-5, help="wanted share (%(default)s)")
     _add_repository(fit)
 
     identify = commands.add_parser("identify", help="a process model, from commissioning trials")
     identify.add_argument("--parquet", type=Path, required=True, help="the historian's folder")
     identify.add_argument("--plan", type=Path, required=True, help="TOML file: the trials that were welded")
     identify.add_argument("--asset", required=True, help="where they were welded")
-    identify.add_argument("--process", type=_name, required=True, help="name of the process model")
+    identify.add_argument("--process", type=folder_name, required=True, help="name of the process model")
     identify.add_argument("--into", type=Path, required=True, help="the twin's folder of process models")
     identify.add_argument("--wait-s", type=float, default=60.0, help="for the historian (%(default)s)")
 
     cells = commands.add_parser("cells", help="the resistance of cell groups; nothing is fitted")
-    cells.add_argument("--groups", type=_positive, required=True, metavar="N", help="of a vehicle")
+    cells.add_argument("--groups", type=positive, required=True, metavar="N", help="of a vehicle")
     cells.add_argument("--model", default="cells", help="name of the model in the repository (%(default)s)")
     cells.add_argument("--scope", default=cells_onnx.SIGNAL_SET, help="what it serves (%(default)s)")
     _add_repository(cells)
@@ -60,6 +63,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     fit_skab = commands.add_parser("fit-skab", help="on the first rows of each recorded file")
     fit_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
     _add_repository(fit_skab)
+
+    add_train(commands)
 
     score_skab = commands.add_parser("score-skab", help="what the detector said of the recorded files")
     score_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
@@ -70,24 +75,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _add_repository(command: argparse.ArgumentParser) -> None:
     command.add_argument("--repository", type=Path, required=True, help="Triton's model repository")
     command.add_argument("--platform", type=Platform, choices=list(Platform), default=Platform.CPU)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
-
-
-def _name(text: str) -> str:
-    if not text or text.startswith(".") or "/" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
-    return text
-
-
-def _share(text: str) -> float:
-    if not 0 < (share := float(text)) < 0.5:
-        raise argparse.ArgumentTypeError(f"{share} is not between 0 and 0.5")
-    return share
 
 
 def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any, Any, list[str]]:
@@ -121,6 +108,8 @@ def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit status."""
     given = parse(argv)
+    if given.command == "train":
+        return _train(given)
     settings = load(TrainerSettings)
     logging.configure("trainer", settings.log_format, "WARNING")
     try:
@@ -132,6 +121,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TimeoutError:
         return _fail(f"Kafka at {settings.kafka} did not answer in time.")
     except OSError as error:
+        return _fail(str(error))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _train(given: argparse.Namespace) -> int:
+    """The one command that talks to nobody: it needs torch instead."""
+    try:
+        if importlib.util.find_spec("torch") is None:
+            raise NoTorch(
+                "there is no torch here: run `make install-train`, then `twinloop train` or this with"
+                " .venv-train/bin/python"
+            )
+        from twinloop.trainer.training import command
+
+        lines = command.run(given)
+    except (TrainerError, OSError) as error:
         return _fail(str(error))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

@@ -35,6 +35,27 @@ class NotAsFitted(TrainerError):
     """
 
 
+class BadModule(TrainerError):
+    """Raised when a module of one's own cannot be used: the text says what its file or class did.
+
+    Operator action: mend the file; `twinloop.trainer.training.detectors.own` says what is asked of it.
+    """
+
+
+class NoTorch(TrainerError):
+    """Raised when a model is to be trained in an environment without torch.
+
+    Operator action: run `make install-train`, and train with `twinloop train` or `.venv-train/bin/python`.
+    """
+
+
+class AlreadyThere(TrainerError):
+    """Raised when the folder that an artefact is to be written to is there.
+
+    Operator action: name another folder, or remove it.
+    """
+
+
 class NotScored(TrainerError):
     """Raised when verdicts are missing: the detector has not judged everything in the time allowed.
 

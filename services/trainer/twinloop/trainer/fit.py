@@ -77,7 +77,24 @@ def fit_mahalanobis(windows: Windows, statistics: Sequence[Statistic], false_ala
     24:88), or `MARGIN` times the highest score of a window that the reference was fitted on, whichever is
     higher. Windows beyond `OUTLIER` are left out of the reference. Raises `UnfitData`.
     """
-    features = _sound(features_of(windows, statistics))
+    found = mahalanobis(features_of(windows, statistics), false_alarms)
+    return Model(tuple(statistics), found.centre, found.scale, found.weights, found.threshold)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distance:
+    """`centre` and `scale` [K], `weights` [K, R]: of features f [K] the squared Mahalanobis distance is
+    |((f - centre) / scale) weights|². `threshold`: what it may be."""
+
+    centre: Floats
+    scale: Floats
+    weights: Floats
+    threshold: float
+
+
+def mahalanobis(features: Floats, false_alarms: float) -> Distance:
+    """See `fit_mahalanobis`: of any features [N, K]."""
+    features = _sound(features)
     count, wide = features.shape
     if count < 4 * wide:
         raise UnfitData(f"{count} windows are too few for {wide} features: at least {4 * wide}")
@@ -91,7 +108,7 @@ def fit_mahalanobis(windows: Windows, statistics: Sequence[Statistic], false_ala
     limit = wide * (count + 1) * (count - 1) / (count * (count - wide))
     limit *= f_quantile(1 - false_alarms, wide, count - wide)
     highest = float(np.square(z @ weights).sum(axis=1).max())
-    return Model(tuple(statistics), centre, scale, weights, max(limit, MARGIN * highest))
+    return Distance(centre, scale, weights, max(limit, MARGIN * highest))
 
 
 def fit_pca(windows: Windows, statistics: Sequence[Statistic]) -> Model:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from twinloop.contracts.frames import Frame
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
-from twinloop.features.windows import WindowBuffer
+from twinloop.features.windows import WindowBuffer, WindowSpec
 from twinloop.trainer.errors import BadRecording, TooFewWindows
 from twinloop.trainer.recipes import Recipe
 
@@ -45,27 +46,39 @@ class Recording:
         for path in self._folder.glob("*/*.parquet"):
             if path not in self._read:
                 self._read[path] = self._frames(path)
-        # An asset has one key and so one partition: offsets are its order.
-        offsets = sorted((one for frames in self._read.values() for one in frames), key=lambda one: one[0])
-        gate = NamedGate()
-        frames = [
-            frame
-            for _, frame in offsets
-            if gate.check(frame.asset, frame.signal_set, frame.sequence) is Order.NEW
-            and check_frame(frame, self._recipe.spec.signals) is None
-        ]
-        return WindowBuffer(self._recipe.spec).push(frames).values
+        return cut((one for frames in self._read.values() for one in frames), self._recipe.spec)
 
     def _frames(self, path: Path) -> list[tuple[int, Frame]]:
-        wanted = [("asset", "==", self._asset), ("signal_set", "==", self._recipe.signal_set)]
-        try:
-            rows = pq.ParquetFile(path).schema_arrow
-            if missing := [name for name in COLUMNS if name not in rows.names]:
-                raise BadRecording(f"{path} has no column {missing[0]!r}: it holds no telemetry")
-            table = pq.read_table(path, columns=COLUMNS, filters=wanted)
-        except (OSError, pa.ArrowException) as error:
-            raise BadRecording(f"{path} cannot be read: {error}") from error
-        return [(row["offset"], frame) for row in table.to_pylist() if (frame := frame_of(row))]
+        return recorded_frames(
+            path, [("asset", "==", self._asset), ("signal_set", "==", self._recipe.signal_set)]
+        )
+
+
+def recorded_frames(path: Path, wanted: list[tuple[str, str, Any]]) -> list[tuple[int, Frame]]:
+    """The frames of a file whose columns are as `wanted`, each with its offset. Raises `BadRecording`."""
+    try:
+        rows = pq.ParquetFile(path).schema_arrow
+        if missing := [name for name in COLUMNS if name not in rows.names]:
+            raise BadRecording(f"{path} has no column {missing[0]!r}: it holds no telemetry")
+        table = pq.read_table(path, columns=COLUMNS, filters=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise BadRecording(f"{path} cannot be read: {error}") from error
+    return [(row["offset"], frame) for row in table.to_pylist() if (frame := frame_of(row))]
+
+
+def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
+    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals].
+
+    An asset has one key and so one partition: offsets are its order.
+    """
+    gate = NamedGate()
+    good = [
+        frame
+        for _, frame in sorted(frames, key=lambda one: one[0])
+        if gate.check(frame.asset, frame.signal_set, frame.sequence) is Order.NEW
+        and check_frame(frame, spec.signals) is None
+    ]
+    return WindowBuffer(spec).push(good).values
 
 
 async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:

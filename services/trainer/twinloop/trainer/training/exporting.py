@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,15 +13,15 @@ from torch import Tensor
 
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.errors import NotAsFitted
+from twinloop.trainer.training.answering import Answers
 from twinloop.trainer.training.detectors.base import Detector
-from twinloop.tritonio.artefact import Golden
 from twinloop.tritonio.onnx_server import OnnxModel
-from twinloop.tritonio.server import Floats, Inference
+from twinloop.tritonio.server import Floats
 
 OPSET = 17
 INPUTS = ("windows", "memory")
 OUTPUTS = ("score", "features", "deviations", "next_memory")
-RELATIVE, ABSOLUTE = 1e-3, 1e-4
+RELATIVE, ABSOLUTE = 2e-3, 1e-3
 """How far the two may be apart: float32, summed in another order. Absolute: as a part of the largest."""
 
 
@@ -72,58 +70,6 @@ class _WithoutMemory(torch.nn.Module):
         return score, features, deviations
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What torch answers to the `windows` of one recording, one after the other, and the memory before each:
-    `None` of a model without one."""
-
-    windows: Floats
-    answer: Inference
-    memory: Floats | None
-
-    def select(self, index: np.ndarray) -> Answers:
-        """To some of them."""
-        memory = None if self.memory is None else self.memory[index]
-        return Answers(self.windows[index], self.answer.select(index), memory)
-
-
-AT_ONCE = 1024
-
-
-@torch.no_grad()
-def answers(detector: Detector, recordings: Sequence[Tensor]) -> list[Answers]:
-    """Of each recording's windows [n, window, signals]: those of a model with a memory step by step."""
-    if detector.layout.size:
-        return _in_turn(detector, recordings)
-    return [_together(detector, one) for one in recordings]
-
-
-def _together(detector: Detector, windows: Tensor) -> Answers:
-    parts = [detector(one, detector.nothing(len(one)))[:3] for one in windows.split(AT_ONCE)]
-    whole = [torch.cat([part[n] for part in parts]).numpy() for n in range(3)]
-    return Answers(windows.numpy(), Inference(*whole), None)
-
-
-def _in_turn(detector: Detector, recordings: Sequence[Tensor]) -> list[Answers]:
-    memory = detector.nothing(len(recordings))
-    lengths = torch.tensor([len(one) for one in recordings])
-    found: list[list[tuple[Tensor, ...]]] = [[] for _ in recordings]
-    for step in range(int(lengths.max())):
-        alive = torch.nonzero(lengths > step).flatten()
-        given = torch.stack([recordings[int(n)][step] for n in alive])
-        before = memory[alive]
-        said = detector(given, before)
-        for place, n in enumerate(alive.tolist()):
-            found[n].append((*(one[place] for one in said), before[place]))
-        memory[alive] = said[3]
-    made = []
-    for one, those in zip(recordings, found, strict=True):
-        if those:
-            stacked = [torch.stack(part).numpy() for part in zip(*those, strict=True)]
-            made.append(Answers(one.numpy(), Inference(*stacked[:4]), stacked[4]))
-    return made
-
-
 def check(contract: ModelContract, file: bytes, asked: Answers) -> None:
     """Raises `NotAsFitted` unless onnxruntime answers the same to each window, from the same memory."""
     served = OnnxModel(contract, file).infer(asked.windows, memory=asked.memory)
@@ -139,21 +85,3 @@ def check(contract: ModelContract, file: bytes, asked: Answers) -> None:
 
 def _alike(ours: Floats, theirs: Floats) -> bool:
     return np.allclose(theirs, ours, rtol=RELATIVE, atol=ABSOLUTE * max(1.0, float(np.abs(ours).max())))
-
-
-def golden(asked: Sequence[Answers], count: int) -> Golden:
-    """So many of the windows, spread over all recordings and their whole length."""
-    each = max(1, count // len(asked))
-    some = [
-        one.select(np.linspace(0, len(one.windows) - 1, min(each, len(one.windows))).astype(np.int64))
-        for one in asked
-    ]
-    some = some[:count]
-    memories = [one.memory for one in some if one.memory is not None]
-    nexts = [one.answer.memory for one in some if one.answer.memory is not None]
-    score, features, deviations = (
-        np.concatenate([getattr(one.answer, name) for one in some]) for name in OUTPUTS[:3]
-    )
-    whole = Inference(score, features, deviations, np.concatenate(nexts) if nexts else None)
-    windows = np.concatenate([one.windows for one in some])
-    return Golden(windows, whole, np.concatenate(memories) if memories else None)

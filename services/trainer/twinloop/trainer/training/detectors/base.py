@@ -29,6 +29,8 @@ class Detector(nn.Module):
     """Its settings: what may be set, and what it is otherwise."""
     WINDOW: ClassVar[tuple[int, int] | None] = None
     """Window and hop, where nothing else says what they are."""
+    EPOCHS: ClassVar[int] = 0
+    """How often gradient descent sees all windows, where nothing else says it."""
 
     features: tuple[str, ...]
     layout: Layout = Layout(())
@@ -46,6 +48,11 @@ class Detector(nn.Module):
         """Set by `learn` or `calibrate`."""
         return float(self.limit)
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is something for gradient descent to do."""
+        return any(one.requires_grad for one in self.parameters())
+
     def number(self, name: str) -> float:
         """A setting that is a number."""
         return float(self.settings[name])
@@ -60,8 +67,9 @@ class Detector(nn.Module):
         """What gradient descent makes small: of a batch of windows. Only of those with parameters."""
         raise NotImplementedError
 
-    def calibrate(self, recordings: Sequence[Tensor]) -> None:
-        """Set the threshold, after everything else was learnt. Raises `UnfitData`."""
+    def calibrate(self, learnt: Sequence[Tensor], apart: Sequence[Tensor]) -> None:
+        """Set the threshold, when everything else was learnt from `learnt` and nothing from `apart`: windows
+        [n, window, signals] of each recording. Raises `UnfitData`."""
 
     def nothing(self, count: int) -> Tensor:
         """The memory of so many new assets."""

@@ -1,0 +1,90 @@
+"""The words of `train`, and what they mean. No torch here."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Final
+
+from twinloop.contracts.topics import TELEMETRY_FACTORY
+from twinloop.features.windows import WindowSpec
+from twinloop.trainer.errors import BadRecording
+from twinloop.trainer.recipes import RECIPES
+from twinloop.trainer.training.recordings import header_of
+from twinloop.trainer.words import folder_name, names, positive, setting, time
+
+ARCHITECTURES: Final = {
+    "drift-filter": "several signals that stand still but for noise and drift; remembers",
+    "novelty": "telemetry that repeats itself; remembers",
+    "mahalanobis": "means and deviations of windows that are all alike, such as welds",
+    "autoencoder": "the shape of such windows, by a network",
+}
+
+
+def add_train(commands: Any) -> None:
+    """The command `train`."""
+    train: ArgumentParser = commands.add_parser(
+        "train",
+        help="a model with torch, on recordings of healthy assets; writes an artefact",
+        description="Train a model on recordings of healthy assets and write it as an artefact.",
+    )
+    kind = train.add_mutually_exclusive_group(required=True)
+    known = "; ".join(f"{name}: {what}" for name, what in ARCHITECTURES.items())
+    kind.add_argument("--architecture", choices=list(ARCHITECTURES), help=known)
+    kind.add_argument("--module", metavar="FILE.py:CLASS", help="a torch.nn.Module of one's own")
+    train.add_argument("--model", required=True, type=folder_name, help="name of the model")
+    train.add_argument("--out", type=Path, help="folder of the artefact; default: artefacts/<model>")
+
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--parquet", type=Path, help="the historian's folder")
+    source.add_argument("--csv", type=Path, nargs="+", metavar="FILE", help="each the recording of one asset")
+    train.add_argument(
+        "--topic", default=TELEMETRY_FACTORY.name, help="in that folder (default: %(default)s)"
+    )
+    train.add_argument(
+        "--from", dest="since", type=time, metavar="TIME", help="ISO 8601; UTC if it says none"
+    )
+    train.add_argument("--to", dest="until", type=time, metavar="TIME", help="not included")
+    train.add_argument("--asset", action="append", default=[], help="of these alone; may be repeated")
+    train.add_argument("--rows", type=positive, metavar="N", help="only the first N rows of each CSV file")
+
+    train.add_argument("--signal-set", required=True, help=f"such as {', '.join(sorted(RECIPES))}")
+    train.add_argument(
+        "--signals", type=names, metavar="A,B,...", help="columns in their order, where the set is new"
+    )
+    train.add_argument(
+        "--window", type=positive, metavar="ROWS", help="default: the signal set's, else the architecture's"
+    )
+    train.add_argument("--hop", type=positive, metavar="ROWS")
+
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="NAME=VALUE",
+        help="a setting of the architecture; may be repeated",
+    )
+    train.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    train.add_argument("--epochs", type=int, help="default: the architecture's")
+    train.add_argument("--batch", type=positive, default=64, help="windows (%(default)s)")
+    train.add_argument("--rate", type=float, default=2e-3, help="of learning (%(default)s)")
+    train.add_argument(
+        "--learn-from-all", action="store_true", help="keep nothing apart for threshold and figures"
+    )
+
+
+def spec_of(given: Namespace, own: tuple[int, int] | None) -> WindowSpec:
+    """How windows are cut: as was said, else as the signal set's are, else as the architecture wants it
+    (`own`: window and hop). Raises `BadRecording` where nothing says it."""
+    recipe = RECIPES.get(given.signal_set)
+    signals = given.signals or (recipe.spec.signals if recipe else None)
+    if signals is None and given.csv:
+        signals = tuple(header_of(given.csv[0]))
+    if signals is None:
+        raise BadRecording(f"the signals of {given.signal_set} are not known here: name them with --signals")
+    usual = (recipe.spec.window, recipe.spec.hop) if recipe else own
+    if usual is None and not (given.window and given.hop):
+        raise BadRecording("nothing says how windows are cut: give --window and --hop")
+    window, hop = usual or (0, 0)
+    return WindowSpec(given.window or window, given.hop or hop, signals)

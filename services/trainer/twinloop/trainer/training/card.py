@@ -1,0 +1,41 @@
+"""What a person should know of a model: its card. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinloop.contracts.models import QUANTILES, Measured
+from twinloop.tritonio.server import Floats, Inference
+
+RESAMPLED: Final = 2000
+FEW: Final = 8
+"""With fewer recordings than this, each is cut into blocks for its interval."""
+
+
+def reference(features: Sequence[str], answers: Sequence[Inference]) -> dict[str, tuple[float, ...]]:
+    """Of each feature, and of the score, its values at `QUANTILES` over all `answers`."""
+    columns: dict[str, Floats] = {"score": np.concatenate([one.score for one in answers])}
+    table = np.concatenate([one.features for one in answers])
+    columns |= {name: table[:, n] for n, name in enumerate(features)}
+    return {
+        name: tuple(np.quantile(values, QUANTILES).astype(np.float64).tolist())
+        for name, values in columns.items()
+    }
+
+
+def alarmed(flags: Sequence[NDArray[np.bool_]], what: str) -> Measured:
+    """The share of windows that are anomalous, of healthy recordings, with a 95 % interval by resampling
+    whole recordings (or blocks, where there are few)."""
+    some = [one for one in flags if len(one)]
+    if len(some) < FEW:
+        some = [block for one in some for block in np.array_split(one, FEW) if len(block)]
+    counts = np.array([(one.sum(), len(one)) for one in some], np.float64)
+    drawn = np.random.default_rng(0).integers(0, len(counts), (RESAMPLED, len(counts)))
+    summed = counts[drawn].sum(axis=1)
+    low, high = np.quantile(summed[:, 0] / summed[:, 1], [0.025, 0.975])
+    whole = counts.sum(axis=0)
+    return Measured(what=what, value=float(whole[0] / whole[1]), low=float(low), high=float(high))

@@ -1,0 +1,176 @@
+"""Training as a whole: from files to an artefact, again after it was killed, refused where it must be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from train.made import process, windows
+from twinloop.features.windows import WindowSpec
+from twinloop.trainer.__main__ import main
+from twinloop.trainer.fit import answer, fit_mahalanobis
+from twinloop.trainer.recipes import WELD, Statistic
+from twinloop.trainer.training.detectors.base import Answer
+from twinloop.trainer.training.detectors.whitened import Mahalanobis
+from twinloop.tritonio.artefact import Artefact, read
+from twinloop.tritonio.onnx_server import OnnxModel
+
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/own_detector.py"
+
+
+def recorded(folder: Path, files: int = 3, rows: int = 500) -> list[str]:
+    """CSV files of healthy assets."""
+    made = []
+    for seed in range(files):
+        path = folder / f"asset{seed}.csv"
+        lines = [",".join(f"{value:.5f}" for value in row) for row in process(seed, rows)]
+        path.write_text("a,b,c,d\n" + "\n".join(lines) + "\n")
+        made.append(str(path))
+    return made
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    named = [] if "--out" in more else ["--out", str(folder / "made")]
+    return ["train", "--model", "made", "--signal-set", "made.v1", *named, *more]
+
+
+def test_a_drift_filter_from_csv_files_is_a_whole_artefact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = recorded(tmp_path)
+    said = words(tmp_path, "--architecture", "drift-filter", "--learn-from-all", "--csv", *files)
+    assert main(said) == 0
+    assert "calibrate it, unjudged" in capsys.readouterr().out
+    made = read(tmp_path / "made")
+    assert (made.contract.version, made.contract.memory, made.contract.window) == (0, 11 * 4 + 3 + 11 * 4, 10)
+    assert made.card.architecture == "drift-filter"
+    assert made.card.trained.assets == ("asset0", "asset1", "asset2")
+    assert set(made.card.reference) == {"score", "a.mean", "b.mean", "c.mean", "d.mean"}
+    assert main(said) == 1
+    assert "an artefact never changes" in capsys.readouterr().err
+
+
+def test_settings_are_those_of_the_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = recorded(tmp_path, files=1)
+    assert main(words(tmp_path, "--architecture", "drift-filter", "--csv", *files, "--set", "knob=3")) == 1
+    assert "knob is no setting: there are sensitivity" in capsys.readouterr().err
+
+
+def test_a_module_of_one_s_own_becomes_an_artefact(tmp_path: Path) -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 40
+    more = ["--csv", *recorded(tmp_path), "--window", "32", "--hop", "8", "--epochs", "3"]
+    assert main(words(tmp_path, "--module", f"{EXAMPLE}:Forecast", *more)) == 0
+    made = read(tmp_path / "made")
+    assert made.contract.memory == 0
+    odd = windows(process(9, 64), 32, 8)
+    odd[:, 20:, 1] += 40
+    answer = OnnxModel(made.contract, made.onnx).infer(odd)
+    assert (answer.score > made.contract.threshold).all()
+    assert (answer.deviations.argmax(axis=1) == 1).all()
+    assert "module_sha256" in made.card.settings
+
+
+def test_a_module_that_remembers_is_asked_step_by_step(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "class Slow(torch.nn.Module):\n"
+        "    def __init__(self, window, signals):\n"
+        "        super().__init__()\n"
+        "        self.memory = signals\n"
+        "    def forward(self, windows, memory):\n"
+        "        memory = 0.9 * memory + 0.1 * windows.mean(dim=1)\n"
+        "        return memory.square(), memory\n"
+    )
+    more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
+    assert main(words(tmp_path, "--module", f"{tmp_path}/own.py:Slow", *more)) == 0
+    made = read(tmp_path / "made")
+    assert made.contract.memory == 4
+    assert made.golden.memory is not None
+    assert np.abs(made.golden.memory).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("", "has no attribute 'Mine'"),
+        ("x = 1 /", "SyntaxError"),
+        ("class Mine:\n  def __init__(s, w, n): pass", "no torch.nn"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, why: str
+) -> None:
+    (tmp_path / "own.py").write_text(code)
+    more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
+    assert main(words(tmp_path, "--module", f"{tmp_path}/own.py:Mine", *more)) == 1
+    assert why in capsys.readouterr().err
+
+
+def test_killed_at_any_time_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    common = ["--architecture", "autoencoder", "--csv", *recorded(tmp_path), "--epochs", "40", "--seed", "5"]
+    common += ["--window", "20", "--hop", "1", "--set", "hidden=64"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(words(tmp_path, "--out", str(whole), *common)) == 0
+
+    checkpoint = tmp_path / ".killed.checkpoint"
+    job = [sys.executable, "-m", "twinloop.trainer", *words(tmp_path, "--out", str(killed), *common)]
+    with subprocess.Popen(job, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            assert running.poll() is None
+        os.kill(running.pid, signal.SIGKILL)
+    assert checkpoint.exists()
+    assert not killed.exists()
+    done = subprocess.run(job, capture_output=True, text=True, check=True)
+    assert "going on after epoch" in done.stderr
+    assert not checkpoint.exists()
+    same(read(whole), read(killed))
+
+
+def same(one: Artefact, other: Artefact) -> None:
+    assert one.onnx == other.onnx
+    assert one.contract == other.contract
+    assert one.card.reference == other.card.reference
+    assert (one.golden.answer.score == other.golden.answer.score).all()
+
+
+def test_what_onnxruntime_answers_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Wrong(Mahalanobis):
+        """Exports as if everything were twice as unusual."""
+
+        def forward(self, windows: Tensor, memory: Tensor) -> Answer:
+            score, features, deviations, memory = super().forward(windows, memory)
+            return (2.0 if torch.onnx.is_in_onnx_export() else 1.0) * score, features, deviations, memory
+
+    monkeypatch.setattr("twinloop.trainer.training.job.DETECTORS", {"mahalanobis": Wrong})
+    more = ["--csv", *recorded(tmp_path), "--window", "10", "--hop", "5"]
+    assert main(words(tmp_path, "--architecture", "mahalanobis", *more)) == 1
+    assert "onnxruntime answers otherwise than torch: score" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_mahalanobis_in_torch_is_the_one_in_numpy() -> None:
+    draw = np.random.default_rng(1)
+    spec = WindowSpec(20, 20, WELD.spec.signals)
+    cut = (3 + draw.standard_normal((300, 20, 6)) * (1 + draw.random((300, 1, 6)))).astype(np.float32)
+    numpy = fit_mahalanobis(cut, (Statistic.MEAN, Statistic.STD), 1e-5)
+    detector = Mahalanobis(spec, {})
+    with torch.no_grad():
+        detector.learn([torch.from_numpy(cut)])
+        detector.calibrate([torch.from_numpy(cut)], [torch.from_numpy(cut)])
+        score, features, _, _ = detector(torch.from_numpy(cut), torch.zeros(300, 0))
+    assert detector.threshold == pytest.approx(numpy.threshold, rel=1e-3)
+    due = answer(numpy, cut)
+    assert score.numpy() == pytest.approx(due.score, rel=1e-3)
+    assert features.numpy() == pytest.approx(due.features, rel=1e-4)
