@@ -11,13 +11,17 @@ from twinloop.cli.arguments import parser
 from twinloop.cli.errors import CliError
 from twinloop.cli.places import STATE, Places
 from twinloop.cli.show import plain
+from twinloop.cli.train import VERB, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is said; returns the process's status: 0, 1 refused or tampered with, 2 could not be asked."""
-    options = parser().parse_args(argv)
-    state = options.stack or Path(os.environ.get(STATE) or ".twinloop").expanduser()
+    said = sys.argv[1:] if argv is None else list(argv)
     try:
+        if said[:1] == [VERB]:  # its words are the trainer's
+            return train(said[1:])
+        options = parser().parse_args(said)
+        state = options.stack or Path(os.environ.get(STATE) or ".twinloop").expanduser()
         status: int = options.verb(options, Places(os.environ, state, options.token_file))
         sys.stdout.flush()
     except CliError as error:

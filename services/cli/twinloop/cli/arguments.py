@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from twinloop.cli import audit, field, models, people
 from twinloop.cli.places import STATE, Places
+from twinloop.cli.train import VERB
 from twinloop.contracts.changes import State
 from twinloop.contracts.modes import Mode
 
@@ -82,6 +83,7 @@ def parser() -> ArgumentParser:
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 
     _models(verbs.add_parser("models", help="which models serve: stage, try, promote, take back, retire"))
+    verbs.add_parser(VERB, add_help=False, help="a model, on recordings; `twinloop train --help`")
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")

@@ -1,0 +1,42 @@
+"""`twinloop train` becomes the trainer, in the environment that has torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinloop.cli.__main__ import main
+from twinloop.cli.train import PYTHON, command
+
+
+def python_at(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_environment_to_train_in_lies_beside_that_of_the_services(tmp_path: Path) -> None:
+    python = python_at(tmp_path / ".venv-train" / "bin" / "python")
+    line = command(["--model", "m", "--help"], {}, tmp_path / ".venv")
+    assert line == [str(python), "-m", "twinloop.trainer", "train", "--model", "m", "--help"]
+    other = python_at(tmp_path / "other" / "python")
+    assert command([], {PYTHON: str(other)}, tmp_path / ".venv")[0] == str(other)
+
+
+def test_its_words_are_handed_on_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = python_at(tmp_path / "python")
+    became: list[list[str]] = []
+    monkeypatch.setenv(PYTHON, str(python))
+    monkeypatch.setattr("os.execv", lambda path, line: became.append(line))
+    main(["train", "--architecture", "novelty", "--from", "2026-01-01"])
+    assert became[0][3:] == ["train", "--architecture", "novelty", "--from", "2026-01-01"]
+
+
+def test_without_one_it_says_how_to_make_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PYTHON, "/nowhere/python")
+    assert main(["train", "--help"]) == 2
+    assert "make install-train" in capsys.readouterr().err
