@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD
 
 bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, RECORD=1 to write docs/loop-quality.md
 	@PYTHONPATH=tests $(RUN) -m bench_loop --seeds $(or $(SEEDS),100) $(if $(RECORD),--record)
+
+eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
+	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.errors import NotAsFitted
-from twinloop.trainer.training.answering import Answers
 from twinloop.trainer.training.detectors.base import Detector
+from twinloop.tritonio.artefact import Golden
 from twinloop.tritonio.onnx_server import OnnxModel
 from twinloop.tritonio.server import Floats
 
@@ -70,8 +70,8 @@ class _WithoutMemory(torch.nn.Module):
         return score, features, deviations
 
 
-def check(contract: ModelContract, file: bytes, asked: Answers) -> None:
-    """Raises `NotAsFitted` unless onnxruntime answers the same to each window, from the same memory."""
+def check(contract: ModelContract, file: bytes, asked: Golden) -> None:
+    """Raises `NotAsFitted` unless onnxruntime answers what torch does, from the same windows and memories."""
     served = OnnxModel(contract, file).infer(asked.windows, memory=asked.memory)
     wrong = [
         f"{name} by up to {np.abs(theirs - ours).max():.3g}"

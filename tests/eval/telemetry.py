@@ -1,0 +1,148 @@
+"""SMAP or MSL: a spacecraft's telemetry, with sequences that experts call anomalous. One model for all.
+
+Each channel is an asset that sends its healthy rows first, and after a gap those that are judged: what it has
+learnt of the channel by then lies in its memory. Only the telemetry is used, none of the commands.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.data import Channel, Flags
+from eval.score import Events, Figure, events, figures, sequences
+from eval.service import Said, Service
+from eval.trained import artefact, recordings
+from twinloop.features.windows import WindowSpec
+from twinloop.trainer.training.detectors.base import Setting
+from twinloop.trainer.training.job import Order
+
+SIGNAL_SET = "telemetry.v1"
+SPEC = WindowSpec(110, 10, ("telemetry",))
+FRAME_ROWS = 10
+Row = dict[str, Figure]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A channel, and what was said of its test rows."""
+
+    channel: Channel
+    said: Said
+
+    @property
+    def events(self) -> Events:
+        """What counts."""
+        return events(self.channel.events, self.said.alarmed)
+
+
+def labels(one: Channel) -> Flags:
+    """Of each test row, whether it is in a labelled sequence."""
+    inside = np.zeros(len(one.test), np.bool_)
+    for first, last in one.events:
+        inside[first : last + 1] = True
+    return inside
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Of all channels, beside simple detectors."""
+
+    heard: list[Heard]
+    controls: dict[str, Row]
+
+    def figures(self) -> dict[str, Row]:
+        """Of every row of the scoreboard."""
+        told = {f"control: {name}": row for name, row in self.controls.items()}
+        told["novelty"] = figures([one.events for one in self.heard], sequences)
+        return told
+
+
+async def evaluate(channels: Sequence[Channel], pool: Sequence[Channel]) -> Telemetry:
+    """Train, export, judge and count; the scale of the data is learnt from the `pool`'s healthy rows."""
+    heard = await hear(channels, pool, {})
+    controls = {
+        name: figures([events(one.events, detect(one)) for one in channels], sequences)
+        for name, detect in CONTROLS.items()
+    }
+    return Telemetry(heard, controls)
+
+
+async def hear(
+    channels: Sequence[Channel],
+    pool: Sequence[Channel],
+    settings: Mapping[str, Setting],
+    spec: WindowSpec = SPEC,
+) -> list[Heard]:
+    """What the model with these settings says of the channels' test rows."""
+    data = recordings("telemetry", SIGNAL_SET, spec, {one.name: one.train for one in pool})
+    order = Order("novelty", architecture="novelty", settings=settings, apart=False)
+    with tempfile.TemporaryDirectory() as folder:
+        service = Service(Path(folder))
+        await service.serve_artefact(artefact(order, data), SIGNAL_SET)
+        said = await service.judge(
+            SIGNAL_SET, {one.name: [one.train, one.test] for one in channels}, FRAME_ROWS
+        )
+    return [Heard(one, said[one.name][1]) for one in channels]
+
+
+def best_and_worst(those: Sequence[Heard]) -> tuple[Heard, Heard]:
+    """The one whose sequences are all found with the fewest normal rows alarmed; the one of which most is
+    missed, with the most normal rows alarmed."""
+
+    def order(one: Heard) -> tuple[float, float, float, str]:
+        found = one.events
+        missed = 1 - sum(found.found) / max(1, len(found.found))
+        return missed, len(found.false_runs), found.false_rows / max(1, found.normal_rows), one.channel.name
+
+    ordered = sorted(those, key=order)
+    return ordered[0], ordered[-1]
+
+
+# ---- what needs no memory, or no data at all
+
+
+def _always(one: Channel) -> Flags:
+    return np.ones(len(one.test), np.bool_)
+
+
+def _random(one: Channel) -> Flags:
+    seed = int.from_bytes(one.name.encode(), "big")
+    return np.random.default_rng(seed).random(len(one.test)) < 0.01
+
+
+def _outside(one: Channel) -> Flags:
+    low, high = one.train.min() - 0.05, one.train.max() + 0.05
+    return ((one.test < low) | (one.test > high))[:, 0]
+
+
+def _residual(one: Channel) -> Flags:
+    """One step ahead by least squares from 20 rows; 1.5 times the largest error in train, and 0.05."""
+    train, test = one.train[:, 0].astype(float), one.test[:, 0].astype(float)
+    lags, due = _lagged(train)
+    weights = np.linalg.solve(lags.T @ lags + 1e-2 * np.eye(lags.shape[1]), lags.T @ due)
+    limit = 1.5 * np.abs(lags @ weights - due).max() + 0.05
+    lags, due = _lagged(np.concatenate([train[-_ORDER:], test]))
+    far: Flags = np.abs(lags @ weights - due) > limit
+    return far
+
+
+_ORDER = 20
+
+
+def _lagged(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    lags = np.lib.stride_tricks.sliding_window_view(values, _ORDER)[:-1]
+    return np.column_stack([lags, np.ones(len(lags))]), values[_ORDER:]
+
+
+CONTROLS: dict[str, Callable[[Channel], Flags]] = {
+    "every row is anomalous": _always,
+    "1 % of rows, at random": _random,
+    "outside of the range in train": _outside,
+    "a step ahead, by least squares": _residual,
+}
