@@ -143,12 +143,12 @@ def test_without_torch_it_says_where_there_is_one(
 
 
 def test_few_recordings_are_parted_in_time_and_many_as_a_whole() -> None:
-    (one,) = parts_of([100], apart=True)
-    assert (one.learn, one.calibrate, one.judge) == ((0, 80), (80, 90), (90, 100))
-    many = parts_of([7] * 12, apart=True)
+    (one,) = parts_of([100], apart=True, calibrate=3)
+    assert (one.learn, one.calibrate, one.judge) == ((0, 60), (60, 90), (90, 100))
+    many = parts_of([7] * 12, apart=True, calibrate=1)
     assert [part.learn for part in many] == [(0, 7)] * 8 + [(0, 0)] * 2 + [(0, 7)] * 2
     assert (many[8].calibrate, many[9].judge) == ((0, 7), (0, 7))
-    assert parts_of([5], apart=False)[0].judge == (0, 5)
+    assert parts_of([5], apart=False, calibrate=1)[0].judge == (0, 5)
 
 
 def test_a_card_has_the_quantiles_of_what_was_learnt_from_and_figures_with_an_interval() -> None:

@@ -28,6 +28,8 @@ from twinloop.tritonio.repository import digest
 
 CHECKED = 512
 """Windows to which torch and onnxruntime must answer the same."""
+TENTHS, NETWORK_TENTHS = 1, 3
+"""Of the recordings, what is kept for the threshold: a network answers otherwise to what it has learnt."""
 GOLDEN = 64
 """Those of them that go with a model, to check by what is served."""
 
@@ -58,7 +60,8 @@ def train(order: Order, data: Recordings, checkpoint: Path, at: datetime, say: S
     torch.manual_seed(order.seed)
     detector = build(order, data)
     recordings = [torch.from_numpy(np.ascontiguousarray(one.windows)) for one in data.recordings]
-    parts = parts_of([len(one) for one in recordings], apart=order.apart)
+    tenths = NETWORK_TENTHS if detector.learns else TENTHS
+    parts = parts_of([len(one) for one in recordings], apart=order.apart, calibrate=tenths)
     learnt = _some(recordings, parts, lambda one: one.learn)
     apart = _some(recordings, parts, lambda one: one.calibrate)
     schedule = Schedule(detector.EPOCHS if order.epochs is None else order.epochs, order.batch, order.rate)

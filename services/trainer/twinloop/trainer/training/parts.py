@@ -8,8 +8,8 @@ from typing import Final
 
 MANY: Final = 10
 """From so many recordings on, whole ones are kept apart; of fewer, the end of each."""
-CALIBRATE, JUDGE = 8, 9
-"""Of each ten recordings, or tenths of a recording, these."""
+JUDGED: Final = 1
+"""Of each ten recordings, or tenths of one, that are only judged: the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +21,22 @@ class Parts:
     judge: tuple[int, int]
 
 
-def parts_of(lengths: Sequence[int], *, apart: bool) -> list[Parts]:
-    """Of recordings of so many windows. Unless `apart`, all windows serve for everything."""
+def parts_of(lengths: Sequence[int], *, apart: bool, calibrate: int) -> list[Parts]:
+    """Of recordings of so many windows; `calibrate`: so many of ten parts do, before those that are judged.
+    Unless `apart`, all windows serve for everything."""
     if not apart:
         return [Parts((0, n), (0, n), (0, n)) for n in lengths]
+    learn = 10 - JUDGED - calibrate
     if len(lengths) < MANY:
-        return [_in_time(n) for n in lengths]
-    return [_whole(number, n) for number, n in enumerate(lengths)]
+        ends = [(n * learn // 10, n * (10 - JUDGED) // 10, n) for n in lengths]
+        return [Parts((0, first), (first, second), (second, n)) for first, second, n in ends]
+    return [_whole(number % 10, n, learn) for number, n in enumerate(lengths)]
 
 
-def _in_time(n: int) -> Parts:
-    calibrate, judge = n * CALIBRATE // 10, n * JUDGE // 10
-    return Parts((0, calibrate), (calibrate, judge), (judge, n))
-
-
-def _whole(number: int, n: int) -> Parts:
+def _whole(turn: int, n: int, learn: int) -> Parts:
     nothing, all_ = (0, 0), (0, n)
-    turn = number % 10
-    return Parts(
-        nothing if turn in (CALIBRATE, JUDGE) else all_,
-        all_ if turn == CALIBRATE else nothing,
-        all_ if turn == JUDGE else nothing,
-    )
+    if turn < learn:
+        return Parts(all_, nothing, nothing)
+    if turn < 10 - JUDGED:
+        return Parts(nothing, all_, nothing)
+    return Parts(nothing, nothing, all_)

@@ -121,6 +121,10 @@ class Autoencoder(Mahalanobis):
         seen = self._seen(windows)
         return (seen - self.draw(self.squeeze(seen))).square().mean()
 
+    def calibrate(self, learnt: Sequence[Tensor], apart: Sequence[Tensor]) -> None:
+        """See `Mahalanobis`; all by what was not learnt from, to which the network answers otherwise."""
+        super().calibrate(apart, apart)
+
     def numbers(self, windows: Tensor, deviations: Tensor) -> Tensor:
         """See `Mahalanobis`."""
         seen = self._seen(windows)
