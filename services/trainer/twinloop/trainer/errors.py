@@ -42,6 +42,13 @@ class BadModule(TrainerError):
     """
 
 
+class NotExported(TrainerError):
+    """Raised when a model has no form in ONNX that every Triton here can read; the text says what has none.
+
+    Operator action: write that part of the module with other operations.
+    """
+
+
 class NoTorch(TrainerError):
     """Raised when a model is to be trained in an environment without torch.
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from twinloop.contracts.models import ModelContract
-from twinloop.trainer.errors import NotAsFitted
+from twinloop.trainer.errors import NotAsFitted, NotExported
 from twinloop.trainer.training.detectors.base import Detector
 from twinloop.tritonio.artefact import Golden
 from twinloop.tritonio.onnx_server import OnnxModel
@@ -26,7 +26,7 @@ RELATIVE, ABSOLUTE = 2e-3, 1e-3
 
 
 def to_onnx(detector: Detector) -> bytes:
-    """The file. The same parameters give the same bytes."""
+    """The file. The same parameters give the same bytes. Raises `NotExported`."""
     memory = detector.layout.size
     inputs, outputs = (INPUTS, OUTPUTS) if memory else (INPUTS[:1], OUTPUTS[:3])
     given = torch.zeros(2, detector.spec.window, len(detector.spec.signals))
@@ -35,16 +35,19 @@ def to_onnx(detector: Detector) -> bytes:
     with warnings.catch_warnings():
         # The newer exporter knows no opset below 18, which not every Triton that we serve on reads.
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            module.eval(),
-            (given, detector.nothing(2)) if memory else (given,),
-            file,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
-        )
+        try:
+            torch.onnx.export(
+                module.eval(),
+                (given, detector.nothing(2)) if memory else (given,),
+                file,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise NotExported(f"not to be written as ONNX: {str(error).splitlines()[0]}") from error
     made = onnx.load_from_string(file.getvalue())
     wide = len(detector.features)
     shapes = {"score": [], "features": [wide], "deviations": [wide], "next_memory": [memory]}

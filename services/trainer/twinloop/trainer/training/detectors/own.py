@@ -56,18 +56,33 @@ class Own(Detector):
         self.size.copy_(torch.maximum(rows.std(dim=0), 1e-4 * rows.abs().mean(dim=0)).clamp_min(1e-9))
 
     def loss(self, windows: Tensor) -> Tensor:
-        """The module's own."""
-        return self.module.loss((windows - self.middle) / self.size)
+        """The module's own. Raises `BadModule`."""
+        try:
+            return self.module.loss((windows - self.middle) / self.size)
+        except Exception as error:
+            raise BadModule(f"loss: {type(error).__name__}: {error}") from error
 
     def calibrate(self, learnt: Sequence[Tensor], apart: Sequence[Tensor]) -> None:
         """See the class."""
-        scores = [torch.from_numpy(one.answer.score) for one in answers(self, apart) if len(one.windows)]
-        if not scores:
-            raise UnfitData("no window is left to calibrate by")
-        found = torch.cat(scores)
+        self._try(apart[0][:2])
+        found = torch.cat([torch.from_numpy(one.answer.score) for one in answers(self, apart)])
         if not torch.isfinite(found).all():
             raise UnfitData("the module answers NaN or infinity")
         self.limit.copy_(self.number("margin") * found.quantile(self.number("quantile")))
+
+    def _try(self, windows: Tensor) -> None:
+        """Raises `BadModule` where the module does not do what is asked of it."""
+        memory = self.nothing(len(windows))
+        try:
+            *_, unusual, after = self(windows, memory)
+        except Exception as error:
+            raise BadModule(f"forward: {type(error).__name__}: {error}") from error
+        for what, is_, due in (
+            ("it", unusual.shape, (len(windows), len(self.spec.signals))),
+            ("its memory", after.shape, memory.shape),
+        ):
+            if tuple(is_) != tuple(due):
+                raise BadModule(f"forward: {what} is of shape {list(is_)}, not {list(due)}")
 
     def forward(self, windows: Tensor, memory: Tensor) -> Answer:
         """See `Detector`. `features`: the means; `deviations`: what the module says."""
