@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 DOCS = Path(__file__).parents[2] / "docs"
 WHAT = ("water", "telemetry", "plant", "vehicles")
+ABLATIONS = "detection-ablations.json"
 _WIDTH = 190
 
 
@@ -62,16 +63,20 @@ async def evaluate(given: argparse.Namespace) -> Found:
 
 
 async def ablate(given: argparse.Namespace) -> tuple[list[Board], dict[str, Any]]:
-    """One thing changed at a time."""
+    """One thing changed at a time. What was recorded of other changes is kept, to be recorded again."""
     from eval import ablations
 
     def wanted(name: str) -> bool:
         return given.only in name
 
-    by_file = ablations.water(_files(given), wanted) if "water" in given.what else {}
-    by_channel = await ablations.telemetry(_channels(given), wanted) if "telemetry" in given.what else {}
-    plain = {"water": report.plain(by_file), "telemetry": report.plain(by_channel)}
-    return ablations.boards(by_file, by_channel), plain
+    known = DOCS / ABLATIONS
+    plain = json.loads(known.read_text()) if given.record and known.exists() else {}
+    if "water" in given.what:
+        plain["water"] = plain.get("water", {}) | report.plain(ablations.water(_files(given), wanted))
+    if "telemetry" in given.what:
+        found = await ablations.telemetry(_channels(given), wanted)
+        plain["telemetry"] = plain.get("telemetry", {}) | report.plain(found)
+    return ablations.boards(plain), plain
 
 
 def _files(given: argparse.Namespace) -> list[data.Labelled]:
@@ -145,8 +150,7 @@ def main() -> int:
     if given.json:
         given.json.write_text(text)
     if given.record:
-        name = "detection-ablations.json" if given.ablations else "detection.json"
-        (DOCS / name).write_text(text)
+        (DOCS / (ABLATIONS if given.ablations else "detection.json")).write_text(text)
         if given.ablations:
             _splice("ablations", "end of ablations", boards)
         else:

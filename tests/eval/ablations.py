@@ -6,8 +6,9 @@ its pool from the other files. Of `novelty` only settings are changed, and it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,8 +149,10 @@ async def telemetry(channels: Sequence[Channel], wanted: Callable[[str], bool]) 
     return found
 
 
-def boards(by_file: Mapping[str, Row], by_channel: Mapping[str, Row]) -> list[Board]:
-    """The tables."""
+def boards(plain: Mapping[str, Mapping[str, Any]]) -> list[Board]:
+    """The tables, of what `report.plain` gives of both."""
+    by_file = _in_order(plain.get("water", {}), WATER)
+    by_channel = _in_order(plain.get("telemetry", {}), TELEMETRY)
     heads = ("drift-filter", "F1", "FAR %", "MAR %", "events", "delay, rows", "false episodes/h")
     made = []
     for name, row in by_file.items():
@@ -163,3 +166,14 @@ def boards(by_file: Mapping[str, Row], by_channel: Mapping[str, Row]) -> list[Bo
         for name, row in by_channel.items()
     )
     return [water_board] * bool(made) + [Board("Telemetry: one thing changed", heads, told)] * bool(told)
+
+
+def _in_order(plain: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Row]:
+    """Figures as they were written."""
+    return {
+        name: {
+            what: Figure(*(np.nan if one is None else one for one in those)) for what, those in row.items()
+        }
+        for name in changes
+        if (row := plain.get(name)) is not None
+    }
