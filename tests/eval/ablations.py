@@ -24,10 +24,19 @@ from twinloop.trainer.recipes import SKAB
 from twinloop.trainer.skab import TRAIN_ROWS
 from twinloop.trainer.training.answering import answers
 from twinloop.trainer.training.detectors.base import Setting
-from twinloop.trainer.training.detectors.drift_filter import DriftFilter
+from twinloop.trainer.training.detectors.drift_filter import (
+    LIMIT,
+    SETTLED,
+    UNIT,
+    DriftFilter,
+    norm,
+    quantile,
+)
 from twinloop.trainer.training.recordings import of_rows
 
 Row = dict[str, Figure]
+STEPS = 40
+"""Of gradient descent."""
 
 
 class NoWander(DriftFilter):
@@ -75,6 +84,47 @@ class AllHeld(DriftFilter):
         return (on > 0.5).expand_as(square)
 
 
+class ByGradient(DriftFilter):
+    """Of the pool's wander and of the inertia, what foresees each mean best from those before it."""
+
+    def learn(self, recordings: Sequence[Tensor]) -> None:
+        super().learn(recordings)
+        pool = torch.stack([one[: self.calibration] for one in recordings])
+        memory = self.nothing(len(pool))
+        for step in range(self.calibration):
+            *_, memory = self(pool[:, step], memory)
+        parts = self.unpack(memory)
+        noise, own = self._noise(parts), self._own_wander(parts)
+        levels = (pool - parts["origin"][:, None, None]).mean(dim=2)
+        with torch.enable_grad():
+            wander = torch.log(self.wander + 1e-4).requires_grad_()
+            inertia = torch.tensor(self.number("inertia")).log().requires_grad_()
+            optimizer = torch.optim.Adam([wander, inertia], 0.1)
+            for _ in range(STEPS):
+                optimizer.zero_grad()
+                self._surprise(levels, noise, torch.maximum(wander.exp(), own), inertia.exp()).backward()
+                optimizer.step()
+        self.wander.copy_(wander.exp())
+        self.settings["inertia"] = float(inertia.exp())
+        found = self._deviations(pool, parts["origin"], noise, torch.maximum(self.wander, own))
+        self.unit.copy_(quantile(found.abs(), UNIT))
+        self.pooled.copy_(quantile(norm(found / self.unit), LIMIT))
+
+    def _surprise(self, levels: Tensor, noise: Tensor, wander: Tensor, inertia: Tensor) -> Tensor:
+        """The mean negative logarithm of the likelihood, of normal values."""
+        level = levels[:, : self.start].mean(dim=1)
+        variance = self._start_variance(wander)
+        total = torch.zeros(())
+        for step in range(self.start, self.calibration):
+            variance = variance + wander
+            away, spread = levels[:, step] - level, noise * (variance + 1)
+            if step >= self.start + SETTLED:
+                total = total + (torch.log(spread) + away**2 / spread).mean()
+            gain = variance / (variance + inertia)
+            level, variance = level + gain * away, variance * (1 - gain)
+        return total / (self.calibration - self.start - SETTLED)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What is done otherwise."""
@@ -97,6 +147,7 @@ WATER: dict[str, Change] = {
     "onset 2": Change(settings={"onset": 2.0}),
     "inertia 100": Change(settings={"inertia": 100.0}),
     "inertia 400": Change(settings={"inertia": 400.0}),
+    "wander and inertia by gradient, on the predictive likelihood": Change(ByGradient),
     "windows of 5 rows": Change(window=5),
     "windows of 20 rows": Change(window=20),
 }

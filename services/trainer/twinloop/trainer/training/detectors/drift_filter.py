@@ -132,8 +132,8 @@ class DriftFilter(Detector):
         noise, own = self._noise(parts), self._own_wander(parts)
         self.wander.copy_(own.quantile(0.5, dim=0))
         found = self._deviations(pool, parts["origin"], noise, torch.maximum(self.wander, own))
-        self.unit.copy_(_quantile(found.abs(), UNIT).clamp_min(1e-6))
-        self.pooled.copy_(_quantile(_norm(found / self.unit), LIMIT).clamp_min(1e-6))
+        self.unit.copy_(quantile(found.abs(), UNIT).clamp_min(1e-6))
+        self.pooled.copy_(quantile(norm(found / self.unit), LIMIT).clamp_min(1e-6))
 
     def _deviations(self, pool: Tensor, origin: Tensor, noise: Tensor, wander: Tensor) -> Tensor:
         """u·e [n, signals] of `pool` [assets, windows, window, signals], whose noise and wander are known:
@@ -168,7 +168,7 @@ class DriftFilter(Detector):
         u = (away / torch.sqrt(noise * (grown + 1)) / self.unit).clamp(-U_CAP, U_CAP)
         u = choose(calibrating, torch.zeros_like(u), u)
         limit = self.number("sensitivity") * self.pooled
-        total, on = self._sum(was, _norm(u).unsqueeze(1) / limit, calibrating)
+        total, on = self._sum(was, norm(u).unsqueeze(1) / limit, calibrating)
         held = self._held(u * u, limit, total, on)
 
         gain = choose(held, torch.zeros_like(grown), grown / (grown + self.number("inertia")))
@@ -233,12 +233,12 @@ class DriftFilter(Detector):
         return either(on > 0.5, square > self.number("hold") * limit, about)
 
 
-def _norm(u: Tensor) -> Tensor:
+def norm(u: Tensor) -> Tensor:
     """One number for all signals [..., signals]: half of them must not hide one."""
     return torch.sqrt((u**4).mean(dim=-1))
 
 
-def _quantile(values: Tensor, which: float) -> Tensor:
+def quantile(values: Tensor, which: float) -> Tensor:
     """Along the first dimension. `torch.quantile` takes no more than 16 million numbers."""
     ordered = values.sort(dim=0).values
     place = which * (len(ordered) - 1)
