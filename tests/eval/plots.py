@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def _panel(panel: Panel, row: str) -> list[str]:
     def y(value: float) -> str:
         return f"{TOP + SCORE * (1 - min(max(value, 0.0), panel.top) / panel.top):.1f}"
 
-    parts = [f'<text x="{LEFT}" y="20" font-weight="bold">{panel.title}</text>']
+    parts = [f'<text x="{LEFT}" y="20" font-weight="bold">{escape(panel.title)}</text>']
     for value in (0.0, panel.top):
         parts.append(f'<path d="M{LEFT} {y(value)}H{WIDTH - RIGHT}" stroke="#e3e6e8"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(value)}" dy="4" text-anchor="end">{value:g}</text>')
