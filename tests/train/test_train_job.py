@@ -54,8 +54,16 @@ def test_a_drift_filter_from_csv_files_is_a_whole_artefact(
     assert made.card.architecture == "drift-filter"
     assert made.card.trained.assets == ("asset0", "asset1", "asset2")
     assert set(made.card.reference) == {"score", "a.mean", "b.mean", "c.mean", "d.mean"}
+    (figure,) = made.card.measured
+    assert figure.value < 0.2
     assert main(said) == 1
     assert "an artefact never changes" in capsys.readouterr().err
+
+
+def test_windows_without_a_verdict_make_no_figure(tmp_path: Path) -> None:
+    more = ["--rows", "400", "--learn-from-all", "--csv", *recorded(tmp_path)]
+    assert main(words(tmp_path, "--architecture", "drift-filter", *more)) == 0
+    assert read(tmp_path / "made").card.measured == ()
 
 
 def test_settings_are_those_of_the_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,10 +158,15 @@ def test_a_card_has_the_quantiles_of_what_was_learnt_from_and_figures_with_an_in
     assert found["score"] == pytest.approx([10 * q for q in QUANTILES])
     assert found["b"] == pytest.approx([q - 1 for q in QUANTILES])
     figure = alarmed([np.arange(100) < 5, np.zeros(300, np.bool_)], "share")
+    assert figure is not None
     assert figure.value == pytest.approx(5 / 400)
     assert figure.low is not None
     assert figure.high is not None
     assert 0 <= figure.low < figure.value < figure.high < 0.1
+    none = alarmed([np.zeros(28, np.bool_)], "share")
+    assert none is not None
+    assert (none.low, none.high) == (0, pytest.approx(0.123, abs=1e-3))
+    assert alarmed([np.zeros(0, np.bool_)], "share") is None
 
 
 def test_a_layout_counts_its_numbers() -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from twinloop.contracts.models import QUANTILES, Measured
 from twinloop.tritonio.server import Floats, Inference
@@ -27,15 +28,23 @@ def reference(features: Sequence[str], answers: Sequence[Inference]) -> dict[str
     }
 
 
-def alarmed(flags: Sequence[NDArray[np.bool_]], what: str) -> Measured:
-    """The share of windows that are anomalous, of healthy recordings, with a 95 % interval by resampling
-    whole recordings (or blocks, where there are few)."""
+def alarmed(flags: Sequence[NDArray[np.bool_]], what: str) -> Measured | None:
+    """The share of windows that are anomalous, of healthy recordings; `None` where there is no window.
+
+    Its 95 % interval is the wider one, at each end, of two: by resampling whole recordings (or blocks, where
+    there are few), and the exact one of as many independent windows (Clopper and Pearson 1934): none of a
+    few says little.
+    """
     some = [one for one in flags if len(one)]
+    if not some:
+        return None
     if len(some) < FEW:
         some = [block for one in some for block in np.array_split(one, FEW) if len(block)]
     counts = np.array([(one.sum(), len(one)) for one in some], np.float64)
     drawn = np.random.default_rng(0).integers(0, len(counts), (RESAMPLED, len(counts)))
     summed = counts[drawn].sum(axis=1)
     low, high = np.quantile(summed[:, 0] / summed[:, 1], [0.025, 0.975])
-    whole = counts.sum(axis=0)
-    return Measured(what=what, value=float(whole[0] / whole[1]), low=float(low), high=float(high))
+    told, windows = counts.sum(axis=0)
+    exact = binomtest(int(told), int(windows)).proportion_ci(0.95, "exact")
+    low, high = min(low, exact.low), max(high, exact.high)
+    return Measured(what=what, value=float(told / windows), low=float(low), high=float(high))

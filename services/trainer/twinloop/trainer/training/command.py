@@ -47,11 +47,10 @@ def run(given: Namespace) -> list[str]:
     write(out, artefact)
     checkpoint.unlink(missing_ok=True)
     contract, card = artefact.contract, artefact.card
-    (figure,) = card.measured
     learnt = f"{card.trained.windows} windows of {len(card.trained.assets)} recordings"
     return [
         f"{contract.model}: {card.architecture}, {learnt}",
-        f"  {figure.what}: {figure.value:.3%} (95 %: {figure.low:.3%} to {figure.high:.3%})",
+        *(f"  {one.what}: {one.value:.3%} (95 %: {one.low:.3%} to {one.high:.3%})" for one in card.measured),
         *(f"  limit: {one}" for one in card.limits),
         f"  written to {out}",
     ]

@@ -121,10 +121,14 @@ def _finished(
     )
     check(contract, file, golden(said, CHECKED))
     say("onnxruntime answers as torch does")
-    judged = [one.answer.score[slice(*part.judge)] for one, part in zip(said, parts, strict=True)]
+    judged = [
+        one.answer.score[max(part.judge[0], detector.quiet) : part.judge[1]]
+        for one, part in zip(said, parts, strict=True)
+    ]
     what = "share of healthy windows that are anomalous, " + (
         "which were not learnt from" if order.apart else "which were learnt from"
     )
+    figure = alarmed([one > detector.threshold for one in judged], what)
     card = ModelCard(
         model=order.model,
         digest=contract.digest,
@@ -133,7 +137,7 @@ def _finished(
         trained=data.trained,
         settings={**detector.settings, **_descent(detector, schedule), **_code(order)},
         seed=order.seed,
-        measured=(alarmed([one > detector.threshold for one in judged], what),),
+        measured=() if figure is None else (figure,),
         limits=detector.limits,
         reference=reference(detector.features, [one.answer for one in said]),
     )

@@ -34,6 +34,8 @@ class Detector(nn.Module):
 
     features: tuple[str, ...]
     layout: Layout = Layout(())
+    quiet: int = 0
+    """So many first windows of an asset get no verdict."""
     limits: tuple[str, ...] = ()
     """What a person should know before it serves, a sentence each."""
 

@@ -77,6 +77,7 @@ class DriftFilter(Detector):
         signals = len(spec.signals)
         self.features = tuple(f"{one}.mean" for one in spec.signals)
         self.calibration = rows_in_windows(self.number("calibration_rows"), spec)
+        self.quiet = self.calibration
         self.skip = rows_in_windows(self.number("skip_rows"), spec)
         self.start = rows_in_windows(self.number("start_rows"), spec)
         self.block = int(self.number("block_rows")) // spec.hop

@@ -36,6 +36,7 @@ from twinloop.trainer.training.detectors.base import (
     choose,
     either,
     finite,
+    rows_in_windows,
 )
 from twinloop.trainer.training.layout import Layout
 
@@ -74,6 +75,8 @@ class Novelty(Detector):
             )
         signals = len(spec.signals)
         self.features = tuple(f"{one}.last" for one in spec.signals)
+        enters = self.number("calibration_rows") + self.number("lag_rows") + spec.window
+        self.quiet = rows_in_windows(enters, spec)
         self.reach = int(self.number("history"))
         self.kept = self.reach + LENGTHS[-1]
         self.layout = Layout(
