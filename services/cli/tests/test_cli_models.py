@@ -89,7 +89,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_model_comes_into_service_and_goes(say: Say, ops: Ops, folder: Path) -> None:
     because = ("--reason", "because")
-    assert "level:3 has passed and is served to nobody yet" in say("stage", str(folder), *because)
+    assert "level:3 has passed and serves nobody yet: `twinloop models shadow level:3`" in say(
+        "stage", str(folder), *because
+    )
     assert "level:3 is this model: nothing was to be done." in say("stage", str(folder), *because)
     told = say("shadow", "level:3", "--auto", "--more-alarms", "0.002", *because)
     assert f"{SIGNAL_SET}: level:1 serves, level:3 is on trial and decides for nobody." in told

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.artefacts import SIGNALS, WINDOW, artefact_of, artefact_with, contract_of, file_of
 
-from twinloop.modelops import golden
+from twinloop.modelops import golden, golden_process
 from twinloop.modelops.errors import Refused, Step
 from twinloop.modelops.golden import REQUESTS, Bounds, run
 from twinloop.tritonio.answers import differences
@@ -82,18 +85,29 @@ def hanging() -> Artefact:
 
 
 def filling() -> Artefact:
-    """Makes a tensor of 64 GiB."""
+    """Makes a tensor of 1.5 GiB: more than it may, and less than there is."""
     return model_that(
         helper.make_node("ConstantOfShape", ["much"], ["zeros"]),
         helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0),
         helper.make_node("Add", ["features", "zero"], ["sum"]),
-        much=np.array([2**17, 2**17], np.int64),
+        much=np.array([2**14, 3 * 2**13], np.int64),
     )
 
 
 async def test_one_that_never_ends_is_ended() -> None:
     with pytest.raises(Refused, match=r"run: the golden windows took longer than 3 s"):
         await ran(hanging(), Bounds(3.0, 2 * 1024**3))
+
+
+async def test_the_process_ends_also_when_nobody_waits_for_it(tmp_path: Path) -> None:
+    """As when modelops was killed meanwhile."""
+    made = hanging()
+    (tmp_path / "model.onnx").write_bytes(made.onnx)
+    (tmp_path / "golden.npz").write_bytes(pack(made)["golden.npz"])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, golden_process.__file__, str(tmp_path), "2", str(2 * 1024**3), "1"
+    )
+    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGALRM
 
 
 async def test_one_that_does_not_end_by_itself_is_ended_from_outside(

@@ -40,7 +40,8 @@ def stage(options: Namespace, places: Places) -> int:
         answer = api.send(packed, "models", "stage", reason=options.reason)
         staged = api.read(answer, StagedVersion)
     told = (
-        f"{staged.version} has passed and is served to nobody yet: `twinloop models shadow {staged.version}`."
+        f"{staged.version} has passed and serves nobody yet: `twinloop models shadow {staged.version}`, or "
+        "`promote` where no version serves."
         if staged.new
         else f"{staged.version} is this model: nothing was to be done."
     )

@@ -210,7 +210,7 @@ def models_page(models: Models) -> None:
                 one.architecture or "",
                 "; ".join(f"{each.what} {_figure(each)}" for each in one.measured[:2]),
                 "" if one.served_p99_s is None else f"{one.served_p99_s * 1000:.1f} ms",
-                "" if one.staged_at is None else f"{_time(one.staged_at)} {one.staged_by or ''}",
+                "" if one.staged_at is None else f"{one.staged_at:%Y-%m-%d %H:%M} {one.staged_by or ''}",
             )
             for one in models.versions
         ),
