@@ -172,6 +172,22 @@ async def test_while_triton_is_away_nobody_is_to_blame(ops: Ops) -> None:
     assert (await stage(ops, made))[1]
 
 
+@pytest.mark.parametrize("ready", [True, False])
+async def test_one_that_does_not_answer_in_time_is_to_blame_if_the_server_is_there(
+    ops: Ops, ready: bool
+) -> None:
+    async def late(*_: object, **__: object) -> None:
+        ops.server.away = not ready
+        raise TritonUnavailable("deadline exceeded")
+
+    infer, ops.server.infer = ops.server.infer, late  # type: ignore[method-assign, assignment]
+    with pytest.raises(Refused if ready else TritonUnavailable, match="deadline exceeded"):
+        await stage(ops, artefact_of("level", 1.0))
+    assert left(ops) == set()
+    ops.server.infer, ops.server.away = infer, False  # type: ignore[method-assign]
+    assert (await stage(ops, artefact_of("level", 1.0)))[1]
+
+
 async def test_one_that_is_cut_off_is_taken_out_by_the_next_start(ops: Ops) -> None:
     """Killed after it was published: it has a card and no mark."""
     await stage(ops, artefact_of("level", 1.0))
