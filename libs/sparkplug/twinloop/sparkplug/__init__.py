@@ -11,6 +11,9 @@ A host:
 to `str(Topic(node, MessageType.NCMD))` with QoS 0, not retained. Arrays of numbers are read-only numpy views.
 
 An edge node: `EdgeSession`, whose `births`, `data` and `node_death` form the messages to send.
+
+Whether the host is there: it says so by `HostSession`, and an edge node whose primary host it is follows that
+by `Primary`.
 """
 
 from twinloop.sparkplug.datatypes import Array, DataType, Value
@@ -29,9 +32,19 @@ from twinloop.sparkplug.events import (
 from twinloop.sparkplug.host import HostState, decode
 from twinloop.sparkplug.nodes import NodeId
 from twinloop.sparkplug.payloads import Metric, MetricSpec, asks_for_rebirth, encode_rebirth_command
-from twinloop.sparkplug.topics import MessageType, Topic, host_subscriptions, parse_topic
+from twinloop.sparkplug.primary import Act, Primary
+from twinloop.sparkplug.state import HostSession, Reply, State, encode_state, parse_state
+from twinloop.sparkplug.topics import (
+    MessageType,
+    Topic,
+    host_subscriptions,
+    is_state_topic,
+    parse_topic,
+    state_topic,
+)
 
 __all__ = [
+    "Act",
     "Array",
     "DataBeforeBirth",
     "DataType",
@@ -40,6 +53,7 @@ __all__ = [
     "DeviceDied",
     "EdgeSession",
     "Event",
+    "HostSession",
     "HostState",
     "Message",
     "MessageType",
@@ -49,8 +63,11 @@ __all__ = [
     "NodeData",
     "NodeDied",
     "NodeId",
+    "Primary",
     "RebirthNeeded",
+    "Reply",
     "SparkplugError",
+    "State",
     "Topic",
     "Undecodable",
     "UnknownAlias",
@@ -58,6 +75,10 @@ __all__ = [
     "asks_for_rebirth",
     "decode",
     "encode_rebirth_command",
+    "encode_state",
     "host_subscriptions",
+    "is_state_topic",
+    "parse_state",
     "parse_topic",
+    "state_topic",
 ]

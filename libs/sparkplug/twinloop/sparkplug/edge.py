@@ -27,11 +27,12 @@ from twinloop.sparkplug.topics import MessageType, Topic
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An MQTT message to be sent, never retained. A will has QoS 1, all others 0."""
+    """An MQTT message to be sent. QoS 1 have a will and a host's STATE, which alone is retained."""
 
     topic: str
     payload: bytes
     qos: int = 0
+    retain: bool = False
 
 
 class EdgeSession:
@@ -96,15 +97,22 @@ class EdgeSession:
         return messages
 
     def data(
-        self, device: str, values: Mapping[str, Value], *, at_ms: int, captured_ms: int | None = None
+        self,
+        device: str,
+        values: Mapping[str, Value],
+        *,
+        at_ms: int,
+        captured_ms: int | None = None,
+        historical: bool = False,
     ) -> Message:
         """A DDATA with these metrics of `device`, captured at `captured_ms` (when not given, at `at_ms`).
 
-        Raises `KeyError` for a device or metric that the births do not have, `ValueError` for a value that is
-        not of its metric's datatype.
+        `historical`: they could not be sent when they were captured, and are not the values of now. Raises
+        `KeyError` for a device or metric that the births do not have, `ValueError` for a value that is not of
+        its metric's datatype.
         """
         captured = at_ms if captured_ms is None else captured_ms
-        metrics = [self._metric(device, name, value, captured) for name, value in values.items()]
+        metrics = [self._metric(device, name, value, captured, historical) for name, value in values.items()]
         payload = encode_data(metrics, at_ms=at_ms, seq=self._next_seq())
         return Message(self._topic(MessageType.DDATA, device), payload)
 
@@ -113,9 +121,9 @@ class EdgeSession:
         payload = encode_device_death(at_ms=at_ms, seq=self._next_seq())
         return Message(self._topic(MessageType.DDEATH, device), payload)
 
-    def _metric(self, device: str, name: str, value: Value, at_ms: int) -> Metric:
+    def _metric(self, device: str, name: str, value: Value, at_ms: int, historical: bool = False) -> Metric:
         spec = self._specs[device][name]
-        return Metric(name, spec.datatype, value, at_ms, self._alias[device, name])
+        return Metric(name, spec.datatype, value, at_ms, self._alias[device, name], historical)
 
     def _topic(self, kind: MessageType, device: str | None = None) -> str:
         return str(Topic(self._node, kind, device))

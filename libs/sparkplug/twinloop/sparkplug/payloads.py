@@ -27,7 +27,7 @@ class MetricSpec:
 class Metric:
     """A metric with its value. `at_ms`: when it was captured, milliseconds since 1970, UTC, where given.
 
-    `alias` is `None` where the metric goes by its name.
+    `alias` is `None` where the metric goes by its name. `historical`: it is not the value of now.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The topic namespace: `spBv1.0/<group>/<message type>/<edge node>[/<device>]`."""
+"""The topic namespace: `spBv1.0/<group>/<message type>/<edge node>[/<device>]`, `spBv1.0/STATE/<host>`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twinloop.sparkplug.errors import Undecodable
 from twinloop.sparkplug.nodes import NodeId
 
 NAMESPACE = "spBv1.0"
+_STATE = f"{NAMESPACE}/STATE/"
 _RESERVED = frozenset("+/#")
 
 
@@ -70,3 +71,18 @@ def host_subscriptions(group: str) -> tuple[str, ...]:
     """The topic filters of a host that follows every edge node of `group`: births, data and deaths."""
     kinds = (kind for kind in MessageType if kind not in (MessageType.NCMD, MessageType.DCMD))
     return tuple(f"{NAMESPACE}/{group}/{kind}/{'+/+' if kind.of_device else '+'}" for kind in kinds)
+
+
+def state_topic(host: str) -> str:
+    """Where the host application `host` says whether it is online.
+
+    Raises `ValueError` when `host` is empty or holds one of `+ / #`.
+    """
+    if not host or _RESERVED & set(host):
+        raise ValueError(f"{host!r} cannot be a part of a Sparkplug topic")
+    return _STATE + host
+
+
+def is_state_topic(topic: str) -> bool:
+    """True when `topic` is that of a host's STATE, whosoever."""
+    return topic.startswith(_STATE)
