@@ -34,7 +34,7 @@ _REBIRTH_TICK_S = 0.1
 async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> None:
     """Take in what comes until `context.stopping`; then what has come is published and acknowledged."""
     metrics = Metrics(context.registry)
-    source = MqttSource(settings.broker, metrics)
+    source = MqttSource(settings.broker, context.clock, metrics)
     rebirths = Rebirths(settings.rebirth_interval_s)
     key = settings.pseudonym_key.get_secret_value().encode()
     intake = Intake(sets, settings.ages, key, rebirths)

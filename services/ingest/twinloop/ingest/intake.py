@@ -141,13 +141,17 @@ class Intake:
 
     def _device_data(self, event: DeviceData, now: datetime) -> Outcome:
         present = _values(event)
+        captured_ms = _captured_ms(event)
+        historical = captured_ms is not None
         steady = self._steady.setdefault((event.node, event.device), {})
-        values = {**steady, **present}
-        if not event.late:
+        values = present if historical else {**steady, **present}
+        if not event.late and not historical:
             steady.update((name, value) for name, value in present.items() if name in STEADY)
         if not is_telemetry(present):
             return Outcome(Fate.NO_TELEMETRY)
-        return self._in_order(part_made(event.asset, event.at_ms, values, self._sets, self._ages, now))
+        at_ms = event.at_ms if captured_ms is None else captured_ms
+        made = part_made(event.asset, at_ms, values, self._sets, self._ages, now, historical=historical)
+        return self._in_order(made)
 
     def _life(self, event: Event, now: datetime) -> None:
         match event:
@@ -245,6 +249,15 @@ class Intake:
 
 def _values(event: DeviceBorn | DeviceData) -> dict[str, Value]:
     return {name: metric.value for name, metric in event.metrics.items()}
+
+
+def _captured_ms(event: DeviceData) -> int | None:
+    """When what is told afterwards was captured, ms since 1970; `None` when it is told as it happens.
+
+    Of several times the last; the message's, where its metrics have none.
+    """
+    told = [one.at_ms for one in event.metrics.values() if one.historical]
+    return max((event.at_ms if one is None else one for one in told), default=None)
 
 
 def _reason(error: SparkplugError) -> Reason:

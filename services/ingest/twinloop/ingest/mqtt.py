@@ -4,6 +4,10 @@ Delivery. A message with QoS 1 is acknowledged to the broker after Kafka has wha
 session is persistent: what was not acknowledged is delivered again, to this process or the next. Sparkplug
 data has QoS 0 by specification; there the inbox is in memory only.
 
+Sparkplug's host application. The connection's will says that this host is offline; it is online once its
+subscriptions are granted, and offline again at a graceful end, so that edge nodes whose primary host it is
+store what nobody would hear. One process an id: two with one id would declare each other dead.
+
 Back-pressure. When the inbox holds `inbox_bytes`, the socket is no longer read, and TCP holds the broker
 back, until half of it is worked off. Nothing is discarded here. When that lasts longer than the keep-alive
 time, the broker ends the connection and it is made again.
@@ -22,10 +26,13 @@ from dataclasses import dataclass
 
 import aiomqtt
 
+from twinloop.contracts.times import unix_ns
 from twinloop.ingest.metrics import Metrics
 from twinloop.ingest.settings import Mqtt
 from twinloop.runtime import logging
+from twinloop.runtime.clock import Clock
 from twinloop.runtime.events import first_of
+from twinloop.sparkplug import HostSession, Message, Reply, SparkplugError, is_state_topic
 
 log = logging.logger(__name__)
 
@@ -34,6 +41,9 @@ _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 10.0
 _STABLE_S = 30.0
 _CONNECT_TIMEOUT_S = 3.0
+_KEEPALIVE_S = 10
+"""When this machine dies, the broker says that the host is offline after one and a half times this."""
+_FAREWELL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +65,15 @@ class Received:
 class MqttSource:
     """Messages from a broker. One task calls `run`, one calls `group` and `acknowledge`."""
 
-    def __init__(self, settings: Mqtt, metrics: Metrics, filters: Sequence[str] = FILTERS) -> None:
+    def __init__(
+        self, settings: Mqtt, clock: Clock, metrics: Metrics, filters: Sequence[str] = FILTERS
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._metrics = metrics
         self._filters = filters
+        self._host = HostSession(settings.host_id)
+        self._replies: asyncio.Queue[Reply] = asyncio.Queue()
         self._inbox: deque[Received] = deque()
         self._inbox_bytes = 0
         self._arrived = asyncio.Event()
@@ -138,7 +153,8 @@ class MqttSource:
         """One connection, from CONNECT to its loss (`MqttError`) or to the end of the service."""
         self._connection += 1
         self._paused = False
-        client = self._new_client(self._connection)
+        self._replies = asyncio.Queue()
+        client = self._new_client(self._connection, self._host.will(at_ms=self._now_ms()))
         client._client.manual_ack_set(True)
         client._client.connect_timeout = _CONNECT_TIMEOUT_S
         self._client = client  # before CONNECT: a persistent session has messages from the first moment
@@ -149,12 +165,15 @@ class MqttSource:
             self._client = None
             raise
         try:
-            granted = await client.subscribe([(one, 1) for one in self._filters])
+            granted = await client.subscribe([(one, 1) for one in (self._host.topic, *self._filters)])
             if any((code if isinstance(code, int) else code.value) >= 0x80 for code in granted):
                 raise aiomqtt.MqttError(f"the broker refused a subscription: {granted}")
+            await _say(client, self._host.birth())
             self._problem = None
             log.info("mqtt is there", address=self._settings.address, filters=list(self._filters))
             await self._until_lost(client, stopping)
+            with contextlib.suppress(aiomqtt.MqttError):  # it is sent all the same, or the will is
+                await _say(client, self._host.death(at_ms=self._now_ms()), _FAREWELL_S)
             self._pause()
             self._end()
             await self._drained.wait()
@@ -164,44 +183,69 @@ class MqttSource:
             self._client = None
 
     async def _until_lost(self, client: aiomqtt.Client, stopping: asyncio.Event) -> None:
-        """Return when `stopping`; raises `MqttError` when the connection is lost.
+        """Return when `stopping`; raises `MqttError` when the connection is lost, or must be made anew.
 
         Messages do not come this way: the queue that the iterator waits on stays empty.
         """
         lost = asyncio.ensure_future(anext(client.messages))
+        told = asyncio.ensure_future(self._stand_by_it(client))
         stop = asyncio.ensure_future(stopping.wait())
         try:
-            await asyncio.wait({lost, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():
-                lost.result()
+            await asyncio.wait({lost, told, stop}, return_when=asyncio.FIRST_COMPLETED)
+            for one in (lost, told):
+                if one.done():
+                    one.result()
         finally:
-            for one in (lost, stop):
-                one.cancel()
-            await asyncio.gather(lost, stop, return_exceptions=True)
+            for task in (lost, told, stop):
+                task.cancel()
+            await asyncio.gather(lost, told, stop, return_exceptions=True)
 
-    def _new_client(self, connection: int) -> aiomqtt.Client:
+    async def _stand_by_it(self, client: aiomqtt.Client) -> None:
+        """Say again that this host is online, whenever somebody has said that it is not."""
+        while True:
+            if await self._replies.get() is Reply.CONNECT:
+                raise aiomqtt.MqttError("edge nodes know of a later session: was the clock set back?")
+            await _say(client, self._host.birth())
+
+    def _new_client(self, connection: int, will: Message) -> aiomqtt.Client:
         source = self
 
         class Arrivals(asyncio.Queue[aiomqtt.Message]):
             """Passes on what aiomqtt would put into its own, unbounded or discarding, queue."""
 
             def put_nowait(self, item: aiomqtt.Message) -> None:
-                source._take(
-                    Received(str(item.topic), bytes(item.payload or b""), item.mid, item.qos, connection)
-                )
+                one = Received(str(item.topic), bytes(item.payload or b""), item.mid, item.qos, connection)
+                if is_state_topic(one.topic):
+                    source._take_state(one, retained=item.retain)
+                else:
+                    source._take(one)
 
         settings = self._settings
         return aiomqtt.Client(
             settings.host,
             settings.port,
             identifier=settings.client_id,
+            will=aiomqtt.Will(will.topic, will.payload, qos=will.qos, retain=will.retain),
             clean_session=False,
             username=settings.username,
             password=settings.password,
             timeout=5,
-            keepalive=30,
+            keepalive=_KEEPALIVE_S,
             queue_type=Arrivals,
         )
+
+    def _take_state(self, one: Received, *, retained: bool) -> None:
+        """What is said of hosts: of this one it may have to be contradicted; it is nobody's telemetry."""
+        self.acknowledge([one])
+        if one.topic != self._host.topic:
+            return
+        try:
+            reply = self._host.heard(one.payload, retained=retained)
+        except SparkplugError as error:
+            log.warning("a state of this host is not understood", problem=error.detail)
+            return
+        if reply is not Reply.NOTHING:
+            self._replies.put_nowait(reply)
 
     def _take(self, one: Received) -> None:
         self._inbox.append(one)
@@ -229,3 +273,13 @@ class MqttSource:
     def _end(self) -> None:
         self._ended = True
         self._arrived.set()
+
+    def _now_ms(self) -> int:
+        return unix_ns(self._clock.now()) // 1_000_000
+
+
+async def _say(client: aiomqtt.Client, message: Message, timeout_s: float | None = None) -> None:
+    """Publish what this host says of itself; returns when the broker has it."""
+    await client.publish(
+        message.topic, message.payload, qos=message.qos, retain=message.retain, timeout=timeout_s
+    )

@@ -15,7 +15,9 @@ A weld arrives as one DDATA with these metrics:
     Part/Rejected           Boolean       it measured more and is scrap; may be absent
     Recipe                  String
 
-Metrics that rarely change (`STEADY`) may be left out while they keep their value, as Sparkplug has it.
+Metrics that rarely change (`STEADY`) may be left out while they keep their value, as Sparkplug has it. A part
+that is told of afterwards, `is_historical`, has the time of its metrics instead of the message's, is taken
+however old it is, and must have all of them: what is steady now need not have been in force then.
 """
 
 from __future__ import annotations
@@ -85,8 +87,13 @@ class Ages:
     vehicle_max_age_s: float | None = None
     """Of vehicles, which may have been out of reach for long; `None`: as old as everything else."""
 
-    def check(self, frame: Frame, now: datetime, kind: Kind = Kind.FACTORY) -> None:
-        """Raises `Refused` with `too_old` or `in_future`; every sample and the observation count."""
+    def check(
+        self, frame: Frame, now: datetime, kind: Kind = Kind.FACTORY, *, historical: bool = False
+    ) -> None:
+        """Raises `Refused` with `too_old` or `in_future`; every sample and the observation count.
+
+        What is `historical` by its own account is never too old.
+        """
         of_vehicles = self.vehicle_max_age_s if kind is Kind.VEHICLE else None
         max_age_s = self.max_age_s if of_vehicles is None else of_vehicles
         now_ns = unix_ns(now)
@@ -96,7 +103,7 @@ class Ages:
                 Reason.IN_FUTURE, f"{ahead_s:.0f} s ahead of this clock, at most {self.max_ahead_s:g} s"
             )
         age_s = (now_ns - min(frame.observed_at_ns, frame.first_at_ns)) / 1e9
-        if age_s > max_age_s:
+        if age_s > max_age_s and not historical:
             raise Refused(Reason.TOO_OLD, f"{age_s:.0f} s old, at most {max_age_s:g} s")
 
 
@@ -113,11 +120,18 @@ def is_telemetry(present: Values) -> bool:
 
 
 def part_made(
-    asset: str, at_ms: int, values: Values, sets: SignalSets, ages: Ages, now: datetime
+    asset: str,
+    at_ms: int,
+    values: Values,
+    sets: SignalSets,
+    ages: Ages,
+    now: datetime,
+    *,
+    historical: bool = False,
 ) -> Normalized:
     """The frame and the joint in a device's message; `values` include the steady ones not sent again.
 
-    `at_ms` is the payload's timestamp: the end of the part at its source. Raises `Refused`.
+    `at_ms` is the end of the part at its source. Raises `Refused`.
     """
     signal_set = sets.find(text(values, _SET), Kind.FACTORY)
     signals = {
@@ -135,7 +149,7 @@ def part_made(
         observed_at_ns=at_ms * 1_000_000,
         part_id=text(values, "Part/Id") if values.get("Part/Id") is not None else "",
     )
-    ages.check(frame, now)
+    ages.check(frame, now, historical=historical)
     joint = _joint(frame, values, now) if values.get("Part/Resistance") is not None else None
     return Normalized(frame, signal_set.kind, joint)
 

@@ -19,6 +19,7 @@ class Mqtt:
     host: str
     port: int
     client_id: str
+    host_id: str
     inbox_bytes: int
     username: str | None = None
     password: str | None = None
@@ -40,6 +41,9 @@ class IngestSettings(ServiceSettings):
     mqtt_client_id: str = Field(default="twinloop-ingest", min_length=1, max_length=64)
     mqtt_username: str | None = None
     mqtt_password: SecretStr | None = None
+    host_id: str = Field(
+        default="twinloop", pattern=r"^[^+/#]{1,64}$", description="as a Sparkplug host application"
+    )
     pseudonym_key: SecretStr = Field(description="secret of the keyed hash of VINs, 16 characters or more")
     max_age_s: float = Field(default=86_400.0, gt=0)
     max_ahead_s: float = Field(default=60.0, ge=0)
@@ -69,12 +73,13 @@ class IngestSettings(ServiceSettings):
 
     @property
     def broker(self) -> Mqtt:
-        """The broker. The client id carries the topic prefix: two sites on one broker do not collide."""
+        """The broker. Client and host id carry the topic prefix: two sites on one broker do not collide."""
         host, _, port = self.mqtt.rpartition(":")
         return Mqtt(
             host=host,
             port=int(port),
             client_id=self.topic_prefix + self.mqtt_client_id,
+            host_id=self.topic_prefix + self.host_id,
             inbox_bytes=self.inbox_bytes,
             username=self.mqtt_username,
             password=None if self.mqtt_password is None else self.mqtt_password.get_secret_value(),
