@@ -57,6 +57,20 @@ def test_every_bad_setting_is_listed(
         assert name in said
 
 
+def test_the_primary_host_carries_the_topic_prefix_as_the_host_itself_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(monkeypatch, TWINLOOP_TOPIC_PREFIX="berlin.")
+    assert load(SimulatorSettings).host is None
+    monkeypatch.setenv("TWINLOOP_SIMULATOR_PRIMARY_HOST", "twinloop")
+    assert load(SimulatorSettings).host == "berlin.twinloop"
+    for wrong in ("", "a/b", "+"):
+        monkeypatch.setenv("TWINLOOP_SIMULATOR_PRIMARY_HOST", wrong)
+        with pytest.raises(SystemExit):
+            load(SimulatorSettings)
+        assert "TWINLOOP_SIMULATOR_PRIMARY_HOST" in capsys.readouterr().err
+
+
 def secured(folder: Path) -> dict[str, str]:
     (folder / "trusted").mkdir()
     for name in ("plc.cert.der", "plc.key.pem", "plc.key"):

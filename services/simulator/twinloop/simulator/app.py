@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from twinloop.runtime.logging import logger
 from twinloop.runtime.service import Context
 from twinloop.simulator import opcua, panel_fleets, telemetry
+from twinloop.simulator.backlog import Backlog
 from twinloop.simulator.campaign import Campaign, Run
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.edge import EdgeNode
@@ -47,8 +48,10 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
         context.clock,
         metrics,
         bd_seq=int(started_at) % 256,
+        primary_host=settings.host,
+        backlog=Backlog(settings.store_parts, round(1000 * settings.store_s)),
     )
-    context.health.add("mqtt", lambda: None if edge.connected else "no session with the MQTT broker yet")
+    context.health.add("mqtt", edge.problem)
     plcs = await context.stack.enter_async_context(
         opcua.serve(settings.opcua, plant, context.clock, metrics, security=settings.security())
     )

@@ -34,8 +34,19 @@ class Metrics:
         )
         self.messages = Counter(
             "twinloop_simulator_messages_total",
-            "Sparkplug messages by fate: sent, or lost because there was no broker.",
+            "Sparkplug messages by fate: sent, or lost because too many were stored, or for too long.",
             ["fate"],
+            registry=registry,
+        )
+        self.stored_parts = Gauge(
+            "twinloop_simulator_stored_parts",
+            "Parts that wait to be sent. Growing: no broker, the primary host is away, or more parts are made"
+            " than stored ones are sent.",
+            registry=registry,
+        )
+        self.historical = Counter(
+            "twinloop_simulator_historical_total",
+            "Parts sent afterwards: they were stored, or may have been lost when they were sent.",
             registry=registry,
         )
         self.vehicles = Counter(
@@ -51,7 +62,7 @@ class Metrics:
         )
         self.births = Counter(
             "twinloop_simulator_births_total",
-            "Births sent, by cause: a new connection, or a host's rebirth command.",
+            "Births sent, by cause: a new connection, the primary host came, or a host's rebirth command.",
             ["cause"],
             registry=registry,
         )

@@ -54,6 +54,13 @@ class SimulatorSettings(ServiceSettings):
     ingest: str | None = Field(
         default=None, description="URL of ingest, http://host:port: where vehicles that were built are told"
     )
+    primary_host: str | None = Field(
+        default=None,
+        pattern=r"^[^+/#]{1,64}$",
+        description="id of the Sparkplug host application without which nothing is sent",
+    )
+    store_parts: int = Field(default=20_000, ge=1, description="parts stored while nobody listens, at most")
+    store_s: float = Field(default=3600.0, gt=0, description="for how long, at most")
     first_part: int | None = Field(
         default=None, ge=1, description="first part counter of each station; from the clock when not given"
     )
@@ -103,6 +110,11 @@ class SimulatorSettings(ServiceSettings):
         if info.field_name == "opcua_key" and value.suffix != ".pem":
             raise ValueError(f"the name of {value} must end in .pem")
         return value
+
+    @property
+    def host(self) -> str | None:
+        """The primary host. Its id carries the topic prefix, as that of the host itself does."""
+        return None if self.primary_host is None else self.topic_prefix + self.primary_host
 
     def security(self) -> Security | None:
         """The PLCs' certificates; `None` when they are spoken to without security."""
