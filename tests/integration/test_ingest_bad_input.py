@@ -280,6 +280,8 @@ async def test_data_before_birth_asks_for_a_rebirth_until_it_comes(ingest: Inges
         async with asyncio.timeout(20):
             heard = []
             async for message in listener.messages:
+                if str(message.topic) != plant.session.command_topic:
+                    continue  # amqtt sends what is retained to who never asked for it
                 heard.append(asks_for_rebirth(bytes(message.payload)))  # type: ignore[arg-type]
                 if len(heard) == 2:  # it is asked again while no birth comes
                     break

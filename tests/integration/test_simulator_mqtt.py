@@ -30,6 +30,7 @@ from twinloop.sparkplug import (
     Topic,
     decode,
     encode_rebirth_command,
+    is_state_topic,
 )
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class Host:
     async def listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             topic = str(message.topic)
-            if f"/{MessageType.NCMD}/" not in topic:
+            if f"/{MessageType.NCMD}/" not in topic and not is_state_topic(topic):
                 self.events += decode(topic, bytes(message.payload), self.state)  # type: ignore[arg-type]
 
     def heard(self, kind: type[T]) -> list[T]:

@@ -80,13 +80,14 @@ SERVICES: tuple[Service, ...] = (
             "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
         },
     ),
-    # The plant comes up when somebody listens: births of a station that nobody heard are asked for again.
+    # The plant is ready when somebody listens: ingest is its primary host.
     Service(
         "simulator",
         needs=("mqtt", "ingest"),
         settings={
             "TWINLOOP_SIMULATOR_STATIONS": "{config}/simulator.toml",
             "TWINLOOP_SIMULATOR_INGEST": "{ingest}",
+            "TWINLOOP_SIMULATOR_PRIMARY_HOST": "twinloop",  # as ingest calls itself
             "TWINLOOP_SIMULATOR_OPCUA_CERTIFICATE": "{certs}/opcua/plc.cert.der",
             "TWINLOOP_SIMULATOR_OPCUA_KEY": "{certs}/opcua/plc.key.pem",
             "TWINLOOP_SIMULATOR_OPCUA_TRUSTED": "{certs}/opcua/trusted-by-plc",
