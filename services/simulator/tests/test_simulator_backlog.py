@@ -71,6 +71,7 @@ def test_in_doubt_the_last_parts_of_each_station_come_again_before_all_else() ->
     backlog.add(report(50), 0)
     assert backlog.doubt(0) == 0
     again = range(50 - UNSURE_PARTS, 50)
+    assert (len(backlog), backlog.unsent) == (2 * UNSURE_PARTS + 1, 1)
     assert taken(backlog) == [n for n in again for _ in range(2)] + [50]
 
 
@@ -86,9 +87,13 @@ def test_what_was_sent_long_ago_has_arrived() -> None:
 def test_what_came_again_may_be_lost_again() -> None:
     backlog = Backlog(10, LONG_MS)
     backlog.add(report(1), 0)
+    assert backlog.unsent == 1
     for _ in range(3):
         assert taken(backlog) == [1]
         backlog.doubt(0)
+        assert (len(backlog), backlog.unsent) == (1, 0)
+    assert backlog.add(report(2, made_ms=LONG_MS + 1), LONG_MS + 1) == 1
+    assert (len(backlog), backlog.unsent) == (1, 1)
 
 
 @given(

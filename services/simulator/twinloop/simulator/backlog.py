@@ -54,12 +54,18 @@ class Backlog:
         self._most = most
         self._longest_ms = longest_ms
         self._waiting: deque[Report] = deque()
+        self._again = 0  # of those that wait, the first ones, which were sent before
         self._unsure: dict[str, deque[_Sent]] = {}
         self._sent = 0
 
     def __len__(self) -> int:
         """How many parts wait to be sent."""
         return len(self._waiting)
+
+    @property
+    def unsent(self) -> int:
+        """How many of them were never sent."""
+        return len(self._waiting) - self._again
 
     def add(self, report: Report, now_ms: int) -> int:
         """`report` waits."""
@@ -70,7 +76,7 @@ class Backlog:
         """The oldest that waits. It is taken for sent, and may come again."""
         if not self._waiting:
             return None
-        report = self._waiting.popleft()
+        report = self._first()
         sent = self._unsure.setdefault(report.part.station, deque(maxlen=UNSURE_PARTS))
         sent.append(_Sent(self._sent, now_ms, report))
         self._sent += 1
@@ -81,6 +87,7 @@ class Backlog:
         lately = [one for one in chain(*self._unsure.values()) if now_ms - one.at_ms <= UNSURE_MS]
         lately.sort(key=lambda one: one.number, reverse=True)
         self._waiting.extendleft(one.report for one in lately)
+        self._again += len(lately)
         self._unsure.clear()
         return self._shorten(now_ms)
 
@@ -89,5 +96,9 @@ class Backlog:
         while self._waiting and (
             len(self._waiting) > self._most or now_ms - self._waiting[0].made_ms > self._longest_ms
         ):
-            self._waiting.popleft()
+            self._first()
         return before - len(self._waiting)
+
+    def _first(self) -> Report:
+        self._again = max(0, self._again - 1)
+        return self._waiting.popleft()

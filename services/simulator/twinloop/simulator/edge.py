@@ -106,8 +106,8 @@ class EdgeNode:
                     await asyncio.wait_for(stopping.wait(), pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._session.next_session()
-        if self._backlog:
-            log.warning("stored parts are lost", parts=len(self._backlog))
+        if self._backlog.unsent:
+            log.warning("stored parts are lost", parts=self._backlog.unsent)
 
     async def _one_session(self, stopping: asyncio.Event) -> None:
         """Connect, and return when the primary host went or `stopping` is set."""
