@@ -42,8 +42,9 @@ log = logger(__name__)
 _KEEPALIVE_S = 10
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-_STORED_PER_S = 150.0
-"""Stored parts of a station sent in a second: few enough that not too many are on their way at once."""
+_STORED_AT_ONCE = 10
+"""Parts of a station sent from the store before a pause: few, so that not too many are on their way."""
+_STORED_PAUSE_S = 0.05
 
 BirthValues = Callable[[], Mapping[str, Mapping[str, Value]]]
 
@@ -78,7 +79,7 @@ class EdgeNode:
         self._state_topic = None if primary_host is None else state_topic(primary_host)
         self._primary = Primary()
         self._backlog = backlog
-        self._stored_pause_s = 1 / (_STORED_PER_S * len(stations))
+        self._stored_at_once = _STORED_AT_ONCE * len(stations)
         self._outboxes: dict[str, Outbox] = {}
         self._client: aiomqtt.Client | None = None
         self._awaited = "the MQTT broker"
@@ -228,17 +229,21 @@ class EdgeNode:
         while True:
             await self._behind.wait()
             async with self._order:
-                if not self._behind.is_set():
-                    continue
-                now_ms = self._now_ms()
-                if report := self._backlog.take(now_ms):
-                    told_ms = now_ms + report.ended_ms - report.made_ms
-                    await self._send(client, [self._data(report, at_ms=told_ms, historical=True)])
-                    self._metrics.historical.inc()
-                else:
-                    self._behind.clear()
-                    self._live = True
-            await asyncio.sleep(self._stored_pause_s)
+                for _ in range(self._stored_at_once):
+                    if self._behind.is_set():
+                        await self._send_stored(client)
+            await asyncio.sleep(_STORED_PAUSE_S)
+
+    async def _send_stored(self, client: aiomqtt.Client) -> None:
+        now_ms = self._now_ms()
+        report = self._backlog.take(now_ms)
+        if report is None:
+            self._behind.clear()
+            self._live = True
+            return
+        told_ms = now_ms + report.ended_ms - report.made_ms
+        await self._send(client, [self._data(report, at_ms=told_ms, historical=True)])
+        self._metrics.historical.inc()
 
     def _data(self, report: Report, *, at_ms: int, historical: bool = False) -> Message:
         return self._session.data(
