@@ -67,7 +67,12 @@ class HostSession:
         self._topic = state_topic(host)
         self._at_ms = 0
         self._newest_ms = -1
-        self._born = False
+        self._online = False
+
+    @property
+    def online(self) -> bool:
+        """True from the birth of a session to its death."""
+        return self._online
 
     @property
     def topic(self) -> str:
@@ -81,17 +86,17 @@ class HostSession:
         nodes do not believe what is older than what they know.
         """
         self._at_ms = max(at_ms, self._newest_ms + 1)
-        self._born = False
+        self._online = False
         return self._message(State(False, self._at_ms))
 
     def birth(self) -> Message:
         """The host is online."""
-        self._born = True
+        self._online = True
         return self._message(State(True, self._at_ms))
 
     def death(self, *, at_ms: int) -> Message:
         """The host goes, of its own accord."""
-        self._born = False
+        self._online = False
         return self._message(State(False, max(at_ms, self._at_ms)))
 
     def heard(self, data: bytes, *, retained: bool) -> Reply:
@@ -104,7 +109,7 @@ class HostSession:
         self._newest_ms = max(self._newest_ms, state.at_ms)
         if retained and state.at_ms > self._at_ms:
             return Reply.CONNECT
-        return Reply.BIRTH if self._born and not state.online else Reply.NOTHING
+        return Reply.BIRTH if self._online and not state.online else Reply.NOTHING
 
     def _message(self, state: State) -> Message:
         self._newest_ms = max(self._newest_ms, state.at_ms)

@@ -172,13 +172,13 @@ class MqttSource:
             self._problem = None
             log.info("mqtt is there", address=self._settings.address, filters=list(self._filters))
             await self._until_lost(client, stopping)
-            with contextlib.suppress(aiomqtt.MqttError):  # it is sent all the same, or the will is
-                await _say(client, self._host.death(at_ms=self._now_ms()), _FAREWELL_S)
+            await self._say_farewell(client)
             self._pause()
             self._end()
             await self._drained.wait()
         finally:
             self._problem = self._problem or "disconnected"
+            await self._say_farewell(client)
             await client.__aexit__(None, None, None)
             self._client = None
 
@@ -199,6 +199,13 @@ class MqttSource:
             for task in (lost, told, stop):
                 task.cancel()
             await asyncio.gather(lost, told, stop, return_exceptions=True)
+
+    async def _say_farewell(self, client: aiomqtt.Client) -> None:
+        """Say that this host is offline, where it has said that it is online: a DISCONNECT that follows takes
+        the will back, also when the service ends by an error."""
+        if self._host.online:
+            with contextlib.suppress(aiomqtt.MqttError):  # it is sent all the same, or the will is
+                await _say(client, self._host.death(at_ms=self._now_ms()), _FAREWELL_S)
 
     async def _stand_by_it(self, client: aiomqtt.Client) -> None:
         """Say again that this host is online, whenever somebody has said that it is not."""
