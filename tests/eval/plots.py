@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
@@ -17,6 +18,8 @@ SCORE, BAND, GAP, BOTTOM = 150, 14, 6, 40
 INK: Final = "#1f6f8b"
 ALARM: Final = "#d97a3a"
 TRUTH: Final = "#8a98a3"
+
+Place = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,16 +88,12 @@ def _panel(panel: Panel, row: str) -> list[str]:
     return parts
 
 
-def _line(score: NDArray[np.float64], x, y) -> str:  # type: ignore[no-untyped-def]
-    """Only where it changes: most of a row is flat."""
-    path, last, drawn = "", None, False
+def _line(score: NDArray[np.float64], x: Place, y: Place) -> str:
+    """In steps: a score holds until the next one."""
+    path, last = "", np.nan
     for at, value in enumerate(score):
-        if np.isnan(value):
-            drawn = False
+        if np.isnan(value) or value == last:
             continue
-        if not drawn:
-            path += f"M{x(at)} {y(value)}"
-        elif value != last:
-            path += f"L{x(at)} {y(value)}"
-        drawn, last = True, value
-    return path
+        path += f"M{x(at)} {y(value)}" if np.isnan(last) else f"H{x(at)}V{y(value)}"
+        last = value
+    return f"{path}H{x(len(score))}"

@@ -92,16 +92,17 @@ async def hear(
 
 
 def best_and_worst(those: Sequence[Heard]) -> tuple[Heard, Heard]:
-    """The one whose sequences are all found with the fewest normal rows alarmed; the one of which most is
-    missed, with the most normal rows alarmed."""
+    """The one with the most sequences of which all are found soonest, without a false run; the one of which
+    most are missed."""
 
-    def order(one: Heard) -> tuple[float, float, float, str]:
+    def bad(one: Heard) -> tuple[float, int, int, int, str]:
         found = one.events
-        missed = 1 - sum(found.found) / max(1, len(found.found))
-        return missed, len(found.false_runs), found.false_rows / max(1, found.normal_rows), one.channel.name
+        missed = len(found.found) - sum(found.found)
+        runs = len(found.false_runs)
+        return missed / len(found.found), missed, runs, sum(found.delays), one.channel.name
 
-    ordered = sorted(those, key=order)
-    return ordered[0], ordered[-1]
+    best = min(those, key=lambda one: (*bad(one)[:3], -len(one.events.found), *bad(one)[3:]))
+    return best, max(those, key=bad)
 
 
 # ---- what needs no memory, or no data at all
