@@ -209,15 +209,23 @@ def test_a_new_version_takes_over_without_losing_open_windows() -> None:
     assert (pending.judge.contract.version, len(pending)) == (2, 2)
 
 
-def test_a_route_that_cuts_otherwise_begins_anew_and_holds_nothing_back() -> None:
+def test_a_route_that_cuts_otherwise_takes_over_with_a_new_state_and_holds_nothing_back() -> None:
     table = routes()
     one = partition(table)
     one.take(records([frame(sequence=0), frame(asset="y", sequence=0)]))
     table.set("x", route("x", window=4, hop=4))
-    taken = one.take(records([frame(sequence=1)], start=2))
+    given = records([frame(sequence=0), frame(asset="y", sequence=0), frame(sequence=1)])
+    taken = one.take(given[2:])
+    assert [pending.values.shape for pending in taken.pending] == [(2, 6, 2)]
+    fresh = one.renewal()
+    assert fresh is not None
+    fresh.take(given)
+    fresh.relieve(one)
+    one = fresh
+    taken = one.take(records([frame(sequence=2)], start=3))
     assert [pending.values.shape for pending in taken.pending] == [(1, 4, 2)]
     table.set("s.v1", None)
-    left = one.take(records([frame(asset="y", sequence=1)], start=3))
+    left = one.take(records([frame(asset="y", sequence=1)], start=4))
     assert (left.unrouted, left.pending, left.refused) == (1, [], [])
 
 

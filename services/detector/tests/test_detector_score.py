@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from twinloop.detector.routes import Judge, Routes
 from twinloop.detector.score import Scored, Scorer
 from twinloop.detector.turns import Turns
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.stream.errors import Retry
+from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.fake import FakeTriton
@@ -166,6 +167,19 @@ async def test_while_a_model_is_missing_the_route_may_move_on() -> None:
     server.routes.set("s.v1", newer)
     (verdict,) = (await detection.finish(work))[partition]
     assert decode(SCORES, verdict.value).model == "m2"
+
+
+async def test_when_a_model_is_gone_and_the_next_one_cuts_otherwise_its_records_are_taken_again() -> None:
+    server = Server()
+    version = await server.add()
+    await server.triton.unload("m")
+    detection, partition = server.detection, TopicPartition("telemetry.factory", 0)
+    work = {partition: taken(pending(version, 1))}
+    newer = msgspec.structs.replace(contract("m2"), window=4)
+    server.routes.set("s.v1", ModelRoute(event_id="r2", scope="s.v1", at=NOW, contract=newer))
+    with pytest.raises(Redo, match="not loaded") as redo:
+        await detection.finish(work)
+    assert set(redo.value.partitions) == {partition}
 
 
 async def test_every_partition_gets_its_own_outputs() -> None:

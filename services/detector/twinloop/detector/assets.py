@@ -17,8 +17,8 @@ Ints = NDArray[np.int64]
 T = TypeVar("T")
 
 _NOBODY = -1
-_PLACES = 3
-"""On a bench: the version that serves, one on trial, the previous one."""
+_PLACES = 4
+"""On a bench: the version that serves, one on trial, the previous one, and one that is on its way out."""
 
 
 class Assets:
@@ -38,6 +38,7 @@ class Assets:
         self._numbers: dict[bytes, int] = {}
         self.sources: list[bytes] = []
         self._benches: list[Bench] = []
+        self._outgone: dict[tuple[str, int, str], Judge] = {}
         self._ready: list[frozenset[Lane]] = []
         """Of each asset, the lanes whose windows are whole."""
         self.behind = False
@@ -71,13 +72,24 @@ class Assets:
         self._revision = self._routes.revision
         left = []
         for number, source in enumerate(self.sources):
-            before, bench = _lanes(self._benches[number]), self._routes.of(*named(source))
-            lanes = _lanes(bench)
+            former, ready = self._benches[number], self._ready[number]
+            bench = self._routes.of(*named(source))
+            if former and bench and not any(one.may_decide and one.lane in ready for one in bench):
+                bench = (*bench, self._outgoing(former, ready))
+            before, lanes = _lanes(former), _lanes(bench)
             self._benches[number] = bench
-            self._ready[number] = self._ready[number] & lanes if before else lanes
+            self._ready[number] = ready & lanes if before else lanes
             left += [(number, lane) for lane in before - lanes]
         self._index()
         return left
+
+    def _outgoing(self, former: Bench, ready: frozenset[Lane]) -> Judge:
+        """Who decided so far: nobody of a new bench can, when swaps follow each other too fast for it."""
+        (judge, *_) = _sitting(former, ready, {})
+        key = judge.contract.model, judge.contract.version, judge.scope
+        if key not in self._outgone:
+            self._outgone[key] = replace(judge, role=Role.STANDS_BY, may_decide=True)
+        return self._outgone[key]
 
     def lane(self, number: int) -> Lane:
         """A lane of an asset that is judged."""

@@ -14,7 +14,7 @@ from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
-from twinloop.detector.routes import ALL, Outdated, Role, Routes, Share
+from twinloop.detector.routes import ALL, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
 from twinloop.detector.turns import Turns
 from twinloop.runtime import logging
@@ -23,7 +23,7 @@ from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume
-from twinloop.tritonio.errors import TritonError
+from twinloop.tritonio.errors import ModelUnavailable, TritonError
 from twinloop.tritonio.server import Inference
 
 log = logging.logger(__name__)
@@ -76,6 +76,11 @@ class Detection:
                 await taken.turn.comes()
         try:
             scored = await self._scorer.score(pending)
+        except ModelUnavailable as gone:
+            outdated = {one.partition for one in pending if not self._routes.knows(one.judge)}
+            if outdated:
+                raise Redo(outdated, str(gone)) from gone
+            raise Retry(str(gone)) from gone
         except TritonError as trouble:
             raise Retry(str(trouble)) from trouble
         outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
@@ -114,17 +119,11 @@ class Detection:
 
     def _newest(self, work: Mapping[TopicPartition, Taken]) -> list[Pending]:
         """To be asked of whoever judges now: a model may have been swapped since the windows were cut."""
-        asked, outdated = list[Pending](), dict[TopicPartition, str]()
+        asked = list[Pending]()
         for one in (one for taken in work.values() for one in taken.pending):
-            try:
-                judge = self._routes.now(one.judge)
-            except Outdated as why:
-                outdated[one.partition] = str(why)
-                continue
+            judge = self._routes.now(one.judge)
             if judge is not None and (judge.role is not Role.STANDS_BY or judge.contract.memory):
                 asked.append(one if judge is one.judge else replace(one, judge=judge))
-        if outdated:
-            raise Redo(outdated, next(iter(outdated.values())))
         return asked
 
     def _memories(self, learnt: Learnt, at: datetime) -> Iterator[Message]:

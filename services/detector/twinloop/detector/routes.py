@@ -106,20 +106,23 @@ class Routes:
         return self._lanes.setdefault(cut, Lane(*cut))
 
     def now(self, judge: Judge) -> Judge | None:
-        """Who is to be asked instead of `judge`, whose windows were cut some time ago: itself, while its
-        route knows its version; else whoever serves now, if it decided and the windows are cut alike.
+        """Who is to be asked instead of `judge`, whose windows were cut some time ago: whoever serves now, if
+        the route knows its version no more and the windows are cut alike; else itself.
 
-        `None`: nobody, nothing comes of it any more. Raises `Outdated` when the windows must be cut anew.
+        `None`: nobody, nothing comes of it any more.
         """
         route = self._by_scope.get(judge.scope)
-        if route is None or any(judge.contract == one for one in route.versions()):
+        if route is None or self.knows(judge):
             return judge
         if judge.role is not Role.DECIDES:
             return None
         (first, *_) = self._bench(route, trial_decides=False)
-        if first.lane is not judge.lane:
-            raise Outdated(f"{judge.contract.model} version {judge.contract.version} serves nobody any more")
-        return first
+        return first if first.lane is judge.lane else judge
+
+    def knows(self, judge: Judge) -> bool:
+        """Whether its version is still named by its route: else nobody keeps it loaded."""
+        route = self._by_scope.get(judge.scope)
+        return route is not None and any(judge.contract == one for one in route.versions())
 
     def lanes(self) -> frozenset[str]:
         """The names of all lanes."""
@@ -153,7 +156,3 @@ class Share:
 
 
 ALL = Share()
-
-
-class Outdated(Exception):
-    """Raised when windows were cut for a version that is gone, and the one that serves takes others."""
