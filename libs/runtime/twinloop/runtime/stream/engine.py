@@ -26,6 +26,7 @@ from twinloop.runtime.stream.ports import (
     Cluster,
     Member,
     Processor,
+    Reader,
     Record,
     State,
     TopicPartition,
@@ -37,6 +38,8 @@ log = logging.logger(__name__)
 
 _PIECES = 16
 """A state is renewed in pieces of `poll_records` divided by this: what is new need not wait for long."""
+_SHARE = 1 / 3
+"""Of the time, at most so much goes into renewing states, whose work nobody waits for."""
 _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
 
@@ -111,6 +114,8 @@ class Engine(Generic[W]):
         self._rounds: asyncio.Queue[_Round[W] | None] = asyncio.Queue(maxsize=max(1, self._pace.depth - 1))
         self._finishing: set[asyncio.Task[Outputs | None]] = set()
         self._renewals: set[asyncio.Task[None]] = set()
+        self._renewal = asyncio.Lock()
+        """Held by the one state that is being renewed."""
         self._moved = asyncio.Event()
         """Set whenever a round has ended."""
         self._assigned = False
@@ -393,25 +398,15 @@ class Engine(Generic[W]):
             worker.renewing.add_done_callback(self._renewals.discard)
 
     async def _renewing(self, worker: Worker[W], fresh: State[W]) -> None:
-        """Give `fresh` what the working state has taken, in pieces, and put it in its place."""
-        begun, ahead = time.perf_counter(), list[Record]()
-        piece = max(1, self._pace.poll_records // _PIECES)
+        """When it is its turn, give `fresh` what the working state has taken, and put it in its place."""
         try:
-            async with self._cluster.reader(worker.partition, fresh.position) as reader:
-                while not worker.lost and not self._stopping.is_set():
-                    if fresh.position >= worker.state.position:
-                        fresh.relieve(worker.state)
-                        worker.state = fresh
-                        took_s = round(time.perf_counter() - begun, 3)
-                        log.info("state renewed", partition=_name(worker.partition), took_s=took_s)
-                        return
-                    due = [one for one in ahead[:piece] if one.offset < worker.state.position]
-                    if due:
-                        fresh.take(due)
-                        del ahead[: len(due)]
-                        await asyncio.sleep(0)
-                    else:
-                        ahead += await reader.read(self._pace.poll_s, self._pace.poll_records)
+            async with self._renewal, self._cluster.reader(worker.partition, fresh.position) as reader:
+                begun = time.perf_counter()
+                if await self._follow(worker, fresh, reader):
+                    fresh.relieve(worker.state)  # at once: both have taken the same
+                    worker.state = fresh
+                    took_s = round(time.perf_counter() - begun, 3)
+                    log.info("state renewed", partition=_name(worker.partition), took_s=took_s)
         except StreamError as error:
             log.warning("a state cannot be renewed", partition=_name(worker.partition), problem=str(error))
             await self._pause_s(self._pace.retry_s)
@@ -419,6 +414,23 @@ class Engine(Generic[W]):
             self._crash = error
         finally:
             worker.renewing = None
+
+    async def _follow(self, worker: Worker[W], fresh: State[W], reader: Reader) -> bool:
+        """Until `fresh` has taken what the working state has; whether it came to that."""
+        piece = max(1, self._pace.poll_records // _PIECES)
+        ahead = list[Record]()
+        while fresh.position < worker.state.position:
+            if worker.lost or self._stopping.is_set():
+                return False
+            due = [one for one in ahead if one.offset < worker.state.position]
+            if due:
+                begun = time.perf_counter()
+                fresh.take(due)
+                del ahead[: len(due)]
+                await asyncio.sleep((time.perf_counter() - begun) * (1 / _SHARE - 1))
+            else:
+                ahead += await reader.read(self._pace.poll_s, piece)
+        return not worker.lost
 
     def _lose(self, worker: Worker[W], *, after_s: float) -> None:
         """Give up a worker whose state is not what is committed, and open another."""
