@@ -60,8 +60,11 @@ class Content:
     samples; some assets speak a hundred times less often than the others. Values are multiples of 1/256, so
     sums of a window are exact in float32 in whatever order they are taken."""
 
-    def __init__(self, seed: int, assets: int = 200, mix: Mix | None = None) -> None:
+    def __init__(
+        self, seed: int, assets: int = 200, mix: Mix | None = None, signal_set: str = SIGNAL_SET
+    ) -> None:
         self._rng = random.Random(seed)
+        self._signal_set = signal_set
         self._mix = mix or Mix()
         self.injected: Counter[str] = Counter()
         rng = self._rng
@@ -136,7 +139,7 @@ class Content:
         source: _Source,
         *,
         sequence: int | None = None,
-        signal_set: str = SIGNAL_SET,
+        signal_set: str = "",
         signals: int = SIGNALS,
         non_finite: bool = False,
         marked: bool = False,
@@ -151,21 +154,21 @@ class Content:
             values[rng.randrange(len(values))] = rng.choice((float("nan"), float("inf")))
         frame = TelemetryFrame(
             asset=source.name,
-            signal_set=signal_set,
+            signal_set=signal_set or self._signal_set,
             sequence=source.sequence if sequence is None else sequence,
             first_at_ns=10**18 + self._number * 10**6,
             period_ns=10**5,
             signal_count=signals,
             samples=struct.pack(f"<{len(values)}f", *values),
             part_id=source.part_id,
-            event_id=f"frame-{self._number}",
+            event_id=f"{self._signal_set}-{self._number}",
             trace_id=f"{self._number:032x}",
             observed_at_ns=time.time_ns(),
         )
         if marked:
             frame.bad = b"\xff" * ((len(values) + 7) // 8)
         value = frame.SerializeToString()
-        if sequence is None and signal_set == SIGNAL_SET:
+        if sequence is None and not signal_set:
             source.sent.append(value)
         return value
 

@@ -14,7 +14,13 @@ THRESHOLD = 0.75
 
 
 def mean_model(
-    name: str = "mean", *, version: int = 1, window: int = WINDOW, hop: int = HOP, note: str = ""
+    name: str = "mean",
+    *,
+    version: int = 1,
+    signal_set: str = SIGNAL_SET,
+    window: int = WINDOW,
+    hop: int = HOP,
+    note: str = "",
 ) -> tuple[ModelContract, bytes]:
     """Its contract, and its ONNX file, another one for each `note`."""
     graph = helper.make_graph(
@@ -39,7 +45,7 @@ def mean_model(
     contract = ModelContract(
         model=name,
         version=version,
-        signal_set=SIGNAL_SET,
+        signal_set=signal_set,
         signals=signals,
         features=signals,
         window=window,

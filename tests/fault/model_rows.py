@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import httpx
-import msgspec
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import psutil
 
-from fault.load import SIGNAL_SET, SIGNALS
-from fault.model import HOP, THRESHOLD, WINDOW, mean_model
+from fault.bad_models import BAD, alarming
+from fault.load import SIGNAL_SET
+from fault.model import HOP, WINDOW
+from fault.neighbour import NAME, NEIGHBOURS, Neighbour, apart, neighbour
+from fault.promotion import VICTIMS, Promotion, interrupted, route_of, states
 from fault.rows import Play, Told, hold
 from fault.scene import Scene, Size, Unmet, loaded, scene, until
-from fault.workshop import MODEL, SHAPES, Workshop, around, artefact, workshop
+from fault.workshop import MODEL, SHAPES, Workshop, artefact, workshop
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton
-from twinloop.tritonio.repository import digest
 
 Harm = Callable[[Workshop], Awaitable[Told]]
 MODEL_ROWS: dict[str, Play] = {}
@@ -32,8 +32,19 @@ HALF = 0.5
 """Of the maximum load."""
 STEADY_S = 15.0
 _MORE_THAN_CAN_BE = 50_000.0
+_HUNG_S = 8.0
 SWAP_S = 2.0
 """What is seen for so long after a swap counts as during it."""
+
+
+def named(name: str) -> Callable[[Play], Play]:
+    """Register a row that sets its scene itself."""
+
+    def register(play: Play) -> Play:
+        MODEL_ROWS[name] = play
+        return play
+
+    return register
 
 
 def row(name: str) -> Callable[[Harm], Harm]:
@@ -44,7 +55,7 @@ def row(name: str) -> Callable[[Harm], Harm]:
             async with scene(folder, seed, size) as run, workshop(run) as shop:
                 return await played(shop, harm)
 
-        MODEL_ROWS[name] = play
+        named(name)(play)
         return harm
 
     return register
@@ -123,79 +134,6 @@ async def maximum(run: Scene) -> float:
     return verdicts_per_s * run.load.sent / run.watch.count
 
 
-# ---- deaths
-
-
-VICTIMS = ("modelops", "triton", "detector")
-
-
-@dataclass
-class Promotion:
-    """A new version's way through all steps, to the end and back."""
-
-    shop: Workshop
-    shape: tuple[int, int]
-    note: str
-    before: str
-    version: str = ""
-
-    @property
-    def steps(self) -> dict[str, tuple[Callable[[], Awaitable[httpx.Response]], Callable[[Any], bool]]]:
-        """By verb: what is asked, and whether what modelops tells shows that it was done."""
-        ask = self._ask
-        alone = {"trial": None, "serving": self.before, "previous": None}
-        return {
-            "stage": (self._stage, lambda found: self.version in states(found)),
-            "shadow": (
-                lambda: ask("shadow", version=self.version, more_alarms=0.5),
-                lambda found: trial_of(found) == (self.version, 0.0),
-            ),
-            "canary": (
-                lambda: ask("canary", scope=SIGNAL_SET, share=0.5),
-                lambda found: trial_of(found) == (self.version, 0.5),
-            ),
-            "promote": (
-                lambda: ask("promote", scope=SIGNAL_SET),
-                lambda found: route_of(found)["serving"] == self.version,
-            ),
-            "rollback": (
-                lambda: ask("rollback", scope=SIGNAL_SET),
-                lambda found: {name: route_of(found)[name] for name in alone} == alone,
-            ),
-            "retire": (
-                lambda: ask("retire", version=self.version),
-                lambda found: self.version not in states(found),
-            ),
-        }
-
-    async def _ask(self, verb: str, **body: Any) -> httpx.Response:
-        return await self.shop.ask(verb, json={"reason": "the table of faults", **body})
-
-    async def _stage(self) -> httpx.Response:
-        answer = await self.shop.send(pack(artefact(*self.shape, self.note)))
-        if answer.status_code == 200:
-            self.version = answer.json()["version"]
-            self.shop.shapes[int(self.version.partition(":")[2])] = self.shape
-        return answer
-
-
-def route_of(found: Any) -> dict[str, Any]:
-    """That of the signal set."""
-    (route,) = found["routes"]
-    return dict(route)
-
-
-def trial_of(found: Any) -> tuple[str, float] | None:
-    """Which version is on trial there, and for what share."""
-    trial = route_of(found)["trial"]
-    return None if trial is None else (trial["version"], trial["share"])
-
-
-def states(found: Any) -> dict[str, str]:
-    """Of all versions."""
-    return {one["version"]: one["state"] for one in found["versions"]}
-
-
 @row("promotion-kills")
 async def promotion_kills(shop: Workshop) -> Told:
     """At every step of a promotion and back, each of three processes is killed while it is under way."""
@@ -215,177 +153,6 @@ async def promotion_kills(shop: Workshop) -> Told:
         f"{times} x kill -9 of {', '.join(VICTIMS)} at each of {len(verbs)} steps of a promotion",
         f"each ended wholly done or not at all ({told}), and modelops said which",
     )
-
-
-async def interrupted(way: Promotion, verb: str, victim: str) -> bool:
-    """Kill `victim` while `verb` is done, and look: whether it was done. Then it is done, if it was not."""
-    shop, (ask, done) = way.shop, way.steps[verb]
-    doing = asyncio.create_task(answered(ask))
-    await shop.run.some_time(0, 2.0 if verb == "stage" else 0.1)
-    await kill(shop, victim)
-    succeeded = await doing
-    await shop.ready()
-    newest = (await shop.routes())[-1]
-    async with triton(shop.run.triton) as server:
-
-        async def served() -> bool:
-            return {one.version for one in newest.versions()} <= set(await server.versions(MODEL))
-
-        await until(served, 60, f"after {verb}, Triton does not serve what the route names")
-    found = await shop.listed()
-    told = route_of(found)["serving"]
-    hold(
-        told == f"{MODEL}:{newest.contract.version}",
-        f"{verb}: told that {told} serves, and the route names version {newest.contract.version}",
-    )
-    if verb == "stage" and not way.version:  # its number is told to nobody who was not answered
-        was = False
-    else:
-        was = done(found)
-        hold(was or not succeeded, f"{verb} was answered with success and is not done")
-    if not was:
-        again = await ask()
-        hold(again.status_code == 200, f"{verb}, again: {again.status_code} {again.text}")
-        hold(done(await shop.listed()), f"{verb} was answered with success and is not done")
-    return was
-
-
-async def answered(ask: Callable[[], Awaitable[httpx.Response]]) -> bool:
-    """Whether it was answered with success."""
-    try:
-        return (await ask()).status_code == 200
-    except (httpx.HTTPError, OSError):
-        return False
-
-
-async def kill(shop: Workshop, victim: str) -> None:
-    """Kill it, and start it again."""
-    run = shop.run
-    if victim == "triton":
-        await run.stack.kill("triton")
-        await run.stack.start("triton")
-        return
-    process = shop.modelops if victim == "modelops" else run.detectors[0]
-    process.kill()
-    process.start()
-
-
-# ---- bad models
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """What is wrong with the files of a sound artefact, and what the answer must name."""
-
-    spoil: Callable[[dict[str, bytes]], dict[str, bytes]]
-    step: str
-    word: str
-
-
-def changed(**fields: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
-    """Another contract around the same file."""
-
-    def spoil(files: dict[str, bytes]) -> dict[str, bytes]:
-        contract = {**msgspec.json.decode(files["contract.json"]), **fields}
-        return {**files, "contract.json": msgspec.json.encode(contract)}
-
-    return spoil
-
-
-def truncated(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Half of a file."""
-    return {**files, "model.onnx": files["model.onnx"][: len(files["model.onnx"]) // 2]}
-
-
-def other_file(made: Callable[[], onnx.ModelProto]) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
-    """Another file, with its own digest in contract and card."""
-
-    def spoil(_: dict[str, bytes]) -> dict[str, bytes]:
-        content = made().SerializeToString()
-        contract, _file = mean_model(MODEL, version=0)
-        return dict(pack(around(msgspec.structs.replace(contract, digest=digest(content)), content)))
-
-    return spoil
-
-
-def graph(*nodes: onnx.NodeProto, opset: int = 17, **constants: np.ndarray) -> onnx.ModelProto:
-    """A model whose score is made by `nodes` of `mean`, the mean of each window."""
-    tensor = helper.make_tensor_value_info
-    made = helper.make_graph(
-        [
-            helper.make_node("ReduceMean", ["windows"], ["mean"], axes=[1, 2], keepdims=0),
-            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
-            helper.make_node("Identity", ["features"], ["deviations"]),
-            *nodes,
-        ],
-        MODEL,
-        [tensor("windows", TensorProto.FLOAT, [None, WINDOW, SIGNALS])],
-        [
-            tensor("score", TensorProto.FLOAT, [None]),
-            tensor("features", TensorProto.FLOAT, [None, SIGNALS]),
-            tensor("deviations", TensorProto.FLOAT, [None, SIGNALS]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version = 9
-    return model
-
-
-def nan() -> onnx.ModelProto:
-    """Answers NaN."""
-    return graph(
-        helper.make_node("Sub", ["mean", "mean"], ["zero"]),
-        helper.make_node("Div", ["zero", "zero"], ["score"]),
-    )
-
-
-def newer() -> onnx.ModelProto:
-    """Of an opset that no Triton of ours reads."""
-    model = graph(helper.make_node("Identity", ["mean"], ["score"]))
-    model.opset_import[0].version = 22
-    return model
-
-
-def slow() -> onnx.ModelProto:
-    """Multiplies large matrices for every window."""
-    big = np.eye(1500, dtype=np.float32)
-    steps = [
-        helper.make_node("MatMul", ["big" if n == 0 else f"power{n - 1}", "big"], [f"power{n}"])
-        for n in range(40)
-    ]
-    return graph(
-        helper.make_node("ReduceMean", ["mean"], ["any"], keepdims=0),
-        helper.make_node("Mul", ["any", "nothing"], ["none"]),
-        helper.make_node("Add", ["big_", "none"], ["big"]),
-        *steps,
-        helper.make_node("ReduceMean", ["power39"], ["one"], keepdims=0),
-        helper.make_node("Mul", ["one", "nothing"], ["less"]),
-        helper.make_node("Add", ["mean", "less"], ["score"]),
-        big_=big,
-        nothing=np.array(0, np.float32),
-    )
-
-
-def raising() -> onnx.ModelProto:
-    """Takes an element that is not there."""
-    return graph(
-        helper.make_node("Gather", ["few", "ninth"], ["none"]),
-        helper.make_node("Add", ["mean", "none"], ["score"]),
-        few=np.zeros(3, np.float32),
-        ninth=np.array(9, np.int64),
-    )
-
-
-BAD: Mapping[str, Bad] = {
-    "wrong shape": Bad(changed(window=WINDOW + 1), "check", "windows has shape"),
-    "NaN output": Bad(other_file(nan), "compare", "NaN"),
-    "wrong opset": Bad(other_file(newer), "check", "opset 22 is newer"),
-    "truncated file": Bad(truncated, "check", "model.onnx"),
-    "digest mismatch": Bad(changed(digest="0" * 64), "check", "digest"),
-    "too slow": Bad(other_file(slow), "run", "took longer than"),
-    "raising": Bad(other_file(raising), "run", "cannot be run"),
-}
 
 
 @row("bad-models")
@@ -409,20 +176,48 @@ async def bad_models(shop: Workshop) -> Told:
     )
 
 
-async def alarming(shop: Workshop) -> int:
-    """A version that is sound and alarms all the time is tried, and stopped by itself."""
-    contract, content = mean_model(MODEL, version=0, note="alarming")
-    answer = await shop.send(
-        pack(around(msgspec.structs.replace(contract, threshold=THRESHOLD / 50), content))
+# ---- neighbours
+
+
+@named("neighbours")
+async def neighbours(folder: Path, seed: int, size: Size) -> str:
+    """A model hangs, and its process dies: who waits is its own stream."""
+    async with scene(folder, seed, size, model=MODEL) as run, workshop(run) as shop:
+        async with loaded(run), neighbour(shop, seed + 1) as other:
+            run.detector(TWINLOOP_DETECTOR_WITHOUT=NEIGHBOURS)
+            await run.flowing()
+            await until(partial(other.back, 0), 60, "the neighbour is not judged")
+            told = await disturbed(shop, other)
+        await run.settled()
+        await run.settled(group=NAME)
+        found = await apart(run)
+        hold(found.exact, f"after {told.injected}:\n  {found}")
+        return f"{told.injected}; {told.held}; {run.load.sent} + {other.load.sent} frames: {found}"
+
+
+async def disturbed(shop: Workshop, other: Neighbour) -> Told:
+    """Hang it, kill it; meanwhile another version of the usual model is staged."""
+    run, times = shop.run, shop.run.size.times(4)
+    usual, its, staged = [], [], 0.0
+    for way in [signal.SIGSTOP, signal.SIGKILL] * times:
+        await run.some_time(1, 3)
+        process, at = other.process(), time.time()
+        process.send_signal(way)
+        await asyncio.sleep(_HUNG_S)
+        begun = time.monotonic()
+        await shop.stage(*SHAPES[1], note=f"{at}")
+        staged = max(staged, time.monotonic() - begun)
+        if way is signal.SIGSTOP:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+        woken = time.time()
+        await until(partial(other.back, woken), 90, "the neighbour is not back")
+        usual.append(run.watch.longest_gap_s(at, woken))
+        its.append(other.watch.longest_gap_s(at, woken))
+    hold(min(its) > _HUNG_S / 2, f"the neighbour waited for {min(its):.1f} s only: nothing was disturbed")
+    hold(max(usual) < min(its) / 2, f"the others waited for {max(usual):.1f} s, too")
+    return Told(
+        f"{times} x a model's process stopped for {_HUNG_S:g} s and more, {times} x killed",
+        f"its own stream waited for {max(its):.1f} s, the others for {max(usual):.1f} s,"
+        f" staging of another model for {staged:.1f} s",
     )
-    hold(answer.status_code == 200, f"the alarming version: {answer.text}")
-    version = answer.json()["version"]
-    await shop.act("shadow", version=version)
-
-    async def stopped() -> bool:
-        return (await shop.routes())[-1].trial is None
-
-    await until(stopped, 60, "nobody stopped a version that alarms all the time")
-    newest = (await shop.routes())[-1]
-    hold(newest.by == "modelops" and "too many" in newest.reason, f"{newest.by}: {newest.reason}")
-    return int(newest.reason.split(" alarms in ")[1].split()[0])

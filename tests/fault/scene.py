@@ -104,13 +104,13 @@ class Scene:
         """A random moment."""
         await asyncio.sleep(self.rng.uniform(least_s, most_s))
 
-    async def positions(self) -> dict[int, int]:
-        """What the group has committed, by partition of the input."""
+    async def positions(self, group: str = "detector") -> dict[int, int]:
+        """What a group has committed, by partition of the input."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
         await admin.start()
         try:
             topic = TELEMETRY_FACTORY.named(self.prefix)
-            found = await admin.list_consumer_group_offsets(f"{self.prefix}detector")
+            found = await admin.list_consumer_group_offsets(f"{self.prefix}{group}")
             return {one.partition: at.offset for one, at in found.items() if one.topic == topic}
         finally:
             await admin.close()
@@ -131,14 +131,16 @@ class Scene:
         found = await records(self.kafka, self.prefix, TELEMETRY_FACTORY)
         return [Given(one.topic, one.partition, one.offset, one.value) for one in found]
 
-    async def settled(self, halts: Mapping[int, int] | None = None, timeout_s: float = 120.0) -> None:
-        """Wait until the group has committed all of the input; up to `halts` where a partition stops."""
+    async def settled(
+        self, halts: Mapping[int, int] | None = None, timeout_s: float = 120.0, group: str = "detector"
+    ) -> None:
+        """Wait until a group has committed all of the input; up to `halts` where a partition stops."""
         due = {**{one: end for one, end in (await self.ends()).items() if end}, **(halts or {})}
         last: dict[int, int] = {}
 
         async def there() -> bool:
             with contextlib.suppress(KafkaError):
-                last.update(await self.positions())
+                last.update(await self.positions(group))
             return all(last.get(one) == at for one, at in due.items())
 
         def behind() -> str:
@@ -174,10 +176,12 @@ async def scene(
     kafka: str = "",
     replication: int = 1,
     memory_records: int = MEMORY_RECORDS,
+    model: str = "",
 ) -> AsyncIterator[Scene]:
     """Real parts with a model that serves, and load that begins with the context and may be `finished`.
 
-    `kafka`: a cluster that is used instead of one's own.
+    `kafka`: a cluster that is used instead of one's own; `model`: whose verdicts are watched, everybody's
+    when empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = ("triton",) if kafka else ("kafka", "triton")
@@ -212,7 +216,7 @@ async def scene(
                 "TWINLOOP_GRACE_S": str(GRACE_S),
             },
             Load(at, TELEMETRY_FACTORY.named(prefix), content, size.rate),
-            Watch(at, SCORES.named(prefix), SCORES.partitions),
+            Watch(at, SCORES.named(prefix), SCORES.partitions, model),
         )
         watching = asyncio.create_task(one.watch.run())
         try:

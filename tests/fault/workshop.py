@@ -117,7 +117,7 @@ class Workshop:
         found = []
         for record in await records(self.run.kafka, self.run.prefix, SCORES):
             event = json.loads(record.value)
-            if event.get("decides", True):
+            if event.get("decides", True) and event["model"] == MODEL:
                 judged = verdict(event)
                 end = End(offsets[judged.caused_by], judged.row)
                 found.append((int(event["model_version"]), end, judged))

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 class _Read(msgspec.Struct):
     observed_at: datetime
+    model: str = ""
     model_version: int = 0
     decides: bool = True
 
@@ -24,13 +25,15 @@ _DECODER = msgspec.json.Decoder(_Read)
 
 @dataclass(slots=True)
 class Watch:
-    """Reads a topic from its end on. `seen`: of each batch, when it came, when the frame behind its newest
-    verdict was sent, and how many verdicts it held; Unix seconds. Of each verdict: `came_s`, when, and
-    `waited_s`, how long after its frame. `versions`: who has decided in the newest batch."""
+    """Reads a topic from its end on, the verdicts of `model` if one is named. `seen`: of each batch, when it
+    came, when the frame behind its newest verdict was sent, and how many verdicts it held; Unix seconds. Of
+    each verdict: `came_s`, when, and `waited_s`, how long after its frame. `versions`: who has decided in the
+    newest batch."""
 
     kafka: str
     topic: str
     partitions: int
+    model: str = ""
     seen: list[tuple[float, float, int]] = field(default_factory=list)
     came_s: list[float] = field(default_factory=list)
     waited_s: list[float] = field(default_factory=list)
@@ -56,12 +59,13 @@ class Watch:
                     await asyncio.sleep(0.1)
                     continue
                 values = [record.value for records in batches.values() for record in records]
-                if values:
+                read = [_DECODER.decode(one) for one in values]
+                read = [one for one in read if self.model in ("", one.model)]
+                if read:
                     now = time.time()
-                    read = [_DECODER.decode(one) for one in values]
                     sent = [one.observed_at.timestamp() for one in read]
                     self.versions = {one.model_version for one in read if one.decides}
-                    self.seen.append((now, max(sent), len(values)))
+                    self.seen.append((now, max(sent), len(read)))
                     self.came_s += [now] * len(sent)
                     self.waited_s += [now - one for one in sent]
         finally:

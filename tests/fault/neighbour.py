@@ -1,0 +1,88 @@
+"""Another stream beside the usual one, with a model, a detector and a load of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import psutil
+from support.processes import ServiceProcess
+from support.watch import Watch
+
+from fault.load import SIGNALS, Content, Load, Mix
+from fault.model import HOP, THRESHOLD, WINDOW, mean_model
+from fault.oracle import Rules, expect
+from fault.reconcile import Reconciled
+from fault.scene import MEMORY_RECORDS, Scene, Unmet
+from fault.workshop import Workshop, around
+from twinloop.contracts.topics import SCORES, TELEMETRY_FACTORY
+from twinloop.tritonio.artefact import pack
+
+NAME = "neighbour"
+NEIGHBOURS = "neighbour.v1"
+"""Its signal set."""
+_SOUND = Mix(poison=0.0)
+"""What is no frame has no signal set: it would be for the usual stream to refuse."""
+
+
+@dataclass
+class Neighbour:
+    """`watch` sees its verdicts alone. `load` sends as many frames as the usual one does."""
+
+    run: Scene
+    detector: ServiceProcess
+    load: Load
+    watch: Watch
+
+    def process(self) -> psutil.Process:
+        """In which Triton runs its model."""
+        for one in psutil.Process(self.run.stack.pid("triton")).children(recursive=True):
+            if any(f"/{NAME}/" in word for word in one.cmdline()):
+                return one
+        raise Unmet("Triton has no process for the neighbour's model")
+
+    def back(self, at: float) -> bool:
+        """Whether there was a verdict on a frame that was sent after `at`."""
+        return self.watch.back_after_s(at) is not None
+
+
+@contextlib.asynccontextmanager
+async def neighbour(shop: Workshop, seed: int) -> AsyncIterator[Neighbour]:
+    """Stage and promote its model, and have it judge; all of its load is sent at the end of the context."""
+    run = shop.run
+    answer = await shop.send(pack(around(*mean_model(NAME, version=0, signal_set=NEIGHBOURS))))
+    if answer.status_code != 200:
+        raise Unmet(f"not staged: {answer.text}")
+    await shop.act("promote", version=answer.json()["version"])
+    detector = run.detector(
+        TWINLOOP_DETECTOR_GROUP=NAME,
+        TWINLOOP_DETECTOR_SIGNAL_SETS=NEIGHBOURS,
+        TWINLOOP_DETECTOR_INFER_TIMEOUT_S="2",
+    )
+    content = Content(seed, mix=_SOUND, signal_set=NEIGHBOURS)
+    load = Load(run.kafka, TELEMETRY_FACTORY.named(run.prefix), content, run.size.rate / 2)
+    watch = Watch(run.kafka, SCORES.named(run.prefix), SCORES.partitions, NAME)
+    watching = asyncio.create_task(watch.run())
+    loading = asyncio.create_task(load.run(0))
+    try:
+        yield Neighbour(run, detector, load, watch)
+        load.stop()
+        async with asyncio.timeout(180):
+            await loading
+    finally:
+        for task in (watching, loading):
+            task.cancel()
+        await asyncio.gather(watching, loading, return_exceptions=True)
+
+
+async def apart(run: Scene) -> Reconciled:
+    """The verdicts of both streams, each against what is due of it, and the dead letters of both."""
+    rules = Rules(NEIGHBOURS, SIGNALS, WINDOW, HOP, THRESHOLD, MEMORY_RECORDS)
+    given = await run.given()
+    usual = await asyncio.to_thread(expect, given, run.rules())
+    its = await asyncio.to_thread(expect, given, rules)
+    return await run.reconcile(
+        replace(usual, verdicts=usual.verdicts + its.verdicts, anomalies=usual.anomalies + its.anomalies)
+    )
