@@ -45,11 +45,13 @@ class Unmet(AssertionError):
 @dataclass(frozen=True, slots=True)
 class Size:
     """How much of a row is played. `frames`: at least so many; `rate`: frames a second while harm is done;
-    `times`: of the row's usual number of injections, this share, and at least one."""
+    `times`: of the row's usual number of injections, this share, and at least one; `idle`: whether the
+    machine has nothing else to do, so that times may be compared."""
 
     frames: int = 100_000
     rate: float = 1500.0
     share: float = 1.0
+    idle: bool = True
 
     def times(self, usual: int) -> int:
         """How often to do harm."""

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from fault.model_rows import MODEL_ROWS
 from fault.rows import ROWS
 from fault.scene import Size, loaded, scene
 
 SEED = 20
-SHORT = Size(frames=10_000, rate=1000, share=0.15)
+SHORT = Size(frames=10_000, rate=1000, share=0.15, idle=False)
 FEW = ("kill", "sigterm", "kafka", "triton", "poison", "disorder", "flood")
 
 
 @pytest.mark.parametrize("name", FEW)
 async def test_row(name: str, tmp_path: Path) -> None:
     assert "exact" in await ROWS[name](tmp_path, SEED, SHORT)
+
+
+@pytest.mark.parametrize("name", MODEL_ROWS)
+async def test_row_of_models(name: str, tmp_path: Path) -> None:
+    assert "exact" in await MODEL_ROWS[name](tmp_path, SEED, SHORT)
 
 
 async def test_without_the_transaction_a_kill_is_found_to_double_verdicts(tmp_path: Path) -> None:
