@@ -39,8 +39,9 @@ class Neighbour:
     def process(self) -> psutil.Process:
         """In which Triton runs its model."""
         for one in psutil.Process(self.run.stack.pid("triton")).children(recursive=True):
-            if any(f"/{NAME}/" in word for word in one.cmdline()):
-                return one
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if any(f"/{NAME}/" in word for word in one.cmdline()):
+                    return one
         raise Unmet("Triton has no process for the neighbour's model")
 
     def back(self, at: float) -> bool:

@@ -1,9 +1,8 @@
-"""Verdicts of several versions, one after the other: each window has one, of the version whose turn it was.
+"""Verdicts of several versions, one after the other: each frame's windows are judged by one of them.
 
-A partition's turn goes from one version to the next at some offset, which nobody tells. So, asset by asset:
-the verdicts of a version are exactly those that the oracle expects of it between its first and its last one;
-and between the last of one and the first of the next there is an offset before which the one owes nothing
-more, and after which the next owed nothing yet.
+Each asset has turns: the versions that were to decide for it, in order. When a turn begins nobody tells, and
+some may be passed over. So, frame by frame: what was said of it is exactly what one of the versions owes, and
+there is a way through all frames on which the turns never go back.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from google.protobuf.message import DecodeError
 
@@ -28,6 +26,8 @@ class End:
     row: int
 
 
+Said = tuple[int, End, Judged]
+"""A verdict that decided: its version, its window's end."""
 Due = Mapping[int, Mapping[str, Mapping[End, Judged]]]
 """What the oracle expects, by version, asset, and end."""
 
@@ -69,84 +69,69 @@ def reconcile_swaps(
     """Compare; `found` are the deciding verdicts with their versions, `turns` the versions in the order in
     which they were to decide for an asset. Each may have several turns."""
     result = Swapped()
-    by_asset: dict[str, list[tuple[End, int, Judged]]] = defaultdict(list)
+    said: dict[str, dict[int, list[Said]]] = defaultdict(lambda: defaultdict(list))
     for version, end, judged in found:
-        by_asset[judged.asset].append((end, version, judged))
+        said[judged.asset][end.offset].append((version, end, judged))
         result.verdicts += 1
-    assets = {asset for of_version in due.values() for asset, ends in of_version.items() if ends}
-    for asset in sorted(assets | set(by_asset)):
-        _asset(asset, due, sorted(by_asset[asset], key=lambda one: one[:2]), turns(asset), result)
+    for asset in sorted({*said, *(asset for of_version in due.values() for asset in of_version)}):
+        its = {version: _by_offset(of_version.get(asset, {})) for version, of_version in due.items()}
+        _asset(asset, its, said[asset], turns(asset), result)
     return result
 
 
+def _by_offset(ends: Mapping[End, Judged]) -> dict[int, dict[End, Judged]]:
+    found: dict[int, dict[End, Judged]] = defaultdict(dict)
+    for end, judged in ends.items():
+        found[end.offset][end] = judged
+    return found
+
+
 def _asset(
-    asset: str, due: Due, said: list[tuple[End, int, Judged]], turns: Sequence[int], result: Swapped
-) -> None:
-    problems = result.problems
-    for (end, *_), (after, *_) in pairwise(said):
-        if end == after:
-            problems.append(f"{asset}: two verdicts on the window that ends at {end}")
-    for end, version, judged in said:
-        if due.get(version, {}).get(asset, {}).get(end) != judged:
-            problems.append(f"{asset}: version {version} said what it should not of {end}: {judged}")
-    pieces: list[list[tuple[End, int, Judged]]] = []
-    for one in said:
-        if not pieces or pieces[-1][-1][1] != one[1]:
-            pieces.append([])
-        pieces[-1].append(one)
-    order = iter(turns)
-    for piece in pieces:
-        if piece[0][1] not in order:
-            problems.append(f"{asset}: version {piece[0][1]} decided when it was not its turn")
-    for piece in pieces:
-        _whole(asset, due, piece, problems)
-    for one, other in pairwise(pieces):
-        result.swaps += 1
-        _border(asset, due, one[-1], other[0], problems)
-    if pieces:
-        _outside(asset, due, pieces, problems)
-    else:
-        problems.append(f"{asset}: nothing was said of it")
-
-
-def _whole(asset: str, due: Due, piece: list[tuple[End, int, Judged]], problems: list[str]) -> None:
-    first, last, version = piece[0][0], piece[-1][0], piece[0][1]
-    there = {end for end, _, _ in piece}
-    missing = [end for end in due[version].get(asset, {}) if first <= end <= last and end not in there]
-    if missing:
-        problems.append(
-            f"{asset}: version {version} said nothing of {len(missing)} ends, such as {missing[0]}"
-        )
-
-
-def _border(
     asset: str,
-    due: Due,
-    last: tuple[End, int, Judged],
-    first: tuple[End, int, Judged],
-    problems: list[str],
+    due: Mapping[int, Mapping[int, Mapping[End, Judged]]],
+    said: Mapping[int, Sequence[Said]],
+    turns: Sequence[int],
+    result: Swapped,
 ) -> None:
-    """All that the next version did not say must come before all that the one before did not."""
-    if last[0].offset >= first[0].offset:
-        problems.append(f"{asset}: two versions decided of the frame at offset {first[0].offset}")
-    owed, early = (
-        [end.offset for end in due[version].get(asset, {}) if last[0] < end < first[0]]
-        for version in (last[1], first[1])
+    """Take the earliest turn that explains each frame: it leaves the most to the next ones."""
+    now, last = 0, None
+    for offset in sorted({*said, *(offset for of_version in due.values() for offset in of_version)}):
+        those = said.get(offset, ())
+        speaks = {version for version, _, _ in those}
+
+        def explains(turn: int, offset: int = offset, those: Sequence[Said] = those) -> bool:
+            return _says_all(turns[turn], due[turns[turn]].get(offset, {}), those)
+
+        if (turn := next(filter(explains, range(now, len(turns))), None)) is None:
+            early = any(explains(turn) for turn in range(now))
+            result.problems.append(f"{asset}: {_trouble(offset, those, early=early)}")
+        else:
+            now = turn
+        if speaks and last is not None and speaks != last:
+            result.swaps += 1
+        last = speaks or last
+
+
+def _says_all(version: int, owed: Mapping[End, Judged], those: Sequence[Said]) -> bool:
+    """Whether what was said of a frame is what a version owes of it, once."""
+    return (
+        len(those) == len(owed)
+        and all(speaker == version for speaker, _, _ in those)
+        and {end: judged for _, end, judged in those} == owed
     )
-    if owed and early and max(early) >= min(owed):
-        problems.append(
-            f"{asset}: nobody spoke between {last[0]} of version {last[1]}"
-            f" and {first[0]} of version {first[1]}"
-        )
 
 
-def _outside(asset: str, due: Due, pieces: list[list[tuple[End, int, Judged]]], problems: list[str]) -> None:
-    """Nothing is owed before the first verdict and after the last one, by those who gave them."""
-    (first, begins, _), (last, ends, _) = pieces[0][0], pieces[-1][-1]
-    before = [end for end in due[begins].get(asset, {}) if end < first]
-    after = [end for end in due[ends].get(asset, {}) if end > last]
-    for missing, version in ((before, begins), (after, ends)):
-        if missing:
-            problems.append(
-                f"{asset}: version {version} said nothing of {len(missing)} ends, such as {missing[0]}"
-            )
+def _trouble(offset: int, those: Sequence[Said], *, early: bool) -> str:
+    """What is wrong with a frame, in words."""
+    frame = f"the frame at offset {offset}"
+    if not those:
+        return f"nobody spoke of {frame}"
+    speaks = sorted({version for version, _, _ in those})
+    if len(speaks) > 1:
+        return f"versions {speaks} decided of {frame}"
+    who = f"version {speaks[0]}"
+    if early:
+        return f"{who} decided of {frame} when it was not its turn"
+    if len({end for _, end, _ in those}) < len(those):
+        return f"{who} decided twice of {frame}"
+    return f"{who} said what it should not, or not all, of {frame}: {those[0][2]}"
