@@ -98,11 +98,11 @@ class Workshop:
         found = await records(self.run.kafka, self.run.prefix, MODELS)
         return [decode(MODELS, one.value) for one in found if one.key == SIGNAL_SET.encode()]
 
-    async def decided(self, version: int, timeout_s: float = 60.0) -> None:
+    async def decided(self, version: int, timeout_s: float = 120.0) -> None:
         """Wait until `version`, and nobody else, decides."""
-        watch = self.run.watch
+        deciders = self.run.watch.deciders
         problem = f"version {version} does not decide"
-        await until(lambda: watch.versions == {version}, timeout_s, problem)
+        await until(lambda: set(deciders.values()) == {version}, timeout_s, problem)
 
     async def swapped(self) -> Swapped:
         """Every verdict that decided, held against what each version would have said, and against who was to

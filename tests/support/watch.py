@@ -27,8 +27,8 @@ _DECODER = msgspec.json.Decoder(_Read)
 class Watch:
     """Reads a topic from its end on, the verdicts of `model` if one is named. `seen`: of each batch, when it
     came, when the frame behind its newest verdict was sent, and how many verdicts it held; Unix seconds. Of
-    each verdict: `came_s`, when, and `waited_s`, how long after its frame. `versions`: who has decided in the
-    newest batch."""
+    each verdict: `came_s`, when, and `waited_s`, how long after its frame. `deciders`: by partition, the
+    version that has decided last."""
 
     kafka: str
     topic: str
@@ -37,7 +37,7 @@ class Watch:
     seen: list[tuple[float, float, int]] = field(default_factory=list)
     came_s: list[float] = field(default_factory=list)
     waited_s: list[float] = field(default_factory=list)
-    versions: set[int] = field(default_factory=set)
+    deciders: dict[int, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -58,13 +58,15 @@ class Watch:
                 except (KafkaError, OSError):
                     await asyncio.sleep(0.1)
                     continue
-                values = [record.value for records in batches.values() for record in records]
-                read = [_DECODER.decode(one) for one in values]
-                read = [one for one in read if self.model in ("", one.model)]
+                read = list[_Read]()
+                for at, records in batches.items():
+                    its = [_DECODER.decode(record.value) for record in records]
+                    its = [one for one in its if self.model in ("", one.model)]
+                    self.deciders.update((at.partition, one.model_version) for one in its if one.decides)
+                    read += its
                 if read:
                     now = time.time()
                     sent = [one.observed_at.timestamp() for one in read]
-                    self.versions = {one.model_version for one in read if one.decides}
                     self.seen.append((now, max(sent), len(read)))
                     self.came_s += [now] * len(sent)
                     self.waited_s += [now - one for one in sent]
