@@ -20,7 +20,7 @@ from fault.model import HOP, WINDOW
 from fault.neighbour import NAME, NEIGHBOURS, Neighbour, apart, neighbour
 from fault.promotion import VICTIMS, Promotion, interrupted, route_of, states
 from fault.rows import Play, Told, hold
-from fault.scene import Scene, Size, Unmet, loaded, scene, until
+from fault.scene import MEMORY_RECORDS, Scene, Size, Unmet, loaded, scene, until
 from fault.workshop import MODEL, SHAPES, Workshop, artefact, workshop
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton
@@ -31,9 +31,12 @@ MODEL_ROWS: dict[str, Play] = {}
 HALF = 0.5
 """Of the maximum load."""
 STEADY_S = 15.0
-_IN_A_HURRY = 50_000.0
-_MANY = 100_000
-"""Frames that are sent in a hurry."""
+_FIRST, _MORE = 1000.0, 1.25
+"""What is tried first for the maximum, and how much more next."""
+_LOOK_S, _BEHIND_S = 4.0, 2.0
+"""How long each is tried; more than what comes in so many seconds is a backlog."""
+_SHORT_MEMORY = 1000
+"""Records that a detector remembers, so that a hundred swaps fit in a quarter of an hour."""
 _HUNG_S = 8.0
 SWAP_S = 2.0
 """What is seen for so long after a swap counts as during it."""
@@ -49,12 +52,13 @@ def named(name: str) -> Callable[[Play], Play]:
     return register
 
 
-def row(name: str) -> Callable[[Harm], Harm]:
+def row(name: str, memory_records: int = MEMORY_RECORDS) -> Callable[[Harm], Harm]:
     """Register a row on the usual scene, with modelops; what was said is held against who was to decide."""
 
     def register(harm: Harm) -> Harm:
         async def play(folder: Path, seed: int, size: Size) -> str:
-            async with scene(folder, seed, size) as run, workshop(run) as shop:
+            made = scene(folder, seed, size, memory_records=memory_records)
+            async with made as run, workshop(run) as shop:
                 return await played(shop, harm)
 
         named(name)(play)
@@ -85,7 +89,7 @@ async def played(shop: Workshop, harm: Harm) -> str:
 # ---- swaps
 
 
-@row("swaps")
+@row("swaps", _SHORT_MEMORY)
 async def swaps(shop: Workshop) -> Told:
     """A hundred promotions in a row, between windows of unlike length and hop, at half of the maximum."""
     run = shop.run
@@ -123,15 +127,25 @@ async def swaps(shop: Workshop) -> Told:
 
 
 async def maximum(run: Scene) -> float:
-    """How many frames a second are judged while nothing else is to be done. Nothing is left over."""
-    held, due = run.load.rate, run.load.sent + _MANY
-    run.load.rate = _IN_A_HURRY
-    await until(lambda: run.load.sent >= due, 120, "the load cannot be sent")
+    """The highest rate, frames a second, that is kept up with while all that takes part shares this machine.
+    Nothing is left over."""
+    held, rate = run.load.rate, _FIRST
+    while await kept_up(run, rate):
+        rate *= _MORE
     run.load.rate = 0.0
-    begun, left = time.monotonic(), sum((await run.ends()).values()) - sum((await run.positions()).values())
     await run.settled()
     run.load.rate = held
-    return left / (time.monotonic() - begun)
+    return rate / _MORE
+
+
+async def kept_up(run: Scene, rate: float) -> bool:
+    """Whether so many frames a second can be sent, and are judged as they come."""
+    run.load.rate, sent, begun = rate, run.load.sent, time.monotonic()
+    await asyncio.sleep(_LOOK_S)
+    if run.load.sent - sent < rate * (time.monotonic() - begun) / _MORE:
+        return False
+    behind = sum((await run.ends()).values()) - sum((await run.positions()).values())
+    return behind < rate * _BEHIND_S
 
 
 @row("promotion-kills")

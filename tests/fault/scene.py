@@ -73,6 +73,7 @@ class Scene:
     settings: dict[str, str]
     load: Load
     watch: Watch
+    memory_records: int
     detectors: list[ServiceProcess] = field(default_factory=list)
 
     def detector(self, *, module: str = "twinloop.detector", **settings: str) -> ServiceProcess:
@@ -160,7 +161,7 @@ class Scene:
 
     def rules(self) -> Rules:
         """What the oracle is told."""
-        return Rules(SIGNAL_SET, SIGNALS, WINDOW, HOP, THRESHOLD, MEMORY_RECORDS)
+        return Rules(SIGNAL_SET, SIGNALS, WINDOW, HOP, THRESHOLD, self.memory_records)
 
     async def expected(self, *, since: dict[int, int] | None = None) -> Expected:
         """What the oracle says of the input."""
@@ -219,6 +220,7 @@ async def scene(
             },
             Load(at, TELEMETRY_FACTORY.named(prefix), content, size.rate),
             Watch(at, SCORES.named(prefix), SCORES.partitions, model),
+            memory_records,
         )
         watching = asyncio.create_task(one.watch.run())
         try:

@@ -8,6 +8,7 @@ there is a way through all frames on which the turns never go back.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from fault.oracle import Given, Judged, Rules, expect
+from fault.reconcile import verdict
+from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
 
@@ -39,6 +42,41 @@ class Swapped:
     verdicts: int = 0
     swaps: int = 0
     problems: list[str] = field(default_factory=list)
+
+    def add(self, other: Swapped) -> None:
+        """What came of another partition."""
+        self.verdicts += other.verdicts
+        self.swaps += other.swaps
+        self.problems += other.problems
+
+
+def reconcile_partition(
+    given: Sequence[Given], scores: Sequence[bytes], rules: Mapping[int, Rules], routes: Sequence[ModelRoute]
+) -> Swapped:
+    """Compare what was said of the records of a partition: `scores`. `rules` of each version of the model, by
+    its number; `routes` that there were, in order."""
+    model = routes[0].contract.model
+    offsets = offsets_of(given)
+    found = list[Said]()
+    for event in map(json.loads, scores):
+        if event["model"] == model and event.get("decides", True):
+            judged = verdict(event)
+            found.append((int(event["model_version"]), End(offsets[judged.caused_by], judged.row), judged))
+    return reconcile_swaps(due(given, rules), found, turns_of(routes))
+
+
+def turns_of(routes: Sequence[ModelRoute]) -> Callable[[str], Sequence[int]]:
+    """Who was to decide for an asset, one after the other."""
+
+    def turns(asset: str) -> list[int]:
+        found = list[int]()
+        for route in routes:
+            canary = route.trial is not None and route.trial.decides_for(asset)
+            contract = route.trial.contract if canary and route.trial is not None else route.contract
+            found += [contract.version] if found[-1:] != [contract.version] else []
+        return found
+
+    return turns
 
 
 def offsets_of(given: Sequence[Given]) -> dict[str, int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import json
+import multiprocessing
 import tarfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,10 +23,9 @@ from support.topics import records
 
 from fault.load import SIGNAL_SET, SIGNALS
 from fault.model import HOP, THRESHOLD, WINDOW, mean_model
-from fault.oracle import Expected, Rules
-from fault.reconcile import verdict
-from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
-from fault.swaps import End, Swapped, due, offsets_of, reconcile_swaps
+from fault.oracle import Expected, Given, Rules
+from fault.scene import Scene, Unmet, until
+from fault.swaps import Swapped, reconcile_partition
 from twinloop.contracts.codec import decode
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.contracts.topics import MODELS, SCORES
@@ -107,21 +108,24 @@ class Workshop:
     async def swapped(self) -> Swapped:
         """Every verdict that decided, held against what each version would have said, and against who was to
         decide when."""
-        given, routes = await self.run.given(), await self.routes()
+        routes = await self.routes()
         rules = {
-            number: Rules(SIGNAL_SET, SIGNALS, window, hop, THRESHOLD, MEMORY_RECORDS)
+            number: Rules(SIGNAL_SET, SIGNALS, window, hop, THRESHOLD, self.run.memory_records)
             for number, (window, hop) in self.shapes.items()
         }
-        expected = await asyncio.to_thread(due, given, rules)
-        offsets = offsets_of(given)
-        found = []
+        given, scores = defaultdict[int, list[Given]](list), defaultdict[int, list[bytes]](list)
+        for one in await self.run.given():
+            given[one.partition].append(one)
         for record in await records(self.run.kafka, self.run.prefix, SCORES):
-            event = json.loads(record.value)
-            if event.get("decides", True) and event["model"] == MODEL:
-                judged = verdict(event)
-                end = End(offsets[judged.caused_by], judged.row)
-                found.append((int(event["model_version"]), end, judged))
-        return await asyncio.to_thread(reconcile_swaps, expected, found, turns_of(routes))
+            scores[record.partition].append(record.value)  # by asset, as its frames are
+        result, loop = Swapped(), asyncio.get_running_loop()
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            for found in asyncio.as_completed(
+                loop.run_in_executor(pool, reconcile_partition, given[n], scores[n], rules, routes)
+                for n in {*given, *scores}
+            ):
+                result.add(await found)
+        return result
 
     async def letters(self, expected: Expected) -> None:
         """Dead letters do not depend on who decides. Raises `Unmet`."""
@@ -129,20 +133,6 @@ class Workshop:
         (letters,) = [one for one in found.differences if one.topic == "dead letters"]
         if letters:
             raise Unmet(str(letters))
-
-
-def turns_of(routes: Sequence[ModelRoute]) -> Callable[[str], Sequence[int]]:
-    """Who was to decide for an asset, one after the other."""
-
-    def turns(asset: str) -> list[int]:
-        found = list[int]()
-        for route in routes:
-            canary = route.trial is not None and route.trial.decides_for(asset)
-            contract = route.trial.contract if canary and route.trial is not None else route.contract
-            found += [contract.version] if found[-1:] != [contract.version] else []
-        return found
-
-    return turns
 
 
 def artefact(window: int, hop: int, note: str = "") -> Artefact:
