@@ -121,8 +121,10 @@ class Workshop:
         result, loop = Swapped(), asyncio.get_running_loop()
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             for found in asyncio.as_completed(
-                loop.run_in_executor(pool, reconcile_partition, given[n], scores[n], rules, routes)
-                for n in {*given, *scores}
+                [
+                    loop.run_in_executor(pool, reconcile_partition, given[n], scores[n], rules, routes)
+                    for n in {*given, *scores}
+                ]
             ):
                 result.add(await found)
         return result
