@@ -23,7 +23,7 @@ from fault.scene import Scene, Size, Unmet, loaded, scene, until
 from fault.workshop import MODEL, SHAPES, Workshop, around, artefact, workshop
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 Harm = Callable[[Workshop], Awaitable[Told]]
 MODEL_ROWS: dict[str, Play] = {}
