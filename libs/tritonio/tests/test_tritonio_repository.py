@@ -69,10 +69,10 @@ def test_a_repository_for_a_cpu_becomes_one_for_a_gpu(tmp_path: Path) -> None:
 
 def test_what_a_model_may_take_follows_the_table(tmp_path: Path) -> None:
     publish(tmp_path, *model_of("level", 1, 1.0))
-    target = Target(CPU, ServingTable(default=Serving(max_queue=3)))
+    target = Target(CPU, ServingTable(default=Serving(instances=3)))
     assert refresh(tmp_path, "level", target)
-    queue = parse((tmp_path / "level/config.pbtxt").read_text()).dynamic_batching.default_queue_policy
-    assert queue.max_queue_size == 3
+    (group,) = parse((tmp_path / "level/config.pbtxt").read_text()).instance_group
+    assert group.count == 3
     assert not refresh(tmp_path, "level", target)
     assert not refresh(tmp_path, "unknown", target)
 

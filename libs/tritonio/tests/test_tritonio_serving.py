@@ -22,7 +22,7 @@ def test_a_model_has_what_its_own_table_says_and_else_the_default(tmp_path: Path
         """
         engine_cache = "/engines"
         [default]
-        max_queue = 8
+        batch = 8
         instances = 2
         [models.cells]
         priority = 3
@@ -32,9 +32,9 @@ def test_a_model_has_what_its_own_table_says_and_else_the_default(tmp_path: Path
         """,
     )
     assert read.engine_cache == "/engines"
-    assert read.of("weld") == Serving(max_queue=8, instances=2)
-    assert read.of("cells") == Serving(max_queue=8, instances=1, priority=3)
-    assert read.of("skab.v2-1") == Serving(max_queue=8, instances=2, tensorrt=TensorRT.OFF)
+    assert read.of("weld") == Serving(batch=8, instances=2)
+    assert read.of("cells") == Serving(batch=8, instances=1, priority=3)
+    assert read.of("skab.v2-1") == Serving(batch=8, instances=2, tensorrt=TensorRT.OFF)
     assert table(tmp_path, "").of("any") == Serving()
 
 
@@ -43,9 +43,8 @@ def test_a_model_has_what_its_own_table_says_and_else_the_default(tmp_path: Path
     [
         ("[default]\ninstances = 0", "default.instances"),
         ("[default]\npriority = 4", "default.priority"),
-        ("[default]\nmax_wait_s = 0", "default.max_wait_s"),
-        ("[default]\nmax_wait_s = nan", "default.max_wait_s"),
-        ("[default]\nmax_queue = 0", "default.max_queue"),
+        ("[default]\ndelay_s = -1", "default.delay_s"),
+        ("[default]\ndelay_s = nan", "default.delay_s"),
         ("[default]\nbatch = 1025", "default.batch"),
         ('[models.weld]\ntensorrt = "int8"', "models.weld.tensorrt"),
         ("[models.weld]\nprio = 1", "models.weld.prio"),

@@ -159,7 +159,7 @@ async def test_what_a_model_may_take_is_brought_up_to_date_once(ops: Ops) -> Non
     await ops.two()
     (idle,) = await ops.published(artefact_of("idle", 1.0))
     await ops.server.unload(idle.model)
-    target = Target(table=ServingTable(default=Serving(max_queue=3)))
+    target = Target(table=ServingTable(default=Serving(instances=3)))
     keeper = Keeper(Shelf(ops.root, target), ops.server, ops.uses, ops.metrics)
     ops.server.loads.clear()
     await keeper.refresh()
@@ -170,7 +170,7 @@ async def test_what_a_model_may_take_is_brought_up_to_date_once(ops: Ops) -> Non
         await keeper.look(lambda: ops.routes.known, 2.0)
     assert ops.server.loads == ["level"], "and nobody asks for the other"
     for model in ("level", "idle"):
-        assert "max_queue_size: 3" in (ops.root / model / "config.pbtxt").read_text()
+        assert "count: 3" in (ops.root / model / "config.pbtxt").read_text()
     await keeper.refresh()
     await keeper.look(lambda: ops.routes.known, 3.0)
     assert ops.server.loads == ["level"]

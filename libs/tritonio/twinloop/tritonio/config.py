@@ -8,7 +8,7 @@ open; onnxruntime's backend on a GPU takes none that differs from the file's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.errors import ContractMismatch
 from twinloop.tritonio.gpu import GPU_FILE, accelerators, warm_up
 from twinloop.tritonio.server import MAX_BATCH, largest_request
-from twinloop.tritonio.serving import Platform, Target
+from twinloop.tritonio.serving import Platform, Serving, Target
 
 ModelConfig = Any
 """`model_config_pb2.ModelConfig`, which has no types."""
@@ -86,28 +86,31 @@ def configuration(contracts: Sequence[ModelContract], target: Target) -> ModelCo
                 count=serving.instances,
             )
         ],
-        dynamic_batching=pb.ModelDynamicBatching(
-            default_queue_policy=pb.ModelQueuePolicy(
-                timeout_action=pb.ModelQueuePolicy.REJECT,
-                default_timeout_microseconds=_microseconds(serving.max_wait_s),
-                max_queue_size=serving.max_queue,
-            )
-        ),
+        # Requests that wait together are run together. With any queue policy Triton 2.51 lets them wait for
+        # half a second now and then, and in the end for ever (server, issue 8870).
+        dynamic_batching=pb.ModelDynamicBatching(),
     )
-    parameters = {parameter(one.version): msgspec.json.encode(one).decode() for one in ordered}
+    for each in ordered:
+        _tell(config, parameter(each.version), msgspec.json.encode(each).decode())
     if gpu:
-        config.default_model_filename = GPU_FILE
-        config.dynamic_batching.preferred_batch_size.append(min(serving.batch, config.max_batch_size))
-        config.dynamic_batching.max_queue_delay_microseconds = _microseconds(serving.delay_s)
-        for accelerator in accelerators(one, config.max_batch_size, serving, target.table.engine_cache):
-            config.optimization.execution_accelerators.gpu_execution_accelerator.append(accelerator)
-        config.model_warmup.extend(warm_up(one, config.max_batch_size, serving))
-        # The default tries every algorithm again for each new number of windows.
-        parameters["cudnn_conv_algo_search"] = _HEURISTIC
+        _for_gpu(config, one, serving, target.table.engine_cache)
     elif nice := _NICE[serving.priority]:
-        parameters["nice"] = str(nice)
-    _add(config, parameters)
+        _tell(config, "nice", str(nice))
     return config
+
+
+def _for_gpu(
+    config: ModelConfig, contract: ModelContract, serving: Serving, engine_cache: str | None
+) -> None:
+    most = config.max_batch_size
+    config.default_model_filename = GPU_FILE
+    config.dynamic_batching.preferred_batch_size.append(min(serving.batch, most))
+    config.dynamic_batching.max_queue_delay_microseconds = round(serving.delay_s * 1e6)
+    for accelerator in accelerators(contract, most, serving, engine_cache):
+        config.optimization.execution_accelerators.gpu_execution_accelerator.append(accelerator)
+    config.model_warmup.extend(warm_up(contract, most, serving))
+    # The default tries every algorithm again for each new number of windows.
+    _tell(config, "cudnn_conv_algo_search", _HEURISTIC)
 
 
 def _check(contracts: Sequence[ModelContract], *, gpu: bool) -> None:
@@ -129,15 +132,10 @@ def _tensor(kind: Any, name: str, *dims: int, **more: Any) -> Any:
     return kind(name=name, data_type=pb.TYPE_FP32, dims=dims, **more)
 
 
-def _add(config: ModelConfig, parameters: Mapping[str, str]) -> None:
-    for name, value in parameters.items():
-        config.parameters[name].string_value = value
+def _tell(config: ModelConfig, name: str, value: str) -> None:
+    config.parameters[name].string_value = value
 
 
 def _common(values: set[int]) -> int:
     """The dimension that all versions share, or -1, Triton's word for any."""
     return values.pop() if len(values) == 1 else -1
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)

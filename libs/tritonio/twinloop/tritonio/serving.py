@@ -3,7 +3,7 @@
 engine_cache = "/engines"     # GPU: a folder in Triton's container for what TensorRT has built
 
 [default]                     # of every model, as far as its own table does not say otherwise
-max_queue = 256
+instances = 1
 
 [models.cells]                # of one model, by its name in the repository
 priority = 3
@@ -45,9 +45,8 @@ class TensorRT(StrEnum):
 class Serving(Table):
     """Of one model. Everything is of each of its versions: two that are loaded take twice as much.
 
-    `instances` requests are run at once, on a CPU each by a process of one thread. `max_queue` more may wait,
-    for `max_wait_s`; what comes on top, or waits longer, is refused, and its sender tries again. `priority` 1
-    comes before 2, and 2 before 3, where models compete.
+    `instances`: how many batches are run at once; on a CPU each by a process of one thread, which is all that
+    the version can take. `priority`, on a CPU: 1 comes before 2, and 2 before 3, where models compete.
 
     On a GPU: `tensorrt`; `workspace_bytes` of its memory are TensorRT's for temporaries; `batch` windows are
     what its kernels are chosen for, and are not kept waiting for more; fewer wait `delay_s`.
@@ -55,8 +54,6 @@ class Serving(Table):
 
     instances: Annotated[int, Field(ge=1, le=64)] = 1
     priority: Annotated[int, Field(ge=1, le=3)] = 1
-    max_queue: Annotated[int, Field(ge=1, le=100_000)] = 256
-    max_wait_s: Annotated[float, Field(ge=0.001, le=3600)] = 5.0
     tensorrt: TensorRT = TensorRT.FP32
     workspace_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 2**30
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 64
