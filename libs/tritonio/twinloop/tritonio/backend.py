@@ -15,7 +15,7 @@ import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
-    """One session; requests that wait together are run together, and fail each by itself."""
+    """One session; requests that come together are run together."""
 
     def initialize(self, args):
         parameters = json.loads(args["model_config"])["parameters"]
@@ -32,14 +32,6 @@ class TritonPythonModel:
         self.outputs = [one.name for one in self.session.get_outputs()]
 
     def execute(self, requests):
-        try:
-            return self._answers(requests)
-        except Exception as error:  # noqa: BLE001
-            if len(requests) == 1:
-                return [triton.InferenceResponse(error=triton.TritonError(str(error)))]
-            return [answer for one in requests for answer in self.execute([one])]
-
-    def _answers(self, requests):
         asked = {
             name: [triton.get_input_tensor_by_name(one, name).as_numpy() for one in requests]
             for name in self.inputs

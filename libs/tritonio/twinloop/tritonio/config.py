@@ -86,9 +86,6 @@ def configuration(contracts: Sequence[ModelContract], target: Target) -> ModelCo
                 count=serving.instances,
             )
         ],
-        # Requests that wait together are run together. With any queue policy Triton 2.51 lets them wait for
-        # half a second now and then, and in the end for ever (server, issue 8870).
-        dynamic_batching=pb.ModelDynamicBatching(),
     )
     for each in ordered:
         _tell(config, parameter(each.version), msgspec.json.encode(each).decode())
@@ -104,6 +101,8 @@ def _for_gpu(
 ) -> None:
     most = config.max_batch_size
     config.default_model_filename = GPU_FILE
+    # With any queue policy Triton 2.51 lets requests wait for half a second now and then, and in the end for
+    # ever: https://github.com/triton-inference-server/server/issues/8870
     config.dynamic_batching.preferred_batch_size.append(min(serving.batch, most))
     config.dynamic_batching.max_queue_delay_microseconds = round(serving.delay_s * 1e6)
     for accelerator in accelerators(contract, most, serving, engine_cache):
