@@ -2,9 +2,9 @@
 
 TensorRT builds an engine from a graph, which takes from seconds to minutes, and keeps it in `engine_cache`
 under the graph's name and the names in it: what the graph's weights are does not matter to it
-(https://github.com/microsoft/onnxruntime/issues/6455). Two versions that were trained alike would be served by
-the engine of one of them. So what Triton loads is a copy of the version's file whose graph is named after the
-digest of that file.
+(https://github.com/microsoft/onnxruntime/issues/6455). Two versions that were trained alike would be served
+by the engine of one of them. So what Triton loads is a copy of the version's file whose graph is named after
+the digest of that file.
 """
 
 from __future__ import annotations
