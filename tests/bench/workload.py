@@ -20,7 +20,8 @@ from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
 from twinloop.runtime.kafka import publisher
 from twinloop.tritonio.client import triton
-from twinloop.tritonio.repository import digest, publish
+from twinloop.tritonio.onnx_file import digest
+from twinloop.tritonio.repository import publish
 
 SIGNAL_SET = "bench.v1"
 ROWS, SIGNALS, WINDOW, HOP = 16, 8, 64, 16

@@ -13,7 +13,7 @@ from eval import data
 from eval.service import Service
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.errors import BadRecording
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 
 def counting() -> tuple[ModelContract, bytes]:

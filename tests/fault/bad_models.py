@@ -17,7 +17,7 @@ from fault.rows import hold
 from fault.scene import until
 from fault.workshop import MODEL, Workshop, around
 from twinloop.tritonio.artefact import pack
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from fault.load import SIGNAL_SET, SIGNALS
 from twinloop.contracts.models import ModelContract
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 WINDOW, HOP = 8, 2
 THRESHOLD = 0.75

@@ -29,7 +29,8 @@ from twinloop.runtime.kafka import KafkaPublisher, publisher
 from twinloop.runtime.provision import provision
 from twinloop.tritonio.client import TritonClient
 from twinloop.tritonio.client import triton as triton_client
-from twinloop.tritonio.repository import digest, publish
+from twinloop.tritonio.onnx_file import digest
+from twinloop.tritonio.repository import publish
 
 WINDOW, HOP, ROWS = 8, 2, 4
 SIGNALS = ("level", "noise")

@@ -34,12 +34,10 @@ from twinloop.tritonio.errors import (
     VersionTaken,
 )
 from twinloop.tritonio.fake import FakeTriton
+from twinloop.tritonio.onnx_file import digest
 from twinloop.tritonio.onnx_server import OnnxServer
 from twinloop.tritonio.repository import (
-    CPU,
-    GPU,
     contracts,
-    digest,
     listed,
     models,
     next_version,
@@ -52,6 +50,7 @@ from twinloop.tritonio.repository import (
     withdraw,
 )
 from twinloop.tritonio.server import MAX_BATCH, Floats, Inference, InferenceServer, Usage
+from twinloop.tritonio.serving import CPU, GPU, Target
 
 WINDOW = 4
 SIGNALS = ("level", "noise")
@@ -631,15 +630,15 @@ def test_a_version_that_is_withdrawn_leaves_nothing(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [".lock"]
 
 
-def test_what_runs_the_versions_stays_as_they_were_published(tmp_path: Path) -> None:
+def test_versions_are_listed_for_the_platform_that_is_asked_for(tmp_path: Path) -> None:
     for platform, backend in ((CPU, "python"), (GPU, "onnxruntime")):
-        root = tmp_path / platform
+        root, target = tmp_path / platform, Target(platform)
         for n in (1, 2, 3):
-            publish(root, *model("one", n, float(n)), platform=platform)
+            publish(root, *model("one", n, float(n)), target=target)
         (root / "one" / "config.pbtxt").unlink()
-        relist(root, "one")
+        relist(root, "one", target)
         assert listed(root, "one") == (1, 2, 3)
-        retire(root, "one", 2)
+        retire(root, "one", 2, target)
         assert listed(root, "one") == (1, 3)
         assert f'backend: "{backend}"' in (root / "one" / "config.pbtxt").read_text()
 

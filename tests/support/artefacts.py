@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from twinloop.contracts.models import QUANTILES, Measured, ModelCard, ModelContract, Trained
 from twinloop.tritonio.artefact import Artefact, Golden
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 from twinloop.tritonio.server import Floats, Inference
 
 WINDOW = 4

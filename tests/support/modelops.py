@@ -32,7 +32,7 @@ from twinloop.modelops.watch import Watch
 from twinloop.runtime.clock import ManualClock
 from twinloop.tritonio.artefact import Artefact
 from twinloop.tritonio.fake import FakeTriton, Function
-from twinloop.tritonio.repository import CPU, contracts, listed, publish
+from twinloop.tritonio.repository import contracts, listed, publish
 from twinloop.tritonio.server import Floats, Inference
 from twinloop.trust.bearer import Access
 from twinloop.trust.people import token_sha256
@@ -127,7 +127,7 @@ class Ops:
         self.audit = FakeAudit()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.shelf = Shelf(self.root, CPU)
+        self.shelf = Shelf(self.root)
         self.uses = Uses()
         self.keeper = Keeper(self.shelf, self.server, self.uses, self.metrics)
         self.desk = Desk(

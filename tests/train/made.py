@@ -10,9 +10,8 @@ from torch import Tensor
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.training.detectors.base import Detector
 from twinloop.trainer.training.exporting import to_onnx
-from twinloop.tritonio.onnx_file import problems
+from twinloop.tritonio.onnx_file import digest, problems
 from twinloop.tritonio.onnx_server import OnnxModel
-from twinloop.tritonio.repository import digest
 from twinloop.tritonio.server import Floats, Inference
 
 Rows = NDArray[np.float64]

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from support.artefacts import artefact_of
 from support.modelops import Ops
 
-from twinloop.modelops.loading import HEALED_AFTER
+from twinloop.modelops.loading import HEALED_AFTER, Keeper
+from twinloop.modelops.shelf import Shelf
 from twinloop.tritonio.errors import InferenceFailed
 from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.repository import listed
+from twinloop.tritonio.serving import GPU, Serving, ServingTable, Target, TensorRT
 
 
 @pytest.fixture
@@ -150,3 +152,35 @@ async def test_what_a_route_names_and_nobody_lists_is_listed_again(ops: Ops) -> 
     await ops.look()
     assert listed(ops.root, "level") == (1, 2)
     await ops.server.check(first)
+
+
+async def test_what_a_model_may_take_is_brought_up_to_date_once(ops: Ops) -> None:
+    """As after `serving.toml` was changed and modelops started again. Triton may be away at that moment."""
+    await ops.two()
+    (idle,) = await ops.published(artefact_of("idle", 1.0))
+    await ops.server.unload(idle.model)
+    target = Target(table=ServingTable(default=Serving(instances=3)))
+    keeper = Keeper(Shelf(ops.root, target), ops.server, ops.uses, ops.metrics)
+    ops.server.loads.clear()
+    await keeper.refresh()
+    ops.server.away = True
+    await keeper.look(lambda: ops.routes.known, 1.0)
+    ops.server.away = False
+    for _ in range(3):
+        await keeper.look(lambda: ops.routes.known, 2.0)
+    assert ops.server.loads == ["level"], "and nobody asks for the other"
+    for model in ("level", "idle"):
+        assert "count: 3" in (ops.root / model / "config.pbtxt").read_text()
+    await keeper.refresh()
+    await keeper.look(lambda: ops.routes.known, 3.0)
+    assert ops.server.loads == ["level"]
+
+
+async def test_what_cannot_be_served_so_goes_on_as_it_is(ops: Ops) -> None:
+    await ops.two()
+    await ops.published(artefact_of("other", 1.0, recurrent=True))
+    target = Target(GPU, ServingTable(default=Serving(tensorrt=TensorRT.FP16)))
+    keeper = Keeper(Shelf(ops.root, target), ops.server, ops.uses, ops.metrics)
+    await keeper.refresh()
+    assert 'backend: "python"' in (ops.root / "other/config.pbtxt").read_text()
+    assert 'backend: "onnxruntime"' in (ops.root / "level/config.pbtxt").read_text()

@@ -38,6 +38,8 @@ class Endpoints:
     opcua: str = ""
     topic_prefix: str = ""
     model_repository: Path = Path()
+    serving: Path = Path()
+    """How much of Triton each model may take."""
     parquet: Path = Path()
     token_file: Path = Path()
     """The token with which the command line speaks for a person, by default an operator."""
@@ -57,6 +59,7 @@ class Endpoints:
             opcua=values.get("TWINLOOP_OPCUA", ""),
             topic_prefix=values.get("TWINLOOP_TOPIC_PREFIX", ""),
             model_repository=Path(values.get("TWINLOOP_MODEL_REPOSITORY", "")),
+            serving=Path(values.get("TWINLOOP_SERVING", "")),
             parquet=Path(values.get("TWINLOOP_HISTORIAN_FOLDER", "")),
             token_file=Path(values.get("TWINLOOP_TOKEN_FILE", "")),
             health={
@@ -76,6 +79,7 @@ class Endpoints:
             "TWINLOOP_OPCUA": self.opcua,
             "TWINLOOP_TOPIC_PREFIX": self.topic_prefix,
             "TWINLOOP_MODEL_REPOSITORY": str(self.model_repository),
+            "TWINLOOP_SERVING": str(self.serving),
             "TWINLOOP_HISTORIAN_FOLDER": str(self.parquet),
             "TWINLOOP_TOKEN_FILE": str(self.token_file),
         }
@@ -137,7 +141,8 @@ def make_plan(
     if any(isinstance(part, (Kafka, Triton)) for part in planned.values()):
         check_memory(available_memory_bytes())
 
-    endpoints = _endpoints(planned, state, environ, ports, with_opcua=bool(services))
+    serving = Path(environ.get("TWINLOOP_SERVING") or places.config / "serving.toml")
+    endpoints = _endpoints(planned, state, environ, ports, serving, with_opcua=bool(services))
     if not services:
         return Plan(planned, endpoints)
     # One thread a service for linear algebra: many processes share few cores here.
@@ -165,6 +170,7 @@ def _endpoints(
     state: StateFolder,
     environ: Mapping[str, str],
     ports: Ports,
+    serving: Path,
     *,
     with_opcua: bool,
 ) -> Endpoints:
@@ -190,6 +196,7 @@ def _endpoints(
         opcua=opcua,
         topic_prefix=environ.get("TWINLOOP_TOPIC_PREFIX", ""),
         model_repository=models,
+        serving=serving,
         parquet=state.root / "parquet",
         token_file=state.certs / "tokens" / f"{OPERATOR}.token",
     )

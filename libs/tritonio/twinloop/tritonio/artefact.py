@@ -23,8 +23,7 @@ import numpy as np
 
 from twinloop.contracts.models import ARTEFACT_FILES, ModelCard, ModelContract
 from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
-from twinloop.tritonio.onnx_file import problems
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest, problems
 from twinloop.tritonio.server import Floats, Inference, check_answer, check_memory, check_windows
 
 T = TypeVar("T")

@@ -6,15 +6,20 @@ none of this project's packages.
 
 # mypy: ignore-errors
 
+import json
+import os
+
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
-    """One session; requests that wait together are run together."""
+    """One session; requests that come together are run together."""
 
     def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        os.nice(int(parameters.get("nice", {"string_value": "0"})["string_value"]))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -14,14 +15,20 @@ MAX_OPSET = 17
 MAX_IR = 9
 """What the onnxruntime of every Triton that we serve on can read."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+"""What a model may be called, as a regular expression: it is the name of a folder."""
 _FLOAT = onnx.TensorProto.FLOAT
 _EXTERNAL = onnx.TensorProto.EXTERNAL
 
 
+def digest(file: bytes) -> str:
+    """What a contract's `digest` must be: the SHA-256 of the ONNX file, in hex."""
+    return hashlib.sha256(file).hexdigest()
+
+
 def problems(contract: ModelContract, file: bytes) -> list[str]:
     """Every difference, as a sentence's part each; empty when the file keeps the contract."""
-    if not _NAME.fullmatch(contract.model) or contract.version < 1:
+    if not re.fullmatch(NAME, contract.model) or contract.version < 1:
         return [f"{contract.model!r} version {contract.version} is no name and version of a folder"]
     try:
         model = onnx.load_from_string(file)

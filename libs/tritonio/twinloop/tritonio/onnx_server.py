@@ -13,7 +13,8 @@ import onnxruntime
 
 from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.errors import InferenceFailed, ModelUnavailable
-from twinloop.tritonio.repository import contracts, digest, listed
+from twinloop.tritonio.onnx_file import digest
+from twinloop.tritonio.repository import contracts, listed
 from twinloop.tritonio.server import (
     Floats,
     Inference,

@@ -4,6 +4,7 @@
     <root>/<model>/<version>/model.onnx        the model
     <root>/<model>/<version>/contract.json     its `ModelContract`
     <root>/<model>/<version>/model.py          CPU only: runs model.onnx in the Python backend
+    <root>/<model>/<version>/gpu.onnx          GPU only: model.onnx under a name of its own (`gpu.py`)
     <root>/.retired-<model>-<version>.tar      what was taken out of service, whole
 
 A version is written aside and renamed, and `config.pbtxt`, which alone makes Triton load it, is replaced
@@ -19,42 +20,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 
 from twinloop.contracts.models import ModelContract
-from twinloop.tritonio.config import render
+from twinloop.tritonio.config import configuration, parse, render
 from twinloop.tritonio.errors import ContractMismatch, VersionTaken
-from twinloop.tritonio.onnx_file import problems
+from twinloop.tritonio.gpu import GPU_FILE, renamed
+from twinloop.tritonio.onnx_file import digest, problems
+from twinloop.tritonio.serving import DEFAULT, Platform, Target
 
 _RETIRED = ".retired-"
 _ASIDE = ".incoming-"
 _CONFIG = "config.pbtxt"
-
-
-class Platform(StrEnum):
-    """What runs the models: the Python backend with onnxruntime, or onnxruntime with TensorRT on a GPU."""
-
-    CPU = "cpu"
-    GPU = "gpu"
-
-
-CPU = Platform.CPU
-GPU = Platform.GPU
-
-
-def digest(onnx: bytes) -> str:
-    """What a contract's `digest` must be: the SHA-256 of the ONNX file, in hex."""
-    return hashlib.sha256(onnx).hexdigest()
 
 
 def publish(
@@ -62,7 +46,7 @@ def publish(
     contract: ModelContract,
     onnx: bytes,
     *,
-    platform: Platform = CPU,
+    target: Target = DEFAULT,
     beside: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Put a model version into the repository and return its folder; Triton serves it once told to load.
@@ -78,7 +62,7 @@ def publish(
     if wrong:
         raise ContractMismatch(f"{contract.model} version {contract.version}: {'; '.join(wrong)}")
     with alone(root):
-        return _publish(root, contract, onnx, platform, beside or {})
+        return _publish(root, contract, onnx, target, beside or {})
 
 
 def models(root: Path) -> tuple[str, ...]:
@@ -100,12 +84,10 @@ def contracts(root: Path, model: str) -> tuple[ModelContract, ...]:
 
 def listed(root: Path, model: str) -> tuple[int, ...]:
     """The versions that Triton is to serve, ascending."""
-    try:
-        text = (root / model / _CONFIG).read_text()
-    except FileNotFoundError:
-        return ()
-    named = re.search(r"specific \{ versions: \[ ([0-9, ]*) \] \}", text)
-    return tuple(sorted(map(int, named.group(1).split(",")))) if named else ()
+    with contextlib.suppress(FileNotFoundError, ContractMismatch):
+        config = parse((root / model / _CONFIG).read_text())
+        return tuple(sorted(config.version_policy.specific.versions))
+    return ()
 
 
 def retired(root: Path, model: str) -> tuple[int, ...]:
@@ -118,31 +100,42 @@ def next_version(root: Path, model: str) -> int:
     return max((*(one.version for one in contracts(root, model)), *retired(root, model), 0)) + 1
 
 
-def retire(root: Path, model: str, version: int) -> None:
+def retire(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
     """Take a version out and keep its folder as a file; Triton unloads it at the next load. Nothing happens
     when it is not there."""
     with alone(root):
-        _let_go(root, model, version, keep=True)
+        _let_go(root, model, version, target, keep=True)
 
 
-def withdraw(root: Path, model: str, version: int) -> None:
+def withdraw(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
     """The same of a version that never served: nothing of it is kept, and its number is free again."""
     with alone(root):
-        _let_go(root, model, version, keep=False)
+        _let_go(root, model, version, target, keep=False)
 
 
-def unlist(root: Path, model: str, version: int) -> None:
+def unlist(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
     """Have Triton serve the other versions of `model` only; this one stays where it is."""
     with alone(root):
-        _list_others(root, model, version)
+        _list_others(root, model, version, target)
 
 
-def relist(root: Path, model: str) -> None:
+def relist(root: Path, model: str, target: Target = DEFAULT) -> None:
     """Have Triton serve every version of `model` that is in the repository."""
     with alone(root):
         found = contracts(root, model)
         if found and tuple(one.version for one in found) != listed(root, model):
-            _configure(root, model, found, _platform(root / model))
+            _configure(root, model, found, target)
+
+
+def refresh(root: Path, model: str, target: Target = DEFAULT) -> bool:
+    """Bring the configuration of `model` up to date with `target`, and return whether it was not: Triton
+    follows at the next load. Raises `ContractMismatch` when it cannot be served so; nothing changes then."""
+    with alone(root):
+        named = [one for one in contracts(root, model) if one.version in listed(root, model)]
+        if not named or parse((root / model / _CONFIG).read_text()) == configuration(named, target):
+            return False
+        _configure(root, model, named, target)
+        return True
 
 
 def sweep(root: Path) -> None:
@@ -178,12 +171,12 @@ def _archives(root: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def _publish(
-    root: Path, contract: ModelContract, onnx: bytes, platform: Platform, beside: Mapping[str, bytes]
+    root: Path, contract: ModelContract, onnx: bytes, target: Target, beside: Mapping[str, bytes]
 ) -> Path:
     model, version = contract.model, contract.version
     home = root / model / str(version)
     others = [one for one in contracts(root, model) if one.version != version]
-    render([*others, contract], gpu=platform is Platform.GPU)  # whether they can lie beside each other
+    render([*others, contract], target)  # whether they can lie beside each other
     if _archive(root, model, version).exists():
         raise VersionTaken(f"{model} version {version} was retired")
     if home.exists():
@@ -196,20 +189,19 @@ def _publish(
             write(aside / name, content)
         write(aside / "model.onnx", onnx)
         write(aside / "contract.json", msgspec.json.format(msgspec.json.encode(contract)))
-        if platform is Platform.CPU:
-            write(aside / "model.py", resources.files(__package__).joinpath("backend.py").read_bytes())
+        write(aside / _runner(target.platform), _runner_of(contract, onnx, target.platform))
         home.parent.mkdir(exist_ok=True)
         aside.rename(home)
-    _configure(root, model, [*others, contract], platform)
+    _configure(root, model, [*others, contract], target)
     return home
 
 
-def _let_go(root: Path, model: str, version: int, *, keep: bool) -> None:
+def _let_go(root: Path, model: str, version: int, target: Target, *, keep: bool) -> None:
     folder = root / model
     home = folder / str(version)
     if not home.exists():
         return
-    others = _list_others(root, model, version)
+    others = _list_others(root, model, version, target)
     if keep:
         packed = root / f"{_ASIDE}{model}-{version}.tar"
         with packed.open("wb") as file:
@@ -230,10 +222,10 @@ def _archive(root: Path, model: str, version: int) -> Path:
     return root / f"{_RETIRED}{model}-{version}.tar"
 
 
-def _list_others(root: Path, model: str, version: int) -> list[ModelContract]:
+def _list_others(root: Path, model: str, version: int, target: Target) -> list[ModelContract]:
     others = [one for one in contracts(root, model) if one.version != version]
     if others:
-        _configure(root, model, others, _platform(root / model))
+        _configure(root, model, others, target)
     else:
         (root / model / _CONFIG).unlink(missing_ok=True)
     return others
@@ -246,12 +238,30 @@ def _aside(root: Path, model: str, version: int) -> Path:
     return aside
 
 
-def _configure(root: Path, model: str, named: Sequence[ModelContract], platform: Platform) -> None:
-    new = root / f"{_ASIDE}{model}.pbtxt"
-    write(new, render(named, gpu=platform is Platform.GPU).encode())
-    new.replace(root / model / _CONFIG)
+def _configure(root: Path, model: str, named: Sequence[ModelContract], target: Target) -> None:
+    """Have Triton serve these versions, each of which brings what runs it there."""
+    text = render(named, target)
+    for one in named:
+        home = root / model / str(one.version)
+        if not (home / _runner(target.platform)).exists():  # it was published for another platform
+            content = _runner_of(one, (home / "model.onnx").read_bytes(), target.platform)
+            _replace(root, home / _runner(target.platform), content)
+    _replace(root, root / model / _CONFIG, text.encode())
 
 
-def _platform(folder: Path) -> Platform:
-    """What the versions in `folder` were published for: only for a CPU do they bring what runs them."""
-    return Platform.CPU if next(folder.glob("[0-9]*/model.py"), None) is not None else Platform.GPU
+def _replace(root: Path, path: Path, content: bytes) -> None:
+    aside = root / f"{_ASIDE}{'-'.join(path.relative_to(root).parts)}"
+    write(aside, content)
+    aside.replace(path)
+
+
+def _runner(platform: Platform) -> str:
+    """The name of the file that runs a version, beside its model."""
+    return GPU_FILE if platform is Platform.GPU else "model.py"
+
+
+def _runner_of(contract: ModelContract, onnx: bytes, platform: Platform) -> bytes:
+    """What is in it."""
+    if platform is Platform.GPU:
+        return renamed(contract, onnx)
+    return resources.files(__package__).joinpath("backend.py").read_bytes()

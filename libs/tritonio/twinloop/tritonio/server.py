@@ -156,13 +156,17 @@ def compare(served: ModelContract, due: ModelContract) -> None:
         raise ContractMismatch(f"{due.model} version {due.version} as served: {'; '.join(different)}")
 
 
+def largest_request(window: int, signals: int) -> int:
+    """How many windows of this shape are in one request, at most."""
+    return min(MAX_BATCH, max(1, REQUEST_BYTES // (np.dtype(np.float32).itemsize * window * signals)))
+
+
 def batches(windows: Sequence[Floats]) -> list[list[Floats]]:
     """The windows as requests of at most `MAX_BATCH` and `REQUEST_BYTES`; nothing is copied."""
     made: list[list[Floats]] = []
     if not windows:
         return made
-    one_bytes = windows[0].itemsize * windows[0].shape[1] * windows[0].shape[2]
-    most = min(MAX_BATCH, max(1, REQUEST_BYTES // one_bytes))
+    most = largest_request(*windows[0].shape[1:])
     room = 0
     for one in windows:
         start = 0

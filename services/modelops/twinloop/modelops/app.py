@@ -37,6 +37,7 @@ from twinloop.runtime.events import first_of
 from twinloop.runtime.kafka import consumer, publisher
 from twinloop.runtime.service import Context
 from twinloop.tritonio.client import triton
+from twinloop.tritonio.serving import Target
 from twinloop.trust.bearer import Access
 
 log = logging.logger(__name__)
@@ -44,7 +45,7 @@ log = logging.logger(__name__)
 _STANDBY_S = 1.0
 
 
-async def main(settings: ModelopsSettings, context: Context, *, access: Access) -> None:
+async def main(settings: ModelopsSettings, context: Context, *, access: Access, target: Target) -> None:
     """Keep what routes name loaded, and do what persons and trials decide, until told to stop."""
     context.health.add("repository", lambda: "another process decides about it: this one waits")
     if not await alone(settings, context):
@@ -81,7 +82,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access) 
     )
     routes = RouteTable(models, out)
     context.health.add("routes", routes.problem)
-    shelf, uses = Shelf(settings.repository, settings.platform), Uses()
+    shelf, uses = Shelf(settings.repository, target), Uses()
     keeper = Keeper(shelf, server, uses, metrics)
     context.health.add("triton", keeper.problem)
     desk = Desk(
@@ -108,6 +109,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access) 
         if stopping.is_set():
             return
         tidy(shelf, routes)
+        await keeper.refresh()
         group.create_task(look(keeper, routes, stopping, settings.look_s))
         group.create_task(watch.run(scores, stopping))
         group.create_task(drifting.run(seen, stopping))

@@ -11,7 +11,7 @@ from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.shelf import Held, Shelf
 from twinloop.modelops.uses import Uses, Version
 from twinloop.runtime import logging
-from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
+from twinloop.tritonio.errors import ContractMismatch, InferenceFailed, TritonError, TritonUnavailable
 from twinloop.tritonio.server import InferenceServer
 
 log = logging.logger(__name__)
@@ -42,6 +42,7 @@ class Keeper:
         self._models: dict[str, _Model] = {}
         self._away: str | None = "triton was not asked yet"
         self._sick: dict[Version, str] = {}
+        self._changed: set[str] = set()
 
     def problem(self) -> str | None:
         """Health check: what a route names and nobody can be asked."""
@@ -76,6 +77,17 @@ class Keeper:
                 del self._sick[gone]
             self._metrics.sick.set(len(self._sick))
 
+    async def refresh(self) -> None:
+        """Bring the repository up to date with `serving.toml`. Triton follows at the next look."""
+        async with self.lock:
+            for model in self._shelf.models():
+                try:
+                    if self._shelf.refresh(model):
+                        log.info("is to be served otherwise", model=model)
+                        self._changed.add(model)
+                except ContractMismatch as error:
+                    log.error("cannot be served as it should be", model=model, problem=str(error))
+
     async def load(self, model: str) -> None:
         """Have Triton serve what the repository lists of a model. Raises `TritonError`."""
         if self._shelf.listed(model):
@@ -98,10 +110,11 @@ class Keeper:
         due = set(self._shelf.listed(model))
         unlike = served != due if needed else bool(served - due)
         state.unlike = state.unlike + 1 if unlike else 0
-        if (due & set(needed)) - served or state.unlike >= TWICE:
+        if (due & set(needed)) - served or state.unlike >= TWICE or model in self._changed:
             state.unlike = 0
             log.warning("loading", model=model, due=sorted(due), served=sorted(served))
             await self._tried(model)
+            self._changed.discard(model)
             served = set(await self._server.versions(model))
         for version, contract in needed.items():
             await self._ask(state, contract, version in served, version in present)

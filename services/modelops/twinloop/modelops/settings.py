@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from twinloop.runtime.settings import ServiceSettings, check_address
-from twinloop.tritonio.repository import Platform
+from twinloop.tritonio.serving import Platform
 from twinloop.trust.bearer import AccessSettings
 
 
@@ -22,6 +22,11 @@ class ModelopsSettings(ServiceSettings, AccessSettings):
         validation_alias="TWINLOOP_MODEL_REPOSITORY", description="folder that Triton loads its models from"
     )
     platform: Platform = Field(default=Platform.CPU, description="what runs the models: cpu or gpu")
+    serving: Path | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_SERVING",
+        description="TOML file: how much of Triton each model may take",
+    )
     audit: Path = Field(description="folder of the audit store")
     audit_chain: str = Field(
         default="modelops",

@@ -21,7 +21,7 @@ from twinloop.contracts.models import ModelCard, ModelContract
 from twinloop.contracts.times import Instant
 from twinloop.tritonio import repository
 from twinloop.tritonio.artefact import Artefact, BadArtefact, Golden, golden_of, pack
-from twinloop.tritonio.repository import Platform
+from twinloop.tritonio.serving import DEFAULT, Target
 
 T = TypeVar("T")
 
@@ -63,9 +63,9 @@ class Held:
 class Shelf:
     """The folder that Triton loads from."""
 
-    def __init__(self, root: Path, platform: Platform) -> None:
+    def __init__(self, root: Path, target: Target = DEFAULT) -> None:
         self.root = root
-        self._platform = platform
+        self._target = target
 
     def models(self) -> tuple[str, ...]:
         """Those with a version."""
@@ -121,7 +121,7 @@ class Shelf:
         contract = msgspec.structs.replace(artefact.contract, version=number)
         files = pack(artefact)
         beside = {name: files[name] for name in (_CARD, _GOLDEN)}
-        repository.publish(self.root, contract, artefact.onnx, platform=self._platform, beside=beside)
+        repository.publish(self.root, contract, artefact.onnx, target=self._target, beside=beside)
         return contract
 
     def mark(self, contract: ModelContract, staged: Staged) -> None:
@@ -132,19 +132,23 @@ class Shelf:
 
     def withdraw(self, contract: ModelContract) -> None:
         """Take out what has not passed."""
-        repository.withdraw(self.root, contract.model, contract.version)
+        repository.withdraw(self.root, contract.model, contract.version, self._target)
 
     def retire(self, model: str, version: int) -> None:
         """Take out of service, and keep."""
-        repository.retire(self.root, model, version)
+        repository.retire(self.root, model, version, self._target)
 
     def unlist(self, model: str, version: int) -> None:
         """Have Triton serve the others only."""
-        repository.unlist(self.root, model, version)
+        repository.unlist(self.root, model, version, self._target)
 
     def relist(self, model: str) -> None:
         """Have Triton serve all versions that are there."""
-        repository.relist(self.root, model)
+        repository.relist(self.root, model, self._target)
+
+    def refresh(self, model: str) -> bool:
+        """Bring its configuration up to date; whether it was not. Raises `ContractMismatch`."""
+        return repository.refresh(self.root, model, self._target)
 
     def tidy(self, used: Collection[tuple[str, int]]) -> list[str]:
         """Finish what somebody who died has begun; what was done, in words. `used` are the versions that

@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from twinloop.runtime import logging
-from twinloop.runtime.settings import load
+from twinloop.runtime.settings import load, load_toml
 from twinloop.trainer import app, cells_onnx
 from twinloop.trainer.errors import NoTorch, TrainerError
 from twinloop.trainer.recipes import RECIPES
@@ -24,7 +24,7 @@ from twinloop.trainer.settings import TrainerSettings
 from twinloop.trainer.training.arguments import add_train
 from twinloop.trainer.words import folder_name, positive, share
 from twinloop.tritonio.errors import TritonError
-from twinloop.tritonio.repository import Platform
+from twinloop.tritonio.serving import Platform, ServingTable, Target
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,16 +79,14 @@ def _add_repository(command: argparse.ArgumentParser) -> None:
 
 def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any, Any, list[str]]:
     """The command as a coroutine that returns lines for people."""
+    if given.command in ("score-skab", "identify"):
+        return _read(given, settings)
+    table = ServingTable() if settings.serving is None else load_toml(settings.serving, ServingTable)
+    target = Target(given.platform, table)
     if given.command == "cells":
-        return app.cells(given.groups, given.model, given.scope, given.repository, given.platform, settings)
+        return app.cells(given.groups, given.model, given.scope, given.repository, target, settings)
     if given.command == "fit-skab":
-        return app.fit_skab(given.data, given.repository, given.platform, settings)
-    if given.command == "score-skab":
-        return app.score_skab(given.data, given.wait_s, settings)
-    if given.command == "identify":
-        return app.identify(
-            given.parquet, given.plan, given.asset, given.process, given.into, given.wait_s, settings
-        )
+        return app.fit_skab(given.data, given.repository, target, settings)
     request = app.FitRequest(
         parquet=given.parquet,
         recipe=RECIPES[given.signal_set],
@@ -98,11 +96,20 @@ def _work(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any
         newest=given.newest,
         model=given.model,
         repository=given.repository,
-        platform=given.platform,
+        target=target,
         false_alarms=given.false_alarms,
         wait_s=given.wait_s,
     )
     return app.fit(request, settings)
+
+
+def _read(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any, Any, list[str]]:
+    """The commands that put nothing into the repository."""
+    if given.command == "score-skab":
+        return app.score_skab(given.data, given.wait_s, settings)
+    return app.identify(
+        given.parquet, given.plan, given.asset, given.process, given.into, given.wait_s, settings
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

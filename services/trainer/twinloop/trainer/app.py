@@ -26,7 +26,7 @@ from twinloop.trainer.trials import read_plan
 from twinloop.trainer.verdicts import caught_up, judged
 from twinloop.trainer.windows import Recording, recorded
 from twinloop.tritonio.client import triton
-from twinloop.tritonio.repository import Platform
+from twinloop.tritonio.serving import Target
 
 LOADS_AT_ONCE = 4
 
@@ -43,7 +43,7 @@ class FitRequest:
     newest: int | None
     model: str
     repository: Path
-    platform: Platform
+    target: Target
     false_alarms: float
     wait_s: float
 
@@ -56,7 +56,7 @@ async def fit(request: FitRequest, settings: TrainerSettings) -> list[str]:
     windows = windows if request.newest is None else windows[-request.newest :]
     model = fit_mahalanobis(windows, request.recipe.statistics, request.false_alarms)
     release = Release(request.model, request.scope, request.recipe, model, windows)
-    (contract,) = await release_all([release], request.repository, request.platform, settings)
+    (contract,) = await release_all([release], request.repository, request.target, settings)
     name = f"{contract.model} version {contract.version}"
     limit = f"{contract.threshold:.1f} (wanted: {request.false_alarms:.0e} of healthy windows)"
     return [
@@ -86,10 +86,10 @@ async def identify(
 
 
 async def cells(
-    groups: int, model: str, scope: str, repository: Path, platform: Platform, settings: TrainerSettings
+    groups: int, model: str, scope: str, repository: Path, target: Target, settings: TrainerSettings
 ) -> list[str]:
     """Put the model of cell groups into service; returns lines for people."""
-    contract = await asyncio.to_thread(cells_release.put, repository, model, groups, platform)
+    contract = await asyncio.to_thread(cells_release.put, repository, model, groups, target)
     async with triton(settings.triton) as server:
         await cells_release.load(server, contract, groups)
     async with _publisher(settings) as out, asyncio.timeout(settings.announce_s):
@@ -100,12 +100,12 @@ async def cells(
     ]
 
 
-async def fit_skab(data: Path, repository: Path, platform: Platform, settings: TrainerSettings) -> list[str]:
+async def fit_skab(data: Path, repository: Path, target: Target, settings: TrainerSettings) -> list[str]:
     """Fit a model on the training rows of each file and put them into service; returns lines for people."""
     began = time.monotonic()
     files = await asyncio.to_thread(skab.read_folder, data)
     releases = benchmark.releases(files)
-    contracts = await release_all(releases, repository, platform, settings)
+    contracts = await release_all(releases, repository, target, settings)
     names = f"{contracts[0].model} to {contracts[-1].model}"
     return [
         f"{len(contracts)} models ({names}), each fitted on the first {skab.TRAIN_ROWS} rows of its file:",
@@ -122,10 +122,10 @@ async def score_skab(data: Path, wait_s: float, settings: TrainerSettings) -> li
 
 
 async def release_all(
-    releases: Sequence[Release], root: Path, platform: Platform, settings: TrainerSettings
+    releases: Sequence[Release], root: Path, target: Target, settings: TrainerSettings
 ) -> list[ModelContract]:
     """Publish, load and check every model, then announce them together."""
-    contracts = [put(root, one, platform) for one in releases]
+    contracts = [put(root, one, target) for one in releases]
     async with triton(settings.triton) as server:
         # A model's process takes half a second of a core to start: a few at a time.
         places = asyncio.Semaphore(LOADS_AT_ONCE)

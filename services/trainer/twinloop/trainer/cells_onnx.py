@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from twinloop.contracts.models import ModelContract
 from twinloop.features.cells import LEAST_SCATTER_V, LEAST_SXX_A2, NOISE_V, SNIPPET
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 SIGNAL_SET = "vehicle.cells.v1"
 CURRENT = "Vehicle.Powertrain.TractionBattery.CurrentCurrent"

@@ -17,8 +17,8 @@ from twinloop.trainer.cells_onnx import contract_of, to_onnx
 from twinloop.trainer.fit import Answer
 from twinloop.trainer.release import GOLDEN, check, put_file
 from twinloop.tritonio.answers import Tolerance
-from twinloop.tritonio.repository import CPU, Platform
 from twinloop.tritonio.server import InferenceServer
+from twinloop.tritonio.serving import DEFAULT, Target
 
 TOLERANCE = Tolerance(features=0.05, deviations=0.05, score=0.05)
 """µΩ, standard errors: a fiftieth of what noise makes of a minute. A float32 voltage is known to 0.2 µV."""
@@ -47,10 +47,10 @@ def answer(windows: NDArray[np.float32]) -> Answer:
     )
 
 
-def put(root: Path, name: str, groups: int, platform: Platform = CPU) -> ModelContract:
+def put(root: Path, name: str, groups: int, target: Target = DEFAULT) -> ModelContract:
     """Publish the model of so many cell groups under `name`, as `release.put` does."""
     file = to_onnx(groups)
-    return put_file(root, name, file, lambda version: contract_of(groups, version, file, name), platform)
+    return put_file(root, name, file, lambda version: contract_of(groups, version, file, name), target)
 
 
 async def load(server: InferenceServer, contract: ModelContract, groups: int) -> None:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from twinloop.contracts.models import ModelContract
 from twinloop.trainer.fit import Model
 from twinloop.trainer.recipes import Recipe, Statistic
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 OPSET = 17
 IR_VERSION = 9

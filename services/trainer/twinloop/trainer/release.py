@@ -24,8 +24,9 @@ from twinloop.trainer.fit import Answer, Model, answer
 from twinloop.trainer.recipes import Recipe
 from twinloop.tritonio.answers import Tolerance, differences
 from twinloop.tritonio.errors import VersionTaken
-from twinloop.tritonio.repository import CPU, Platform, contracts, next_version, publish
+from twinloop.tritonio.repository import contracts, next_version, publish
 from twinloop.tritonio.server import Inference, InferenceServer
+from twinloop.tritonio.serving import DEFAULT, Target
 
 SOURCE = "trainer"
 GOLDEN = 64
@@ -46,18 +47,18 @@ class Release:
     golden: NDArray[np.float32]
 
 
-def put(root: Path, release: Release, platform: Platform = CPU) -> ModelContract:
+def put(root: Path, release: Release, target: Target = DEFAULT) -> ModelContract:
     """Publish into the repository at `root` as its next free version; a model that is there keeps its own."""
     file = to_onnx(release.model, release.recipe)
 
     def promised(version: int) -> ModelContract:
         return contract_of(release.model, release.recipe, release.name, version, file)
 
-    return put_file(root, release.name, file, promised, platform)
+    return put_file(root, release.name, file, promised, target)
 
 
 def put_file(
-    root: Path, name: str, file: bytes, promised: Callable[[int], ModelContract], platform: Platform = CPU
+    root: Path, name: str, file: bytes, promised: Callable[[int], ModelContract], target: Target = DEFAULT
 ) -> ModelContract:
     """The same of an ONNX `file`; `promised` is its contract as a version."""
     while True:
@@ -66,7 +67,7 @@ def put_file(
             if one == promised(one.version):
                 return one
         try:
-            publish(root, contract, file, platform=platform)
+            publish(root, contract, file, target=target)
         except VersionTaken:
             continue  # by another trainer, since we looked
         return contract

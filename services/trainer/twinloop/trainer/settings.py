@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -14,6 +16,11 @@ class TrainerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="TWINLOOP_TRAINER_", frozen=True, extra="ignore")
 
     triton: str = Field(validation_alias="TWINLOOP_TRITON", description="gRPC address, host:port")
+    serving: Path | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_SERVING",
+        description="TOML file: how much of Triton each model may take",
+    )
     connect_s: float = Field(default=20.0, gt=0, description="how long Kafka may take to answer at first")
     announce_s: float = Field(default=30.0, gt=0, description="how long Kafka may take to keep the routes")
 

@@ -18,7 +18,7 @@ from twinloop.trainer.export import IR_VERSION, OPSET
 from twinloop.trainer.process_fit import Fitted
 from twinloop.trainer.trials import TrialParts
 from twinloop.trainer.weld_form import FORM, Floats
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 
 class _Graph:

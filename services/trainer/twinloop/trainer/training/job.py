@@ -24,7 +24,7 @@ from twinloop.trainer.training.exporting import check, to_onnx
 from twinloop.trainer.training.parts import Parts, parts_of
 from twinloop.trainer.training.recordings import Recordings
 from twinloop.tritonio.artefact import Artefact
-from twinloop.tritonio.repository import digest
+from twinloop.tritonio.onnx_file import digest
 
 CHECKED = 512
 """Windows to which torch and onnxruntime must answer the same."""
