@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinloop.cli import audit, field, models, people
+from twinloop.cli.handed_on import RECORDINGS, TRAIN
 from twinloop.cli.places import STATE, Places
-from twinloop.cli.train import VERB
 from twinloop.contracts.changes import State
 from twinloop.contracts.modes import Mode
 
@@ -83,7 +83,10 @@ def parser() -> ArgumentParser:
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 
     _models(verbs.add_parser("models", help="which models serve: stage, try, promote, take back, retire"))
-    verbs.add_parser(VERB, add_help=False, help="a model, on recordings; `twinloop train --help`")
+    verbs.add_parser(
+        RECORDINGS, add_help=False, help="what was recorded, as CSV files; `twinloop recordings --help`"
+    )
+    verbs.add_parser(TRAIN, add_help=False, help="a model, on recordings; `twinloop train --help`")
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
