@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinloop.cli import audit, field, models, people
+from twinloop.cli import audit, field, models, people, watch
 from twinloop.cli.handed_on import RECORDINGS, TRAIN
 from twinloop.cli.places import STATE, Places
 from twinloop.contracts.changes import State
@@ -104,6 +104,10 @@ def _models(parser: ArgumentParser) -> None:
     staged.add_argument("folder", metavar="FOLDER", type=Path, help="as training has written it")
     shadow = _verb(verbs, "shadow", models.shadow, "try a version beside the one that serves")
     canary = _verb(verbs, "canary", models.canary, "let it, or the one on trial, decide for some assets")
+    watched = _verb(verbs, "watch", watch.watch, "follow a trial until it may be decided, or is over")
+    watched.add_argument(
+        "scope", metavar="SCOPE", nargs="?", type=_said, help="default: the only one with a trial"
+    )
     promote = _verb(verbs, "promote", models.promote, "let it, or the one on trial, serve")
     rollback = _verb(verbs, "rollback", models.rollback, "end a trial, or let the version before serve again")
     retire = _verb(verbs, "retire", models.retire, "unload a version that serves nobody, and keep it aside")
