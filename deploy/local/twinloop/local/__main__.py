@@ -38,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     except LocalError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
         return 130
 
 
