@@ -66,8 +66,8 @@ eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA name
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
-test-train: install-train  ## Run the tests that need torch
-	$(TRAIN) -m pytest tests/train
+test-train: install-train  ## Run the tests that need torch, and play the page for data scientists
+	$(TRAIN) -m pytest tests/train tests/howto
 
 lint: install-dev  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .
