@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ logs: install  ## The newest lines of every log: SERVICE=<name> for one of them,
 
 open: install  ## Where to look: topics, Parquet files, health and metrics
 	@$(RUN) -m twinloop.local open
+
+weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second> FAULT=window-drift|defocus|gap WAIT=1
+	@$(RUN) -m twinloop.local weld $(if $(WELDS),--welds $(WELDS)) $(if $(RATE),--rate $(RATE)) $(if $(FAULT),--fault $(FAULT)) $(if $(WAIT),--wait)
 
 certs: install  ## Make keys, certificates and people for one machine, and keep those that are there: INTO=.certs
 	@$(RUN) -m twinloop.local.certs --into $(or $(INTO),.certs)
@@ -63,8 +66,8 @@ eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA name
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
-test-train: install-train  ## Run the tests that need torch
-	$(TRAIN) -m pytest tests/train
+test-train: install-train  ## Run the tests that need torch, and play the page for data scientists
+	$(TRAIN) -m pytest tests/train tests/howto
 
 lint: install-dev  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .

@@ -1,7 +1,7 @@
 """A detector of one's own: it forecasts the second half of a window from the first, and is surprised.
 
     twinloop train --module docs/examples/own_detector.py:Forecast --model mine \
-        --signal-set pump.v1 --csv healthy.csv --window 64 --hop 16
+        --signal-set weld.v1 --csv recordings/*.csv
 """
 
 import torch

@@ -86,6 +86,15 @@ def test_a_module_of_one_s_own_becomes_an_artefact(tmp_path: Path) -> None:
     assert "module_sha256" in made.card.settings
 
 
+def test_a_module_with_a_loss_is_learnt_without_being_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--csv", *recorded(tmp_path, files=1), "--window", "32", "--hop", "32"]
+    assert main(words(tmp_path, "--module", f"{EXAMPLE}:Forecast", *more)) == 0
+    assert "epoch 60 of 60: loss" in capsys.readouterr().err
+    assert read(tmp_path / "made").card.settings["epochs"] == 60
+
+
 def test_a_module_that_remembers_is_asked_step_by_step(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "import torch\n"

@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from support.artefacts import SIGNAL_SET, artefact_of
 from support.modelops import Ops
 
-from twinloop.cli import client
+from twinloop.cli import client, people
 from twinloop.cli.__main__ import main
+from twinloop.cli.client import Api
 from twinloop.cli.models import _pack
 from twinloop.modelops import desk
 from twinloop.modelops.upload import files_of
@@ -97,8 +98,10 @@ def test_a_model_comes_into_service_and_goes(say: Say, ops: Ops, folder: Path) -
     assert f"{SIGNAL_SET}: level:1 serves, level:3 is on trial and decides for nobody." in told
     assert ops.route.trial is not None
     assert (ops.route.trial.auto, ops.route.trial.more_alarms) == (True, 0.002)
-    told = say("canary", "--scope", SIGNAL_SET, "--share", "0.25", "--asset", "a", "--asset", "b", *because)
-    assert "decides for 25% of the assets, a, b." in told
+    told = say(
+        "canary", "--scope", SIGNAL_SET, "--share", "0.25", "--asset", "x.a", "--asset", "x.b", *because
+    )
+    assert "decides for 25% of the assets, x.a, x.b." in told
     assert ops.route.trial.auto
     told = say("promote", "--scope", SIGNAL_SET, *because)
     assert "level:3 serves, level:1 is ready to serve again." in told
@@ -109,6 +112,17 @@ def test_a_model_comes_into_service_and_goes(say: Say, ops: Ops, folder: Path) -
     asyncio.run(ops.look(11.0))
     assert "level:2 is unloaded" in say("retire", "level:2", *because)
     assert "level:2" not in say("list")
+
+
+def test_an_asset_of_a_canary_may_be_named_by_the_last_part_of_its_name_and_must_be_there(
+    say: Say, ops: Ops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "twin", lambda places: Api("the twin", "http://twin", "dana", timeout_s=180))
+    monkeypatch.setattr(people, "assets", lambda api: ["acme.line1.weld1", "acme.line1.weld2"])
+    words = ("canary", "level:2", "--reason", "because", "--asset")
+    assert "There is no asset weld9: there are acme.line1.weld1" in say(*words, "weld9", status=2)
+    assert ops.route.trial is None
+    assert "decides for acme.line1.weld2." in say(*words, "weld2")
 
 
 def test_the_list_shows_routes_and_versions(say: Say, ops: Ops, folder: Path) -> None:

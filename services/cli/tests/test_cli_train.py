@@ -1,13 +1,15 @@
-"""`twinloop train` becomes the trainer, in the environment that has torch."""
+"""`twinloop train` and `recordings` become the trainer, `train` in the environment that has torch."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from twinloop.cli.__main__ import main
-from twinloop.cli.train import PYTHON, command
+from twinloop.cli.handed_on import PYTHON, command
 
 
 def python_at(path: Path) -> Path:
@@ -19,17 +21,17 @@ def python_at(path: Path) -> Path:
 
 def test_the_environment_to_train_in_lies_beside_that_of_the_services(tmp_path: Path) -> None:
     python = python_at(tmp_path / ".venv-train" / "bin" / "python")
-    line = command(["--model", "m", "--help"], {}, tmp_path / ".venv")
+    line = command("train", ["--model", "m", "--help"], {}, tmp_path / ".venv")
     assert line == [str(python), "-m", "twinloop.trainer", "train", "--model", "m", "--help"]
     other = python_at(tmp_path / "other" / "python")
-    assert command([], {PYTHON: str(other)}, tmp_path / ".venv")[0] == str(other)
+    assert command("train", [], {PYTHON: str(other)}, tmp_path / ".venv")[0] == str(other)
 
 
 def test_its_words_are_handed_on_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = python_at(tmp_path / "python")
     became: list[list[str]] = []
     monkeypatch.setenv(PYTHON, str(python))
-    monkeypatch.setattr("os.execv", lambda path, line: became.append(line))
+    monkeypatch.setattr("os.execve", lambda path, line, environ: became.append(line))
     main(["train", "--architecture", "novelty", "--from", "2026-01-01"])
     assert became[0][3:] == ["train", "--architecture", "novelty", "--from", "2026-01-01"]
 
@@ -40,3 +42,16 @@ def test_without_one_it_says_how_to_make_it(
     monkeypatch.setenv(PYTHON, "/nowhere/python")
     assert main(["train", "--help"]) == 2
     assert "make install-train" in capsys.readouterr().err
+
+
+def test_recordings_are_those_of_the_stack_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[tuple[list[str], Mapping[str, str]]] = []
+    (tmp_path / "endpoints.env").write_text("TWINLOOP_HISTORIAN_FOLDER=/where/parquet\n")
+    monkeypatch.setenv("TWINLOOP_STATE", str(tmp_path))
+    monkeypatch.delenv("TWINLOOP_HISTORIAN_FOLDER", raising=False)
+    monkeypatch.setattr("os.execve", lambda path, line, environ: became.append((line, environ)))
+    main(["recordings", "--signal-set", "weld.v1", "--into", "here"])
+    ((line, environ),) = became
+    assert line == [sys.executable, "-m", "twinloop.trainer", "recordings", *line[4:]]
+    assert line[4:] == ["--signal-set", "weld.v1", "--into", "here"]
+    assert environ["TWINLOOP_HISTORIAN_FOLDER"] == "/where/parquet"

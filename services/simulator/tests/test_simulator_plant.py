@@ -89,6 +89,17 @@ def test_stations_weld_in_lockstep_with_the_same_noise() -> None:
     assert one.run.finished
 
 
+def test_stations_have_noise_of_their_own_where_that_is_asked_for() -> None:
+    one = plant()
+    one.start(campaign(own_noise=True))
+    first = all_of(one)
+    assert not any(np.array_equal(left.signals, right.signals) for left, right in first)
+    one.start(campaign(own_noise=True))
+    for before, again in zip(first, all_of(one), strict=True):
+        for left, right in zip(before, again, strict=True):
+            assert np.array_equal(left.signals, right.signals)
+
+
 def test_faults_and_setpoints_do_not_shift_the_noise() -> None:
     """Two stations stay comparable to the last bit of what the fault does not touch."""
     one = plant()

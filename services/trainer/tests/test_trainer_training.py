@@ -79,7 +79,7 @@ def _table(rows: list[dict[str, object]]) -> pa.Table:
             for name in ("offset", "sequence", "first_at_ns", "period_ns", "observed_at_ns", "signal_count")
         ]
         + [(name, pa.string()) for name in ("asset", "signal_set", "part_id", "event_id", "trace_id")]
-        + [(name, pa.binary()) for name in ("samples", "bad")]
+        + [(name, pa.binary()) for name in ("samples", "bad", "offsets_ns")]
     )
     return pa.Table.from_pylist(rows, schema=schema)
 
@@ -123,7 +123,7 @@ def test_csv_files_are_recordings_whatever_separates_their_values(tmp_path: Path
 
 
 def test_how_windows_are_cut_is_said_or_known(tmp_path: Path) -> None:
-    (tmp_path / "f.csv").write_text("p,q\n")
+    (tmp_path / "f.csv").write_text("time,part_id,p,q\n")
     said = parse([*WORDS, "new.v1", "--csv", str(tmp_path / "f.csv")])
     assert spec_of(said, (10, 1)) == WindowSpec(10, 1, ("p", "q"))
     with pytest.raises(BadRecording, match="give --window and --hop"):

@@ -1,4 +1,4 @@
-"""`python -m twinloop.local up|down|ps|logs|open|read`: the whole loop on this machine."""
+"""`python -m twinloop.local up|down|ps|logs|open|read|weld`: the whole loop on this machine."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from twinloop.local.places import find_places
 from twinloop.local.plan import Endpoints
 from twinloop.local.process import tail
 from twinloop.local.state import SUPERVISOR, Recorded, StateFolder, default_state
+from twinloop.local.weld import FAULTS, Order, weld
 
 _FOLLOW_S = 0.3
 _MIB = 1024 * 1024
@@ -37,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     except LocalError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
         return 130
 
 
@@ -57,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("topic")
     read.add_argument("--last", type=int, default=10, help="records of each partition")
     read.add_argument("--follow", action="store_true")
+    welding = commands.add_parser("weld", help="let the plant weld")
+    welding.add_argument("--welds", type=int, default=36_000, help="parts at each station (%(default)s)")
+    welding.add_argument("--rate", type=float, default=10.0, help="a second (%(default)g)")
+    welding.add_argument("--fault", choices=sorted(FAULTS), help="what is wrong from the 51st part on")
+    welding.add_argument("--seed", type=int, help="of the noise (default: another one each time)")
+    welding.add_argument("--wait", action="store_true", help="until it is done")
     return parser
 
 
@@ -148,6 +158,20 @@ def _read(state: StateFolder, options: argparse.Namespace) -> int:
     return run_command(work())
 
 
+def _weld(state: StateFolder, options: argparse.Namespace) -> int:
+    health = _running(state).health
+    if "simulator" not in health:
+        raise CannotStart(f"The stack in {state.root} has no plant.")
+    seed = time.time_ns() if options.seed is None else options.seed
+    order = Order(options.welds, options.rate, options.fault, seed)
+
+    async def work() -> int:
+        await weld(health["simulator"], order, wait=options.wait, say=lambda text: print(text, flush=True))
+        return 0
+
+    return run_command(work())
+
+
 def _running(state: StateFolder) -> Endpoints:
     endpoints = state.endpoints()
     if not endpoints or not any(one.alive for one in state.recorded() if one.name == SUPERVISOR):
@@ -163,6 +187,7 @@ _COMMANDS = {
     "open": _open,
     "logs": _logs,
     "read": _read,
+    "weld": _weld,
 }
 
 if __name__ == "__main__":

@@ -9,20 +9,21 @@ from pathlib import Path
 
 from twinloop.cli.arguments import parser
 from twinloop.cli.errors import CliError
+from twinloop.cli.handed_on import RECORDINGS, TRAIN, hand_on
 from twinloop.cli.places import STATE, Places
 from twinloop.cli.show import plain
-from twinloop.cli.train import VERB, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is said; returns the process's status: 0, 1 refused or tampered with, 2 could not be asked."""
     said = sys.argv[1:] if argv is None else list(argv)
     try:
-        if said[:1] == [VERB]:  # its words are the trainer's
-            return train(said[1:])
+        state = Path(os.environ.get(STATE) or ".twinloop").expanduser()
+        if said and said[0] in (RECORDINGS, TRAIN):  # their words are the trainer's
+            return hand_on(said[0], said[1:], Places(os.environ, state))
         options = parser().parse_args(said)
-        state = options.stack or Path(os.environ.get(STATE) or ".twinloop").expanduser()
-        status: int = options.verb(options, Places(os.environ, state, options.token_file))
+        places = Places(os.environ, options.stack or state, options.token_file)
+        status: int = options.verb(options, places)
         sys.stdout.flush()
     except CliError as error:
         sys.stderr.write(f"twinloop: {plain(error)}\n")

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from twinloop.cli import audit, field, models, people
+from twinloop.cli import audit, field, models, people, watch
+from twinloop.cli.handed_on import RECORDINGS, TRAIN
 from twinloop.cli.places import STATE, Places
-from twinloop.cli.train import VERB
 from twinloop.contracts.changes import State
 from twinloop.contracts.modes import Mode
 
@@ -83,7 +83,10 @@ def parser() -> ArgumentParser:
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 
     _models(verbs.add_parser("models", help="which models serve: stage, try, promote, take back, retire"))
-    verbs.add_parser(VERB, add_help=False, help="a model, on recordings; `twinloop train --help`")
+    verbs.add_parser(
+        RECORDINGS, add_help=False, help="what was recorded, as CSV files; `twinloop recordings --help`"
+    )
+    verbs.add_parser(TRAIN, add_help=False, help="a model, on recordings; `twinloop train --help`")
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
@@ -101,6 +104,10 @@ def _models(parser: ArgumentParser) -> None:
     staged.add_argument("folder", metavar="FOLDER", type=Path, help="as training has written it")
     shadow = _verb(verbs, "shadow", models.shadow, "try a version beside the one that serves")
     canary = _verb(verbs, "canary", models.canary, "let it, or the one on trial, decide for some assets")
+    watched = _verb(verbs, "watch", watch.watch, "follow a trial until it may be decided, or is over")
+    watched.add_argument(
+        "scope", metavar="SCOPE", nargs="?", type=_said, help="default: the only one with a trial"
+    )
     promote = _verb(verbs, "promote", models.promote, "let it, or the one on trial, serve")
     rollback = _verb(verbs, "rollback", models.rollback, "end a trial, or let the version before serve again")
     retire = _verb(verbs, "retire", models.retire, "unload a version that serves nobody, and keep it aside")

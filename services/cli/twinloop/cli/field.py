@@ -19,7 +19,7 @@ def controller(places: Places) -> Api:
 
 def findings(options: Namespace, places: Places) -> int:
     """`twinloop findings`."""
-    station = options.station and _station(options.station, places)
+    station = options.station and people.whole_name(options.station, places)
     with controller(places) as api:
         answer = api.get("findings", station=station, limit=options.limit)
         found = api.read(answer, list[Finding])
@@ -30,17 +30,9 @@ def recall(options: Namespace, places: Places) -> int:
     """`twinloop recall`. Raises `Unusable` when no time lies between `--from` and `--to`."""
     if options.start >= options.end:
         raise Unusable("--from must be before --to: nothing can have been welded between them.")
-    station = _station(options.station, places)
+    station = people.whole_name(options.station, places)
     with controller(places) as api:
         within = {"from": options.start.isoformat(), "to": options.end.isoformat()}
         answer = api.get("recall", station=station, **within)
         affected = api.read(answer, Recall)
     return out(options, answer, lambda: show.recall_table(affected))
-
-
-def _station(name: str, places: Places) -> str:
-    """A whole name is taken as it is; the last part of one is looked up at the twin."""
-    if "." in name:
-        return name
-    with people.twin(places) as api:
-        return people.asset_called(name, people.assets(api))

@@ -12,6 +12,7 @@ from twinloop.cli import show
 from twinloop.cli.answer import out
 from twinloop.cli.client import Api
 from twinloop.cli.errors import Unusable
+from twinloop.cli.people import whole_name
 from twinloop.cli.places import MODELOPS, Places
 from twinloop.cli.views import Diff, Models, Retired, Route, StagedVersion
 from twinloop.contracts.models import ARTEFACT_FILES
@@ -70,7 +71,7 @@ def canary(options: Namespace, places: Places) -> int:
         version=options.version,
         scope=options.scope,
         share=options.share,
-        assets=options.asset or None,
+        assets=[whole_name(one, places) for one in options.asset or []] or None,
         more_alarms=options.more_alarms,
         auto=options.auto or None,
     )

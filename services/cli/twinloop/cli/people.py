@@ -155,6 +155,15 @@ def assets(api: Api) -> list[str]:
     return [one.asset for one in api.read(api.get("assets"), list[Asset])]
 
 
+def whole_name(name: str, places: Places) -> str:
+    """Of an asset: a whole name is taken as it is; the last part of one is looked up at the twin. Raises
+    `Unusable`."""
+    if "." in name:
+        return name
+    with twin(places) as api:
+        return asset_called(name, assets(api))
+
+
 def asset_called(name: str, known: list[str]) -> str:
     """The asset that is called `name`, or whose last parts are. Raises `Unusable`."""
     if name in known:

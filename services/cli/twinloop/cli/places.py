@@ -16,6 +16,7 @@ MODELOPS: Final = "TWINLOOP_MODELOPS_URL"
 TOKEN: Final = "TWINLOOP_TOKEN"
 TOKEN_FILE: Final = "TWINLOOP_TOKEN_FILE"
 KAFKA: Final = "TWINLOOP_KAFKA"
+HISTORIAN: Final = "TWINLOOP_HISTORIAN_FOLDER"
 TOPIC_PREFIX: Final = "TWINLOOP_TOPIC_PREFIX"
 STATE: Final = "TWINLOOP_STATE"
 _ENDPOINTS: Final = "endpoints.env"
@@ -64,6 +65,10 @@ class Places:
                 f"It is not known where Kafka is: set {KAFKA}, or name a state folder with --state."
             )
         return servers, self._find(TOPIC_PREFIX)
+
+    def folder(self) -> str:
+        """Where the historian's files are; empty where nothing says it."""
+        return self._find(HISTORIAN)
 
     def _find(self, variable: str) -> str:
         return self.environ.get(variable, "").strip() or self._endpoints().get(variable, "").strip()

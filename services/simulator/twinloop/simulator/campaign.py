@@ -1,8 +1,9 @@
 """What to weld next, and when: pure.
 
 A campaign welds the same number of parts at each of its stations, in lockstep: weld `n` of every station
-comes from the same noise and is due at the same instant, `n / rate_hz` after the start. Deadlines hang on the
-start and not on each other, so the pace does not drift; a late weld is made up for.
+comes from the same noise, unless `own_noise` is asked for, and is due at the same instant, `n / rate_hz`
+after the start. Deadlines hang on the start and not on each other, so the pace does not drift; a late weld is
+made up for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Campaign:
 
     `trials` are welded first, in order, at setpoints that a person sets; what is left of `welds` is nominal.
     `keep_setpoints`: go on with the setpoints in force, as the day after does, instead of nominal ones.
+    `own_noise`: each station has noise of its own, as real ones do, and cannot be compared weld by weld.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -39,6 +41,7 @@ class Campaign:
     plc: Mapping[str, PlcFaults] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     keep_setpoints: bool = False
+    own_noise: bool = False
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

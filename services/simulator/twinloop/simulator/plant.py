@@ -74,7 +74,7 @@ class Plant:
         self._counters = dict.fromkeys(stations, first_part - 1)
         self._past = dict.fromkeys(stations, first_part)
         self._run: Run | None = None
-        self._noise = np.random.default_rng()
+        self._noise: dict[str, np.random.Generator] = {}
 
     @property
     def stations(self) -> tuple[str, ...]:
@@ -134,7 +134,10 @@ class Plant:
             if campaign.keep_setpoints:
                 plc = replace(plc, setpoints=before.setpoints, local_setpoints=before.local_setpoints)
             self._plcs[name] = replace(plc, recipe=self._specs[name].recipe)
-        self._noise = np.random.default_rng(campaign.seed)
+        self._noise = {
+            name: np.random.default_rng((campaign.seed, n) if campaign.own_noise else campaign.seed)
+            for n, name in enumerate(campaign.stations)
+        }
         self._run = begin(campaign)
         return self._run
 
@@ -145,8 +148,9 @@ class Plant:
         run, stations = next_welds(self._run, self._held())
         for name, faults in run.campaign.plc.items():
             self._plcs[name] = replace(self._plcs[name], faults=faults.at(run.number))
-        noise = draw_noise(self._noise)
-        made = [self._weld(name, run.campaign, run.number, noise) for name in stations]
+        made = [
+            self._weld(name, run.campaign, run.number, draw_noise(self._noise[name])) for name in stations
+        ]
         self._run = welded(run, {part.station: part.sequence for part in made})
         return made
 

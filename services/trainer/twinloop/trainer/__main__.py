@@ -17,9 +17,10 @@ from aiokafka.errors import KafkaError
 
 from twinloop.runtime import logging
 from twinloop.runtime.settings import load, load_toml
-from twinloop.trainer import app, cells_onnx
+from twinloop.trainer import app, cells_onnx, recordings
 from twinloop.trainer.errors import NoTorch, TrainerError
 from twinloop.trainer.recipes import RECIPES
+from twinloop.trainer.recordings import add_recordings
 from twinloop.trainer.settings import TrainerSettings
 from twinloop.trainer.training.arguments import add_train
 from twinloop.trainer.words import folder_name, positive, share
@@ -64,6 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     fit_skab.add_argument("--data", type=Path, required=True, help="folder of SKAB's CSV files")
     _add_repository(fit_skab)
 
+    add_recordings(commands)
     add_train(commands)
 
     score_skab = commands.add_parser("score-skab", help="what the detector said of the recorded files")
@@ -115,8 +117,8 @@ def _read(given: argparse.Namespace, settings: TrainerSettings) -> Coroutine[Any
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the process's exit status."""
     given = parse(argv)
-    if given.command == "train":
-        return _train(given)
+    if given.command in ("recordings", "train"):
+        return _quiet(given)
     settings = load(TrainerSettings)
     logging.configure("trainer", settings.log_format, "WARNING")
     try:
@@ -133,21 +135,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(given: argparse.Namespace) -> int:
-    """The one command that talks to nobody: it needs torch instead."""
+def _quiet(given: argparse.Namespace) -> int:
+    """Commands that talk to nobody, and so need no settings."""
     try:
-        if importlib.util.find_spec("torch") is None:
-            raise NoTorch(
-                "there is no torch here: run `make install-train`, then `twinloop train` or this with"
-                " .venv-train/bin/python"
-            )
-        from twinloop.trainer.training import command
-
-        lines = command.run(given)
+        lines = recordings.run(given) if given.command == "recordings" else _train(given)
     except (TrainerError, OSError) as error:
         return _fail(str(error))
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _train(given: argparse.Namespace) -> list[str]:
+    """The one command that needs torch."""
+    if importlib.util.find_spec("torch") is None:
+        raise NoTorch(
+            "there is no torch here: run `make install-train`, then `twinloop train` or this with"
+            " .venv-train/bin/python"
+        )
+    from twinloop.trainer.training import command
+
+    return command.run(given)
 
 
 def _fail(problem: str) -> int:

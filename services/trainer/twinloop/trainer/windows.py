@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from twinloop.contracts.frames import Frame
+from twinloop.contracts.times import unix_ns
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -24,7 +26,7 @@ from twinloop.trainer.recipes import Recipe
 
 COLUMNS = [
     *("offset", "asset", "signal_set", "sequence", "first_at_ns", "period_ns", "observed_at_ns"),
-    *("part_id", "event_id", "trace_id", "signal_count", "samples", "bad"),
+    *("part_id", "event_id", "trace_id", "signal_count", "samples", "bad", "offsets_ns"),
 ]
 _LOOK_EVERY_S = 0.25
 
@@ -66,19 +68,51 @@ def recorded_frames(path: Path, wanted: list[tuple[str, str, Any]]) -> list[tupl
     return [(row["offset"], frame) for row in table.to_pylist() if (frame := frame_of(row))]
 
 
-def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
-    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals].
+def frames_of_assets(
+    folder: Path,
+    signal_set: str,
+    assets: Sequence[str],
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> dict[str, list[tuple[int, Frame]]]:
+    """Frames of each of `assets`, or of all where none is named, in a topic's `folder`: those whose first
+    sample is from `since` on and before `until`. By name, each with its offset. Raises `BadRecording` where
+    an asset has none."""
+    wanted: list[tuple[str, str, Any]] = [("signal_set", "==", signal_set)]
+    if assets:
+        wanted.append(("asset", "in", list(assets)))
+    if since is not None:
+        wanted.append(("first_at_ns", ">=", unix_ns(since)))
+    if until is not None:
+        wanted.append(("first_at_ns", "<", unix_ns(until)))
+    frames: dict[str, list[tuple[int, Frame]]] = {one: [] for one in assets}
+    for path in sorted(folder.glob("*/*.parquet")):
+        for offset, frame in recorded_frames(path, wanted):
+            frames.setdefault(frame.asset, []).append((offset, frame))
+    if missing := [asset for asset, those in frames.items() if not those]:
+        raise BadRecording(f"{folder} holds no frame of {missing[0]} with {signal_set} in that time")
+    if not frames:
+        raise BadRecording(f"{folder} holds no frame with {signal_set} in that time")
+    return dict(sorted(frames.items()))
+
+
+def good(frames: Iterable[tuple[int, Frame]], signals: tuple[str, ...]) -> list[Frame]:
+    """The frames of one asset that the detector would judge, in their order.
 
     An asset has one key and so one partition: offsets are its order.
     """
     gate = NamedGate()
-    good = [
+    return [
         frame
         for _, frame in sorted(frames, key=lambda one: one[0])
         if gate.check(frame.asset, frame.signal_set, frame.sequence) is Order.NEW
-        and check_frame(frame, spec.signals) is None
+        and check_frame(frame, signals) is None
     ]
-    return WindowBuffer(spec).push(good).values
+
+
+def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
+    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals]."""
+    return WindowBuffer(spec).push(good(frames, spec.signals)).values
 
 
 async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:
@@ -119,4 +153,5 @@ def frame_of(row: dict[str, Any]) -> Frame | None:
         trace_id=row["trace_id"],
         part_id=row["part_id"],
         bad=bad,
+        offsets_ns=None if row["offsets_ns"] is None else np.frombuffer(row["offsets_ns"], "<u8"),
     )

@@ -3,7 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
+
+from twinloop.contracts.topics import TELEMETRY_FACTORY
+from twinloop.trainer.errors import BadRecording
+from twinloop.trainer.recipes import RECIPES
+
+
+def add_frames(command: argparse.ArgumentParser) -> None:
+    """Which frames of the historian's folder are meant, and their signals."""
+    command.add_argument(
+        "--topic", default=TELEMETRY_FACTORY.name, help="in that folder (default: %(default)s)"
+    )
+    command.add_argument(
+        "--from", dest="since", type=time, metavar="TIME", help="ISO 8601; UTC if it says none"
+    )
+    command.add_argument("--to", dest="until", type=time, metavar="TIME", help="not included")
+    command.add_argument("--asset", action="append", default=[], help="of these alone; may be repeated")
+    command.add_argument("--signal-set", required=True, help=f"such as {', '.join(sorted(RECIPES))}")
+    command.add_argument(
+        "--signals", type=names, metavar="A,B,...", help="columns in their order, where the set is new"
+    )
+
+
+def signals_of(signal_set: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The signals of a set: as they are `given`, else as they are known. Raises `BadRecording`."""
+    if given:
+        return tuple(given)
+    if signal_set in RECIPES:
+        return RECIPES[signal_set].spec.signals
+    raise BadRecording(f"the signals of {signal_set} are not known here: name them with --signals")
 
 
 def positive(text: str) -> int:

@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any, Final
 
-from twinloop.contracts.topics import TELEMETRY_FACTORY
 from twinloop.features.windows import WindowSpec
+from twinloop.trainer.as_csv import NO_SIGNALS
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.recipes import RECIPES
 from twinloop.trainer.training.recordings import header_of
-from twinloop.trainer.words import folder_name, names, positive, setting, time
+from twinloop.trainer.words import add_frames, folder_name, positive, setting, signals_of
 
 ARCHITECTURES: Final = {
     "drift-filter": "several signals that stand still but for noise and drift; remembers",
@@ -38,20 +38,8 @@ def add_train(commands: Any) -> None:
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--parquet", type=Path, help="the historian's folder")
     source.add_argument("--csv", type=Path, nargs="+", metavar="FILE", help="each the recording of one asset")
-    train.add_argument(
-        "--topic", default=TELEMETRY_FACTORY.name, help="in that folder (default: %(default)s)"
-    )
-    train.add_argument(
-        "--from", dest="since", type=time, metavar="TIME", help="ISO 8601; UTC if it says none"
-    )
-    train.add_argument("--to", dest="until", type=time, metavar="TIME", help="not included")
-    train.add_argument("--asset", action="append", default=[], help="of these alone; may be repeated")
+    add_frames(train)
     train.add_argument("--rows", type=positive, metavar="N", help="only the first N rows of each CSV file")
-
-    train.add_argument("--signal-set", required=True, help=f"such as {', '.join(sorted(RECIPES))}")
-    train.add_argument(
-        "--signals", type=names, metavar="A,B,...", help="columns in their order, where the set is new"
-    )
     train.add_argument(
         "--window", type=positive, metavar="ROWS", help="default: the signal set's, else the architecture's"
     )
@@ -78,11 +66,10 @@ def spec_of(given: Namespace, own: tuple[int, int] | None) -> WindowSpec:
     """How windows are cut: as was said, else as the signal set's are, else as the architecture wants it
     (`own`: window and hop). Raises `BadRecording` where nothing says it."""
     recipe = RECIPES.get(given.signal_set)
-    signals = given.signals or (recipe.spec.signals if recipe else None)
-    if signals is None and given.csv:
-        signals = tuple(header_of(given.csv[0]))
-    if signals is None:
-        raise BadRecording(f"the signals of {given.signal_set} are not known here: name them with --signals")
+    if given.csv and recipe is None and not given.signals:
+        signals = tuple(one for one in header_of(given.csv[0]) if one not in NO_SIGNALS)
+    else:
+        signals = signals_of(given.signal_set, given.signals)
     usual = (recipe.spec.window, recipe.spec.hop) if recipe else own
     if usual is None and not (given.window and given.hop):
         raise BadRecording("nothing says how windows are cut: give --window and --hop")

@@ -52,7 +52,7 @@ def run(given: Namespace) -> list[str]:
         f"{contract.model}: {card.architecture}, {learnt}",
         *(f"  {one.what}: {one.value:.3%} (95 %: {one.low:.3%} to {one.high:.3%})" for one in card.measured),
         *(f"  limit: {one}" for one in card.limits),
-        f"  written to {out}",
+        f"  written to {out}: `twinloop models stage {out}` is next",
     ]
 
 

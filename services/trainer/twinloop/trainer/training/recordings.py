@@ -16,10 +16,10 @@ import numpy as np
 
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import Trained
-from twinloop.contracts.times import unix_ns, utc
+from twinloop.contracts.times import utc
 from twinloop.features.windows import WindowSpec
 from twinloop.trainer.errors import BadRecording
-from twinloop.trainer.windows import cut, recorded_frames
+from twinloop.trainer.windows import cut, frames_of_assets
 from twinloop.tritonio.server import Floats
 
 
@@ -73,23 +73,8 @@ def from_parquet(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Recordings:
-    """Frames of `assets`, or of all where none is named, in a topic's `folder`: those whose first sample is
-    from `since` on and before `until`. Raises `BadRecording`."""
-    wanted: list[tuple[str, str, object]] = [("signal_set", "==", signal_set)]
-    if assets:
-        wanted.append(("asset", "in", list(assets)))
-    if since is not None:
-        wanted.append(("first_at_ns", ">=", unix_ns(since)))
-    if until is not None:
-        wanted.append(("first_at_ns", "<", unix_ns(until)))
-    frames: dict[str, list[tuple[int, Frame]]] = {one: [] for one in assets}
-    for path in sorted(folder.glob("*/*.parquet")):
-        for offset, frame in recorded_frames(path, wanted):
-            frames.setdefault(frame.asset, []).append((offset, frame))
-    if missing := [asset for asset, those in frames.items() if not those]:
-        raise BadRecording(f"{folder} holds no frame of {missing[0]} with {signal_set} in that time")
-    if not frames:
-        raise BadRecording(f"{folder} holds no frame with {signal_set} in that time")
+    """See `frames_of_assets`. Raises `BadRecording`."""
+    frames = frames_of_assets(folder, signal_set, assets, since, until)
     found = tuple(
         Recording(
             asset,
@@ -97,7 +82,7 @@ def from_parquet(
             utc(min(frame.first_at_ns for _, frame in those)),
             utc(max(frame.first_at_ns + (len(frame.samples) - 1) * frame.period_ns for _, frame in those)),
         )
-        for asset, those in sorted(frames.items())
+        for asset, those in frames.items()
     )
     return Recordings(f"{folder.name} in Parquet", signal_set, spec, found)
 

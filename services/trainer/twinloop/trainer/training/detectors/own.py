@@ -7,8 +7,9 @@
 
 Each signal comes in its own standard deviations around its mean, in the recordings that are learnt from. The
 score is the sum over the signals. With a method `loss(self, windows)` that returns a number, the parameters
-are learnt. With an attribute `memory`, a number M > 0, `forward(self, windows, memory)` takes, and returns as
-the second of a pair, float32 [N, M]; zeros are for a new asset.
+are learnt, in 60 epochs unless `--epochs` says otherwise. With an attribute `memory`, a number M > 0,
+`forward(self, windows, memory)` takes, and returns as the second of a pair, float32 [N, M]; zeros are for a
+new asset.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Own(Detector):
     from."""
 
     DEFAULTS: ClassVar[Settings] = {"quantile": 0.999, "margin": 1.25}
+    EPOCHS = 60
 
     def __init__(self, spec: WindowSpec, settings: Settings, module: nn.Module) -> None:
         super().__init__(spec, settings)
