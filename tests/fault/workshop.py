@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 from support.artefacts import card_of
 from support.line_scene import bearer
@@ -28,7 +29,7 @@ from fault.scene import Scene, Unmet, until
 from fault.swaps import Swapped, reconcile_partition
 from twinloop.contracts.codec import decode
 from twinloop.contracts.models import ModelContract, ModelRoute
-from twinloop.contracts.topics import MODELS, SCORES
+from twinloop.contracts.topics import MODELS, SCORES, TELEMETRY_FACTORY
 from twinloop.local import certs
 from twinloop.tritonio.artefact import Artefact, Golden, pack
 from twinloop.tritonio.server import Inference
@@ -38,6 +39,13 @@ SHAPES = ((8, 2), (32, 2), (4, 2), (16, 4), (8, 4))
 """Window and hop of versions to swap between; the first serves when a run begins. Powers of two: their means
 are exact in float32."""
 _PATIENT_S = 120.0
+
+
+class _Named(msgspec.Struct):
+    asset: str
+
+
+_ASSET = msgspec.json.Decoder(_Named)
 
 
 @dataclass
@@ -114,10 +122,12 @@ class Workshop:
             for number, (window, hop) in self.shapes.items()
         }
         given, scores = defaultdict[int, list[Given]](list), defaultdict[int, list[bytes]](list)
-        for one in await self.run.given():
-            given[one.partition].append(one)
-        for record in await records(self.run.kafka, self.run.prefix, SCORES):
-            scores[record.partition].append(record.value)  # by asset, as its frames are
+        partitions = dict[bytes, int]()
+        for one in await records(self.run.kafka, self.run.prefix, TELEMETRY_FACTORY):
+            given[one.partition].append(Given(one.topic, one.partition, one.offset, one.value))
+            partitions[one.key] = one.partition
+        for one in await records(self.run.kafka, self.run.prefix, SCORES):
+            scores[partitions[_ASSET.decode(one.value).asset.encode()]].append(one.value)
         result, loop = Swapped(), asyncio.get_running_loop()
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             for found in asyncio.as_completed(

@@ -38,7 +38,7 @@ log = logging.logger(__name__)
 
 _PIECES = 16
 """A state is renewed in pieces of `poll_records` divided by this: what is new need not wait for long."""
-_SHARE = 1 / 3
+_SHARE = 1 / 2
 """Of the time, at most so much goes into renewing states, whose work nobody waits for."""
 _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
