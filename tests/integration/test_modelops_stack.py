@@ -308,6 +308,27 @@ async def test_a_version_whose_process_died_answers_again_and_the_others_all_the
     await until(lambda: scene.modelops.ready)
 
 
+async def test_what_a_model_may_take_is_in_force_after_a_restart_and_no_request_fails(
+    scene: Scene, tmp_path: Path
+) -> None:
+    await scene.stage(scene.artefact(1.0))
+    await scene.act("promote", version=f"{scene.model}:1")
+    contract = contracts(scene.repository, scene.model)[0]
+    await scene.triton.check(contract)
+    serving = tmp_path / "serving.toml"
+    serving.write_text(f"[models.{scene.model}]\ninstances = 2\n")
+    scene.modelops.stop()
+    scene.modelops.settings["TWINLOOP_SERVING"] = str(serving)
+    scene.modelops.start()
+
+    async def twofold() -> bool:
+        await scene.triton.probe(contract)
+        return len(processes_of(scene.model, 1)) == 2
+
+    await until(twofold)
+    await scene.triton.probe(contract)
+
+
 async def test_whenever_modelops_is_killed_what_serves_goes_on_and_nothing_is_half_done(scene: Scene) -> None:
     """Killed while it stages, at moments that come later each time; and at once after it has published."""
     await scene.stage(scene.artefact(1.0))
