@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
-import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +25,7 @@ from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
 from fault.swaps import End, Swapped, due, offsets_of, reconcile_swaps
 from twinloop.contracts.codec import decode
 from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.packing import packed
 from twinloop.contracts.topics import MODELS, SCORES
 from twinloop.local import certs
 from twinloop.tritonio.artefact import Artefact, Golden, pack
@@ -63,13 +62,7 @@ class Workshop:
 
     async def send(self, files: Mapping[str, bytes]) -> httpx.Response:
         """Anything, to be staged."""
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-        return await self.ask("stage", content=out.getvalue(), params={"reason": "trained"})
+        return await self.ask("stage", content=packed(files), params={"reason": "trained"})
 
     async def ask(self, verb: str, **what: Any) -> httpx.Response:
         """POST a verb; what modelops answers."""
