@@ -201,7 +201,7 @@ async def test_one_that_is_cut_off_is_taken_out_by_the_next_start(ops: Ops) -> N
 
 
 async def test_what_came_without_staging_stays(ops: Ops) -> None:
-    """The trainer's own have no card, and were checked by it."""
+    """Of a repository that is older than staging: no card."""
     await ops.published(artefact_of("level", 1.0), artefact_of("level", 2.0))
     assert ops.shelf.tidy(set()) == []
     held = ops.shelf.find("level", 2)

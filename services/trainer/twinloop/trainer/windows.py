@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from twinloop.contracts.frames import Frame
+from twinloop.contracts.times import utc
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -29,6 +32,34 @@ COLUMNS = [
 _LOOK_EVERY_S = 0.25
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Windows of one asset in their order: `values` float32 [N, window, signals]; `began_ns` and `ended_ns`
+    int64 [N], the times of the first and the last sample of each."""
+
+    values: NDArray[np.float32]
+    began_ns: NDArray[np.int64]
+    ended_ns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def since(self) -> datetime:
+        """The time of the first sample of all."""
+        return utc(int(self.began_ns.min()))
+
+    @property
+    def until(self) -> datetime:
+        """That of the last one."""
+        return utc(int(self.ended_ns.max()))
+
+    def newest(self, count: int) -> Cut:
+        """So many of them."""
+        first = max(0, len(self) - count)
+        return Cut(self.values[first:], self.began_ns[first:], self.ended_ns[first:])
+
+
 class Recording:
     """Frames of one asset with one signal set, in the folder of one telemetry topic."""
 
@@ -38,15 +69,15 @@ class Recording:
         self._asset = asset
         self._read: dict[Path, list[tuple[int, Frame]]] = {}
 
-    def windows(self) -> NDArray[np.float32]:
-        """The windows recorded so far, float32 [N, window, signals]. Files that were read are kept.
+    def windows(self) -> Cut:
+        """The windows recorded so far. Files that were read are kept.
 
         Raises `BadRecording` when a file cannot be read.
         """
         for path in self._folder.glob("*/*.parquet"):
             if path not in self._read:
                 self._read[path] = self._frames(path)
-        return cut((one for frames in self._read.values() for one in frames), self._recipe.spec)
+        return cut_in_time((one for frames in self._read.values() for one in frames), self._recipe.spec)
 
     def _frames(self, path: Path) -> list[tuple[int, Frame]]:
         return recorded_frames(
@@ -67,10 +98,12 @@ def recorded_frames(path: Path, wanted: list[tuple[str, str, Any]]) -> list[tupl
 
 
 def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
-    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals].
+    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals]."""
+    return cut_in_time(frames, spec).values
 
-    An asset has one key and so one partition: offsets are its order.
-    """
+
+def cut_in_time(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> Cut:
+    """The same, and when they were. An asset has one key and so one partition: offsets are its order."""
     gate = NamedGate()
     good = [
         frame
@@ -78,10 +111,15 @@ def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.flo
         if gate.check(frame.asset, frame.signal_set, frame.sequence) is Order.NEW
         and check_frame(frame, spec.signals) is None
     ]
-    return WindowBuffer(spec).push(good).values
+    found = WindowBuffer(spec).push(good)
+    first_at, period = (
+        np.array([getattr(frame, name) for frame in good], np.int64) for name in ("first_at_ns", "period_ns")
+    )
+    ended = first_at[found.frame] + found.row * period[found.frame]
+    return Cut(found.values, ended - (spec.window - 1) * period[found.frame], ended)
 
 
-async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:
+async def recorded(recording: Recording, wanted: int, timeout_s: float) -> Cut:
     """At least `wanted` windows, once the recording holds them. Raises `TooFewWindows`, `BadRecording`."""
     found = 0
     try:
