@@ -15,8 +15,8 @@ help:  ## What can be made
 demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=window-drift|defocus|gap|healthy|plc-refuses|line-off|field
 	@$(RUN) -m twinloop.local.demo --scenario $(SCENARIO) $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(KEEP),--keep)
 
-replay: install  ## Send recorded data through the same path and score it: DATA=<folder of SKAB CSV files>
-	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))"
+replay: install $(if $(ARCHITECTURE),install-train)  ## Send recorded data through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=drift-filter to train
+	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
 up: install  ## Start everything and leave it running
 	@$(RUN) -m twinloop.local up
@@ -66,7 +66,7 @@ eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA name
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
-test-train: install-train  ## Run the tests that need torch, and play the page for data scientists
+test-train: install install-train  ## Run the tests that need torch, and play the page for data scientists
 	$(TRAIN) -m pytest tests/train tests/howto
 
 lint: install-dev  ## Check style, types and the rules of imports

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from msgspec.structs import replace
 
 from bench_loop.cases import Case
 from bench_loop.cell import Cell, Welder, noise_of
@@ -29,4 +30,4 @@ def served() -> OnnxModel:
     windows = np.stack([cell.weld(Welder(one)).signals for one in noise])
     model = fit_mahalanobis(windows, WELD.statistics, FALSE_ALARMS)
     file = to_onnx(model, WELD)
-    return OnnxModel(contract_of(model, WELD, "weld", 1, file), file)
+    return OnnxModel(replace(contract_of(model, WELD, "weld", file), version=1), file)

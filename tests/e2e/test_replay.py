@@ -47,6 +47,7 @@ def test_every_row_is_sent_judged_and_scored(tmp_path: Path) -> None:
         write_recording(tmp_path / "valve", f"{n}.csv", n)
     done = replay(tmp_path / "valve", tmp_path / "state")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 models staged and promoted, each for its file" in done.stdout
     assert f"{2 * ROWS} rows of 2 files acknowledged by Kafka" in done.stdout
     assert f"all {2 * ROWS} rows of 2 files accounted for" in done.stdout
     total = re.search(r"all 2 files\s+│\s*([\d.]+) │\s*([\d.]+) │\s*([\d.]+) │\s*(\d+)/(\d+)", done.stdout)

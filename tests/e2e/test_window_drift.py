@@ -57,8 +57,15 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
         kafka = stack.endpoints.kafka
         topics = {
             name: await read_json(kafka, name)
-            for name in ("genealogy", "changes", "anomalies", "dead-letters")
+            for name in ("genealogy", "changes", "anomalies", "dead-letters", "models", "audit")
         }
+        # The model came through the one door, by a person, with its card.
+        (route,) = topics["models"]
+        assert (route["scope"], route["by"]) == ("weld.v1", "person:dana")
+        promoted = [one for one in topics["audit"] if one["what"] == "promote model"]
+        assert [(one["who"], one["asset"]) for one in promoted] == [("person:dana", "weld.v1")]
+        card = stack.endpoints.model_repository / "weld" / "1" / "card.json"
+        assert json.loads(card.read_text())["trained"]["windows"] == 400
         # Modes are in the same log: an engineer led the station up, and nothing took it down.
         controls = [one["type"] for one in topics["changes"] if one["type"].startswith("mode_")]
         assert controls == ["mode_requested", "mode_entered"] * 2

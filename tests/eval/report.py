@@ -206,7 +206,7 @@ def as_json(found: Found) -> dict[str, Any]:
                 "mar": round(one.part.score.missed_alarm_rate, 4),
                 "delays": [delay if np.isfinite(delay) else None for delay in one.part.delays],
                 "on_before": one.part.early,
-                "false_runs": one.part.false_runs,
+                "false_runs": one.part.score.episodes,
             }
             for one in found.water.drift["as recorded"]
         }

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.trainer.scoreboard import ROWS_AN_HOUR, Score, runs, score, total
+from twinloop.trainer.scoreboard import Score, runs, score, total
 
 Flags = NDArray[np.bool_]
 T = TypeVar("T")
@@ -30,11 +30,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The test part of one file. `false_runs`: alarms that touch no labelled row. `early`: events in which an
-    alarm from before their first row was on. `delays`: of each event, infinite when it was missed."""
+    """The test part of one file. `early`: events in which an alarm from before their first row was on.
+    `delays`: of each event, infinite when it was missed."""
 
     score: Score
-    false_runs: int
     early: int
     delays: tuple[float, ...]
 
@@ -45,7 +44,6 @@ def part(labels: Flags, alarms: Flags) -> Part:
     first = [np.flatnonzero(alarms[begin:end]) for begin, end in events]
     return Part(
         score(labels, alarms),
-        false_runs=sum(not labels[begin:end].any() for begin, end in runs(alarms)),
         early=sum(begin > 0 and bool(alarms[begin - 1]) and bool(alarms[begin]) for begin, _ in events),
         delays=tuple(float(found[0]) if len(found) else np.inf for found in first),
     )
@@ -55,7 +53,6 @@ def rows(parts: Sequence[Part]) -> dict[str, float]:
     """Sums over files, as the protocol wants: F1, FAR and MAR as shares; the median delay in rows."""
     whole = total(one.score for one in parts)
     delays = [delay for one in parts for delay in one.delays]
-    normal = whole.false_positives + whole.true_negatives
     return {
         "f1": whole.f1,
         "far": whole.false_alarm_rate,
@@ -64,7 +61,7 @@ def rows(parts: Sequence[Part]) -> dict[str, float]:
         "found": float(sum(np.isfinite(delays))),
         "early": float(sum(one.early for one in parts)),
         "delay": float(np.median(delays)) if delays else float("nan"),
-        "false_an_hour": sum(one.false_runs for one in parts) * ROWS_AN_HOUR / normal if normal else 0.0,
+        "false_an_hour": whole.episodes_an_hour,
     }
 
 

@@ -21,7 +21,7 @@ def test_a_file_s_alarms_are_found_late_early_or_false() -> None:
     labels = flags(100, (20, 40), (60, 80))
     one = part(labels, flags(100, (5, 8), (25, 45), (58, 70)))
     assert one.delays == (5.0, 0.0)
-    assert (one.false_runs, one.early) == (1, 1)
+    assert (one.score.episodes, one.early) == (1, 1)
     found = rows([one])
     assert (found["found"], found["events"], found["delay"]) == (2, 2, 2.5)
     assert found["far"] == pytest.approx((3 + 5 + 2) / 60)

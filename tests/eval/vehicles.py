@@ -47,7 +47,7 @@ async def evaluate(seed: int = 2_000_000) -> list[Told]:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         service = Service(Path(folder))
-        contract = await service.serve(contract_of(GROUPS, 1, onnx), onnx, SIGNAL_SET)
+        contract = await service.serve(contract_of(GROUPS, onnx), onnx, SIGNAL_SET)
         assert contract.threshold == 0
         for n, grown in enumerate(GROWN_UOHM):
             found.append(await _told(service, grown, np.random.default_rng([seed, n])))

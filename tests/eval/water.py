@@ -96,7 +96,7 @@ async def evaluate(files: Sequence[Labelled], healthy: Sequence[Labelled], pool:
             for file in changed:
                 model = skab.fit(file.rows)
                 onnx = to_onnx(model, SKAB)
-                contract = contract_of(model, SKAB, f"pca-{file.name}", 1, onnx)
+                contract = contract_of(model, SKAB, f"pca-{file.name}", onnx)
                 await service.serve(contract, onnx, asset(file))
             pca[variant] = await _judged(service, changed)
     labels = [one.anomalous[TRAIN_ROWS:] for one in files]

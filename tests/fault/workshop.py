@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import multiprocessing
-import tarfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +27,7 @@ from fault.scene import Scene, Unmet, until
 from fault.swaps import Swapped, reconcile_partition
 from twinloop.contracts.codec import decode
 from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.packing import packed
 from twinloop.contracts.topics import MODELS, SCORES, TELEMETRY_FACTORY
 from twinloop.local import certs
 from twinloop.tritonio.artefact import Artefact, Golden, pack
@@ -72,13 +71,7 @@ class Workshop:
 
     async def send(self, files: Mapping[str, bytes]) -> httpx.Response:
         """Anything, to be staged."""
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            for name, content in files.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-        return await self.ask("stage", content=out.getvalue(), params={"reason": "trained"})
+        return await self.ask("stage", content=packed(files), params={"reason": "trained"})
 
     async def ask(self, verb: str, **what: Any) -> httpx.Response:
         """POST a verb; what modelops answers."""

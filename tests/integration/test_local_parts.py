@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from pathlib import Path
 
 import aiomqtt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from support.artefacts import model_of
 
 from twinloop.local import probes
 from twinloop.local.stack import Stack
+from twinloop.tritonio.client import triton as triton_client
+from twinloop.tritonio.repository import publish
 
 
 async def test_kafka_commits_transactions(kafka: str, topic_prefix: str) -> None:
@@ -32,6 +37,19 @@ async def test_kafka_commits_transactions(kafka: str, topic_prefix: str) -> None
 async def test_triton_answers_on_both_protocols(stack: Stack) -> None:
     assert await probes.http_ok(stack.endpoints.triton_http, "/v2/health/ready")
     assert await probes.triton_grpc_ready(stack.endpoints.triton)
+
+
+async def test_triton_starts_a_model_s_process_once_for_a_load(stack: Stack, tmp_path: Path) -> None:
+    """Another process only to ask for its configuration would take more than a second."""
+    contract, file = model_of(f"once-{uuid.uuid4().hex[:8]}", 1, 1.0)
+    script = publish(stack.endpoints.model_repository, contract, file) / "model.py"
+    started = tmp_path / "started"
+    script.write_text(f"open({str(started)!r}, 'a').write('x')\n{script.read_text()}")
+    async with triton_client(stack.endpoints.triton) as client:
+        await client.load(contract.model)
+        await client.probe(contract)
+        await client.unload(contract.model)
+    assert started.read_text() == "x"
 
 
 async def test_mqtt_loses_nothing_at_a_line_rate(mqtt: str) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from support.artefacts import SIGNAL_SET, SIGNALS, WINDOW, artefact_of
 from support.line_scene import bearer
-from support.modelops import tar_of
 from support.processes import ServiceProcess
 from support.topics import events, until
 
 from twinloop.contracts.codec import frame_message
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import ModelRoute
+from twinloop.contracts.packing import packed
 from twinloop.contracts.topics import AUDIT, MODELS, SCORES, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
 from twinloop.modelops.errors import NotHere
@@ -65,7 +65,7 @@ class Scene:
         return artefact_of(self.model, factor)
 
     async def stage(self, made: Artefact) -> httpx.Response:
-        return await self._ask("POST", "stage", content=tar_of(pack(made)), params={"reason": "trained"})
+        return await self._ask("POST", "stage", content=packed(pack(made)), params={"reason": "trained"})
 
     async def act(self, verb: str, **body: Any) -> dict[str, Any]:
         answer = await self._ask("POST", verb, json={"reason": "because", **body})

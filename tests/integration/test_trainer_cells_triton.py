@@ -1,20 +1,22 @@
-"""The model `cells` on a real Triton answers what `twinloop.features.cells` computes; a command serves it."""
+"""The model `cells` on a real Triton answers what `twinloop.features.cells` computes; modelops takes it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import uuid
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from support.serving import modelops
 from support.topics import events
 
 from twinloop.contracts.topics import MODELS
 from twinloop.features.cells import slopes
 from twinloop.ingest import signal_sets
+from twinloop.local.demo.models import into_service
 from twinloop.local.stack import Stack
 from twinloop.runtime.provision import provision
 from twinloop.simulator.fleets.vehicle import cells, drive
@@ -27,7 +29,8 @@ GROUPS = 96
 
 async def test_triton_finds_the_resistance_that_numpy_finds(stack: Stack, triton: str) -> None:
     file = to_onnx(GROUPS)
-    contract = msgspec.structs.replace(contract_of(GROUPS, 1, file), model=f"cells_{uuid.uuid4().hex[:8]}")
+    name = f"cells_{uuid.uuid4().hex[:8]}"
+    contract = msgspec.structs.replace(contract_of(GROUPS, file, name), version=1)
     publish(stack.endpoints.model_repository, contract, file)
     draw = np.random.default_rng(1)
     joints = np.full((32, GROUPS), 42e-6)
@@ -46,31 +49,26 @@ async def test_triton_finds_the_resistance_that_numpy_finds(stack: Stack, triton
     assert (answer.score > contract.threshold).all()
 
 
-async def test_the_command_serves_and_announces_it(
-    stack: Stack, triton: str, kafka: str, topic_prefix: str
+async def test_the_command_makes_it_and_modelops_lets_it_serve(
+    stack: Stack, certs: Path, kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     await provision(kafka, topic_prefix)
     name = f"cells_{uuid.uuid4().hex[:8]}"
-    command = [
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "twinloop.trainer", "cells", "--groups", str(GROUPS), "--model", name),
-        *("--repository", str(stack.endpoints.model_repository)),
-    ]
-    settings = {"TWINLOOP_KAFKA": kafka, "TWINLOOP_TRITON": triton, "TWINLOOP_TOPIC_PREFIX": topic_prefix}
-    for _ in range(2):  # a repeat keeps the version
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, **settings},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-        assert (process.returncode, err) == (0, b"")
-        assert f"{name} version 1".encode() in out
-    routes = await events(kafka, topic_prefix, MODELS)
-    assert {(one.scope, one.contract.model, one.contract.version) for one in routes} == {
-        ("vehicle.cells.v1", name, 1)
-    }
-    assert routes[0].contract.signals == signal_sets.load(None).find("vehicle.cells.v1").columns
-    async with triton_client(triton) as server:
+        *("--out", str(tmp_path / "made")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert (process.returncode, err) == (0, b"")
+    assert b"it has learnt nothing" in out
+    async with modelops(stack, certs, topic_prefix, tmp_path) as people:
+        for _ in range(2):  # a repeat keeps the version
+            await into_service(people, tmp_path / "made", "a fleet of 96 cell groups")
+    (route,) = await events(kafka, topic_prefix, MODELS)
+    assert (route.scope, route.contract.model, route.contract.version) == ("vehicle.cells.v1", name, 1)
+    assert route.contract.signals == signal_sets.load(None).find("vehicle.cells.v1").columns
+    async with triton_client(stack.endpoints.triton) as server:
         assert await server.versions(name) == (1,)
         await server.unload(name)

@@ -1,4 +1,4 @@
-"""The trainer's commands on a real Kafka and a real Triton, as the demo and the replay call them."""
+"""What the trainer's commands make, served by a real Triton through modelops, as the demo does it."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from support.serving import modelops
+from support.topics import events
 
-from twinloop.contracts.codec import decode, frame_message
+from twinloop.contracts.codec import frame_message
 from twinloop.contracts.frames import Frame
-from twinloop.contracts.models import ModelRoute
-from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY, Format
+from twinloop.contracts.times import utc
+from twinloop.contracts.topics import AUDIT, MODELS, TELEMETRY_FACTORY, Format
 from twinloop.historian.parquet import ParquetFolder
 from twinloop.ingest import signal_sets
 from twinloop.ingest.csv_source import asset_of, csv_files, frames
 from twinloop.ingest.normalize import Normalized
+from twinloop.local.demo.models import into_service
 from twinloop.local.stack import Stack
-from twinloop.runtime.clock import SystemClock
-from twinloop.runtime.kafka import publisher
 from twinloop.runtime.provision import provision
 from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld
 from twinloop.trainer import skab
 from twinloop.trainer.errors import BadRecording, TooFewWindows
 from twinloop.trainer.recipes import RECIPES, SKAB, WELD
-from twinloop.trainer.release import announce
 from twinloop.trainer.scoreboard import score, total
 from twinloop.trainer.verdicts import judged
 from twinloop.trainer.windows import Recording, recorded
+from twinloop.tritonio.artefact import read
 from twinloop.tritonio.client import triton as triton_client
 from twinloop.tritonio.repository import contracts
 
@@ -92,46 +92,45 @@ async def trainer(environment: dict[str, str], *arguments: str) -> tuple[int, st
     return process.returncode, out.decode(), err.decode()
 
 
-async def routes(kafka: str, prefix: str) -> list[ModelRoute]:
-    """Every record of `models`."""
-    partition = TopicPartition(MODELS.named(prefix), 0)
-    async with AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed") as client:
-        client.assign([partition])
-        await client.seek_to_beginning()
-        end = (await client.end_offsets([partition]))[partition]
-        found: list[ModelRoute] = []
-        while await client.position(partition) < end:
-            for batch in (await client.getmany(timeout_ms=100)).values():
-                found += [decode(MODELS, one.value) for one in batch]
-        return found
-
-
 @pytest.fixture
-def environment(kafka: str, triton: str, topic_prefix: str) -> dict[str, str]:
-    return {"TWINLOOP_KAFKA": kafka, "TWINLOOP_TRITON": triton, "TWINLOOP_TOPIC_PREFIX": topic_prefix}
+def environment(kafka: str, topic_prefix: str) -> dict[str, str]:
+    """What it takes to read verdicts; nothing else needs any of it."""
+    return {"TWINLOOP_KAFKA": kafka, "TWINLOOP_TOPIC_PREFIX": topic_prefix}
 
 
-async def test_a_model_of_healthy_welds_is_fitted_served_and_announced(
-    stack: Stack, environment: dict[str, str], topic_prefix: str, tmp_path: Path
+async def test_a_model_of_healthy_welds_is_fitted_staged_and_serves(
+    stack: Stack, certs: Path, topic_prefix: str, tmp_path: Path
 ) -> None:
     where = stack.endpoints
     await provision(where.kafka, topic_prefix)
-    healthy = welds(1, 400)
-    record(tmp_path, TELEMETRY_FACTORY.named(topic_prefix), healthy)
+    topic = TELEMETRY_FACTORY.named(topic_prefix)
+    record(tmp_path / "one", topic, welds(1, 400))
+    record(tmp_path / "other", topic, welds(2, 400))
     name = f"weld-{topic_prefix.strip('.')}"
-    command = (
-        "fit",
-        *("--parquet", str(tmp_path), "--signal-set", "weld.v1", "--asset", ASSET, "--min-windows", "400"),
-        *("--model", name, "--repository", str(where.model_repository)),
-    )
-    status, said, errors = await trainer(environment, *command)
-    assert status == 0, errors
-    assert errors == ""
-    assert f"{name} version 1" in said
-    (route,) = await routes(where.kafka, topic_prefix)
-    assert route.scope == "weld.v1"
-    assert (route.contract,) == contracts(where.model_repository, name)
-    async with triton_client(where.triton) as client:
+
+    async def fit(recording: str, out: str) -> Path:
+        status, said, errors = await trainer(
+            {},
+            *("fit", "--parquet", str(tmp_path / recording), "--topic", topic, "--signal-set", "weld.v1"),
+            *("--asset", ASSET, "--min-windows", "400", "--model", name, "--out", str(tmp_path / out)),
+        )
+        assert (status, errors) == (0, "")
+        assert f"written to {tmp_path / out}" in said
+        return tmp_path / out
+
+    first = await fit("one", "first")
+    card = read(first).card
+    assert (card.trained.assets, card.trained.windows) == ((ASSET,), 400)
+    assert (card.trained.since, card.trained.until) == (utc(0), utc(399 * 10**9 + 299 * 10**6))
+
+    async with (
+        triton_client(where.triton) as client,
+        modelops(stack, certs, topic_prefix, tmp_path) as people,
+    ):
+        await into_service(people, first, "healthy welds")
+        (route,) = await events(where.kafka, topic_prefix, MODELS)
+        assert (route.scope, route.by, route.contract.version) == ("weld.v1", "person:dana", 1)
+        assert contracts(where.model_repository, name) == (route.contract,)
         # Healthy and faulty parts that it has never seen, through the real server.
         fresh = await client.infer(route.contract, np.stack(welds(7, 2000)))
         assert (fresh.score > route.contract.threshold).sum() <= 2
@@ -143,36 +142,43 @@ async def test_a_model_of_healthy_welds_is_fitted_served_and_announced(
             faulty = await client.infer(route.contract, np.stack(welds(8, 50, fault)))
             assert (faulty.score > route.contract.threshold).all()
         # The same recording gives the same model, which needs no second version; another one gives the next.
-        assert (await trainer(environment, *command))[0] == 0
-        assert len(contracts(where.model_repository, name)) == 1
-        record(tmp_path / "more", TELEMETRY_FACTORY.named(topic_prefix), welds(2, 400))
-        again = [str(tmp_path / "more") if one == str(tmp_path) else one for one in command]
-        status, said, errors = await trainer(environment, *again)
-        assert (status, f"{name} version 2" in said) == (0, True), errors
+        told = await into_service(people, await fit("one", "again"), "the same")
+        assert told.startswith(f"{name}:1 ")
+        told = await into_service(people, await fit("other", "second"), "newer welds")
+        assert told.startswith(f"{name}:2 ")
         assert await client.versions(name) == (1, 2)
+        routes = await events(where.kafka, topic_prefix, MODELS)
+        assert [one.contract.version for one in routes] == [1, 2]
+        audited = await events(where.kafka, topic_prefix, AUDIT)
+        assert [one.what for one in audited if one.asset == "weld.v1"] == ["promote model"] * 2
+    async with triton_client(where.triton) as client:
         await client.unload(name)
-    assert [one.contract.version for one in await routes(where.kafka, topic_prefix)] == [1, 1, 2]
 
 
 async def test_what_cannot_be_done_is_one_sentence(
     environment: dict[str, str], topic_prefix: str, tmp_path: Path
 ) -> None:
-    record(tmp_path, TELEMETRY_FACTORY.named(topic_prefix), welds(1, 3))
+    record(tmp_path, TELEMETRY_FACTORY.name, welds(1, 3))
     command = (
         *("fit", "--parquet", str(tmp_path), "--signal-set", "weld.v1", "--asset", ASSET),
-        *("--model", "never", "--repository", str(tmp_path / "models"), "--wait-s", "0.5"),
+        *("--model", "never", "--out", str(tmp_path / "made"), "--wait-s", "0.5"),
     )
-    status, said, errors = await trainer(environment, *command, "--min-windows", "400")
+    status, said, errors = await trainer({}, *command, "--min-windows", "400")
     assert (status, said) == (1, "")
     assert errors == "Trainer: the recording holds 3 windows of the asset after 0.5 s, not 400\n"
-    assert (await trainer(environment, *command, "--min-windows", "0"))[0] == 2
-    nowhere = {**environment, "TWINLOOP_TRITON": "nowhere"}
-    status, _, errors = await trainer(nowhere, *command, "--min-windows", "3")
-    assert status == 2
-    assert "TWINLOOP_TRITON" in errors
-    status, _, errors = await trainer(environment, "fit-skab", "--data", str(tmp_path), "--repository", "x")
+    assert (await trainer({}, *command, "--min-windows", "0"))[0] == 2
+    status, _, errors = await trainer(
+        {}, "fit-skab", "--data", str(tmp_path), "--out", str(tmp_path / "made")
+    )
     assert (status, "holds no CSV file" in errors) == (1, True)
-    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / "made").exists()
+    folder = recordings(tmp_path / "files")
+    nowhere = {**environment, "TWINLOOP_KAFKA": "nowhere"}
+    status, _, errors = await trainer(nowhere, "score-skab", "--data", str(folder))
+    assert (status, "TWINLOOP_KAFKA" in errors) == (2, True)
+    nobody = {**environment, "TWINLOOP_KAFKA": "127.0.0.1:1"}
+    status, _, errors = await trainer(nobody, "score-skab", "--data", str(folder), "--wait-s", "2")
+    assert (status, "Trainer: Kafka at 127.0.0.1:1 refused: " in errors) == (1, True), errors
 
 
 def recordings(folder: Path) -> Path:
@@ -203,12 +209,19 @@ def made(seed: int) -> str:
 
 
 @pytest.fixture
-async def detector(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def detector(
+    environment: dict[str, str], triton: str, tmp_path: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     with (tmp_path / "detector.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "twinloop.detector"),
-            env={**os.environ, **environment, "TWINLOOP_DETECTOR_SCORE_EVERY": "1"},
+            env={
+                **os.environ,
+                **environment,
+                "TWINLOOP_TRITON": triton,
+                "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
+            },
             stderr=log,
         )
     yield process
@@ -228,6 +241,7 @@ async def replay(environment: dict[str, str], *arguments: str) -> None:
 
 async def test_recorded_files_are_scored_on_what_the_detector_said_of_them(
     stack: Stack,
+    certs: Path,
     environment: dict[str, str],
     topic_prefix: str,
     detector: asyncio.subprocess.Process,
@@ -240,17 +254,20 @@ async def test_recorded_files_are_scored_on_what_the_detector_said_of_them(
     await provision(where.kafka, topic_prefix)
     early = await trainer(environment, "score-skab", "--data", str(folder), "--wait-s", "30")
     assert (early[0], "have no verdict" in early[2]) == (1, True), early
-    status, said, errors = await trainer(
-        environment, "fit-skab", "--data", str(folder), "--repository", str(where.model_repository)
-    )
+    made = tmp_path / "made"
+    status, said, errors = await trainer({}, "fit-skab", "--data", str(folder), "--out", str(made))
     assert (status, errors) == (0, "")
     assert said.startswith("2 models")
-    served = {one.scope: one for one in await routes(where.kafka, topic_prefix)}
-    assert set(served) == {one.asset for one in files}
+    models = sorted(one.name for one in made.iterdir())
     # The same models for the same files under other names, which begin with row 100.
     late = {one.asset: one.asset.replace("skab.", "late.", 1) for one in files}
-    async with publisher(where.kafka, topic_prefix, asyncio.Event()) as out:
-        await announce(out, {late[scope]: route.contract for scope, route in served.items()}, SystemClock())
+    async with modelops(stack, certs, topic_prefix, tmp_path) as people:
+        for one in models:
+            (asset,) = read(made / one).card.trained.assets
+            for scope in (asset, late[asset]):
+                await into_service(people, made / one, "its first rows", scope)
+    served = {one.scope for one in await events(where.kafka, topic_prefix, MODELS)}
+    assert served == {*late, *late.values()}
     await known(tmp_path / "detector.log", 4)
 
     await replay(environment, "--folder", str(folder))
@@ -272,8 +289,8 @@ async def test_recorded_files_are_scored_on_what_the_detector_said_of_them(
     assert f"{total(scores).f1:.3f}" in board
     assert total(scores).f1 > 0.75
     async with triton_client(where.triton) as client:
-        for route in served.values():
-            await client.unload(route.contract.model)
+        for name in models:
+            await client.unload(name)
 
 
 async def known(log: Path, count: int) -> None:
@@ -313,7 +330,7 @@ def test_a_recording_is_cut_as_the_detector_cuts(tmp_path: Path) -> None:
     record(tmp_path, "u", made_welds, asset="another")
     (tmp_path / "t" / "3" / ".half.parquet.writing").write_bytes(b"PAR1")
     recording = Recording(tmp_path / "t", WELD, ASSET)
-    windows = recording.windows()
+    windows = recording.windows().values
     kept = [made_welds[n] for n in (0, 0, 1, 2, 4, 5)]
     assert np.array_equal(windows, np.stack(kept))
     assert len(Recording(tmp_path / "u", WELD, ASSET).windows()) == 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,17 +87,6 @@ class DiskTriton(FakeTriton):
             return Inference(answer.score, answer.features, answer.deviations + by, answer.memory)
 
         return twisted
-
-
-def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """As the command line sends an artefact."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return out.getvalue()
 
 
 @dataclass

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from support.artefacts import SIGNAL_SET, artefact_of, windows_of
-from support.modelops import PEOPLE, Ops, tar_of
+from support.modelops import PEOPLE, Ops
 
+from twinloop.contracts.packing import packed
 from twinloop.modelops import desk
 from twinloop.tritonio.artefact import pack
 
@@ -65,7 +66,7 @@ ACTS: dict[str, dict[str, Any]] = {
 
 
 async def test_a_data_scientist_does_it_all_alone(web: Web) -> None:
-    staged = await web.stage(tar_of(pack(MADE)))
+    staged = await web.stage(packed(pack(MADE)))
     assert staged.status_code == 200
     assert staged.json() == {"version": "level:3", "new": True, "digest": MADE.contract.digest}
     route = (await web.act("shadow", version="level:3")).json()
@@ -113,7 +114,7 @@ async def test_an_act_needs_a_reason(web: Web, verb: str, reason: str | None) ->
 
 async def test_staging_needs_a_reason_too(web: Web) -> None:
     for reason in ("", " "):
-        answer = await web.stage(tar_of(pack(MADE)), reason=reason)
+        answer = await web.stage(packed(pack(MADE)), reason=reason)
         assert answer.status_code == 422
         assert "reason" in answer.json()["problem"]
 
@@ -144,7 +145,7 @@ async def test_what_cannot_be_done_is_answered_in_one_sentence(
 
 
 async def test_an_artefact_that_is_refused_is_answered_with_step_and_reason(web: Web) -> None:
-    answer = await web.stage(tar_of(pack(artefact_of("level", 3.0, error=0.5))))
+    answer = await web.stage(packed(pack(artefact_of("level", 3.0, error=0.5))))
     assert answer.status_code == 422
     assert answer.json()["problem"].startswith("compare: it answers otherwise than the trainer's computation")
     answer = await web.stage(b"x" * 1_000_001)
@@ -158,12 +159,12 @@ async def test_while_something_is_away_it_is_to_be_asked_again(web: Web) -> None
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     web.ops.audit.away = None
     web.ops.server.away = True
-    answer = await web.stage(tar_of(pack(MADE)))
+    answer = await web.stage(packed(pack(MADE)))
     assert (answer.status_code, answer.json()["problem"]) == (503, "the server is away")
 
 
 async def test_the_list_says_who_is_served_by_what_and_what_a_trial_has_shown(web: Web) -> None:
-    await web.stage(tar_of(pack(MADE)))
+    await web.stage(packed(pack(MADE)))
     await web.act("shadow", version="level:3")
     web.ops.watch.sync()
     await web.ops.watch.judge()
@@ -189,7 +190,7 @@ async def test_the_list_says_who_is_served_by_what_and_what_a_trial_has_shown(we
 
 async def test_two_versions_are_shown_side_by_side(web: Web) -> None:
     for factor in (3.0, 4.0):
-        await web.stage(tar_of(pack(artefact_of("level", factor))))
+        await web.stage(packed(pack(artefact_of("level", factor))))
     said = (await web.get("/models/diff?one=level:3&other=level:4")).json()
     assert [one["name"] for one in said["contract"]] == ["digest"]
     assert said["card"] == []
@@ -202,7 +203,7 @@ async def test_two_versions_are_shown_side_by_side(web: Web) -> None:
     assert said["without"] is None
     plain = (await web.get("/models/diff?one=level:1&other=level:2")).json()
     assert (plain["golden"], plain["without"]) == ([], "neither brought golden windows")
-    await web.stage(tar_of(pack(artefact_of("wide", 1.0, window=9))))
+    await web.stage(packed(pack(artefact_of("wide", 1.0, window=9))))
     wide = (await web.get("/models/diff?one=level:3&other=wide:1")).json()
     assert "of another length" in wide["without"]
     assert (await web.get("/models/diff?one=level:3&other=level:9")).status_code == 404

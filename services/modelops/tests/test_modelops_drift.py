@@ -81,6 +81,23 @@ def test_a_fleet_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(drift.shifts()), drift.left_out) == (3, 20)
 
 
+def test_what_has_learnt_nothing_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet whose model has an empty reference leaves the room to stations, and its card is read once."""
+    asked: list[tuple[str, int]] = []
+
+    def cards(model: str, version: int) -> ModelCard | None:
+        asked.append((model, version))
+        return msgspec.structs.replace(CARD, reference={}) if version == 2 else card(model, version)
+
+    monkeypatch.setattr(drift_module, "MOST_ASSETS", 1)
+    drift = Drift(cards, HOUR)
+    for n in range(5):
+        say(drift, 3.0, 10, asset=f"vehicle{n}", model_version=2)
+    say(drift, 0.0, 10, asset="weld1")
+    assert ([at.asset for at in drift.shifts()], drift.left_out) == (["weld1"], 0)
+    assert asked == [("level", 2), ("level", 1)]
+
+
 async def test_it_is_shown_and_an_alarm_asks_a_person() -> None:
     registry, out, routes = CollectorRegistry(), MemoryPublisher(), MemoryRoutes()
     route = ModelRoute(event_id="r", scope=CONTRACT.signal_set, at=T0, contract=CONTRACT)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from support.artefacts import artefact_of
-from support.modelops import NOW, Ops, tar_of
+from support.modelops import NOW, Ops
 
+from twinloop.contracts.packing import packed
 from twinloop.modelops.errors import Refused, Step
 from twinloop.modelops.plan import Said
 from twinloop.modelops.shelf import Held
@@ -25,7 +26,7 @@ def ops(tmp_path: Path) -> Ops:
 
 
 async def stage(ops: Ops, made: Artefact) -> tuple[Held, bool]:
-    return await ops.staging.stage(tar_of(pack(made)), SAID)
+    return await ops.staging.stage(packed(pack(made)), SAID)
 
 
 def left(ops: Ops) -> set[str]:
@@ -87,7 +88,7 @@ class Trouble:
     def __init__(self, step: Step, said: str, made: Artefact | bytes | None = None) -> None:
         self.step = step
         self.said = said
-        self.sent = made if isinstance(made, bytes) else tar_of(pack(made or GOOD))
+        self.sent = made if isinstance(made, bytes) else packed(pack(made or GOOD))
 
     def prepare(self, ops: Ops) -> None:
         """Make the server bad."""
@@ -122,8 +123,8 @@ class Dying(Trouble):
 
 BAD = [
     Trouble(Step.UNPACK, "is no tar file", b"garbage"),
-    Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", tar_of({"model.onnx": b""})),
-    Trouble(Step.CHECK, "model.onnx: not a valid ONNX file", tar_of({**pack(GOOD), "model.onnx": b"no"})),
+    Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", packed({"model.onnx": b""})),
+    Trouble(Step.CHECK, "model.onnx: not a valid ONNX file", packed({**pack(GOOD), "model.onnx": b"no"})),
     Trouble(Step.COMPARE, "than the trainer's computation: deviations differ by up to 0.1", OFF),
     Slower(Step.LATENCY, "1e-06 ms is the budget"),
     Trouble(Step.PUBLISH, "cannot lie beside versions without one", RECURRENT),
@@ -200,7 +201,7 @@ async def test_one_that_is_cut_off_is_taken_out_by_the_next_start(ops: Ops) -> N
 
 
 async def test_what_came_without_staging_stays(ops: Ops) -> None:
-    """The trainer's own have no card, and were checked by it."""
+    """Of a repository that is older than staging: no card."""
     await ops.published(artefact_of("level", 1.0), artefact_of("level", 2.0))
     assert ops.shelf.tidy(set()) == []
     held = ops.shelf.find("level", 2)

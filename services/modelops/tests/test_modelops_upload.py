@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.modelops import tar_of
 
+from twinloop.contracts.packing import packed
 from twinloop.modelops.errors import Refused
 from twinloop.modelops.upload import files_of
 from twinloop.tritonio.artefact import FILES
@@ -21,8 +21,8 @@ GOOD = {name: name.encode() for name in FILES}
 
 
 def test_the_files_come_as_they_were_sent() -> None:
-    assert files_of(tar_of(GOOD)) == GOOD
-    assert files_of(tar_of({f"./{name}": content for name, content in GOOD.items()})) == GOOD
+    assert files_of(packed(GOOD)) == GOOD
+    assert files_of(packed({f"./{name}": content for name, content in GOOD.items()})) == GOOD
 
 
 def with_member(change: Callable[[tarfile.TarInfo], None], content: bytes = b"") -> bytes:
@@ -61,10 +61,10 @@ def sparse(member: tarfile.TarInfo) -> None:
 BAD = {
     "no tar": (b"nonsense", "is no tar file"),
     "nothing": (b"", "is no tar file"),
-    "compressed": (gzip.compress(tar_of(GOOD)), "is no tar file"),
-    "one is missing": (tar_of({one: GOOD[one] for one in FILES[1:]}), "model.onnx is missing"),
+    "compressed": (gzip.compress(packed(GOOD)), "is no tar file"),
+    "one is missing": (packed({one: GOOD[one] for one in FILES[1:]}), "model.onnx is missing"),
     "one is there twice": (with_member(named("card.json")), "is there twice"),
-    "another file": (tar_of({**GOOD, "run.sh": b"rm"}), "'run.sh' is no part of an artefact"),
+    "another file": (packed({**GOOD, "run.sh": b"rm"}), "'run.sh' is no part of an artefact"),
     "out of the folder": (with_member(named("../model.onnx")), "is no part of an artefact"),
     "an absolute path": (with_member(named("/etc/passwd")), "is no part of an artefact"),
     "a link": (with_member(kind(tarfile.SYMTYPE, "/etc/passwd")), "is no plain file"),
@@ -86,7 +86,7 @@ def test_anything_else_is_refused(bad: tuple[bytes, str]) -> None:
 
 @given(st.binary(max_size=2000), st.integers(0, 10_000))
 def test_garbage_is_refused_and_nothing_worse(garbage: bytes, at: int) -> None:
-    good = tar_of(GOOD)
+    good = packed(GOOD)
     for sent in (garbage, good[:at] + garbage + good[at + len(garbage) :]):
         with suppress(Refused):
             assert set(files_of(sent)) == set(FILES)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import UTC, datetime
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from twinloop.features.cells import SNIPPET, slopes
-from twinloop.trainer.__main__ import parse
+from twinloop.trainer.cells_made import answer, cells, golden
 from twinloop.trainer.cells_onnx import contract_of, features, signals, to_onnx
-from twinloop.trainer.cells_release import answer, golden, load, put
-from twinloop.trainer.errors import NotAsFitted
-from twinloop.tritonio.fake import FakeTriton
-from twinloop.tritonio.server import Inference
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def snippets(count: int, groups: int) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def test_onnxruntime_answers_what_numpy_does(groups: int, count: int) -> None:
     assert deviations[:, :groups] == pytest.approx(wanted.delta_r_uohm / wanted.se_uohm, abs=0.02)
     assert (deviations[:, groups:] == found[:, groups:]).all()
     assert score == pytest.approx((wanted.delta_r_uohm / wanted.se_uohm).max(axis=1), abs=0.02)
-    assert (score > contract_of(groups, 1, b"").threshold).all()
+    assert (score > contract_of(groups, b"").threshold).all()
     assert delta.argmax(axis=1).tolist() == [groups // 3] * count
 
 
@@ -60,34 +60,29 @@ def test_a_minute_that_says_nothing_has_a_finite_answer() -> None:
 def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> None:
     file = to_onnx(96)
     assert to_onnx(96) == file
-    contract = contract_of(96, 3, file)
+    contract = contract_of(96, file)
     assert (contract.window, len(contract.signals), len(contract.features)) == (60, 98, 289)
     assert contract.signals == signals(96)
     assert contract.features == features(96)
-    assert contract.digest != contract_of(96, 3, to_onnx(95)).digest
+    assert contract.digest != contract_of(96, to_onnx(95)).digest
 
 
-def served(file: bytes, windows: NDArray[np.float32], error: float = 0.0) -> Inference:
-    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
-    score, found, deviations = session.run(["score", "features", "deviations"], {"windows": windows})
-    return Inference(score, found + np.float32(error), deviations)
+@settings(max_examples=20, deadline=None)
+@given(groups=st.integers(2, 120))
+def test_of_any_number_of_groups_it_answers_as_staging_wants(groups: int) -> None:
+    made = cells("cells_a", groups, NOW)
+    assert (made.contract.model, made.contract.version, len(made.contract.signals)) == (
+        "cells_a",
+        0,
+        groups + 2,
+    )
+    assert len(made.golden.windows) == 64
 
 
-async def test_the_model_is_put_into_service_once_and_under_its_name(tmp_path: Path) -> None:
-    fake, contract = FakeTriton(), put(tmp_path, "cells_a", 95)
-    assert put(tmp_path, "cells_a", 95) == contract
-    assert (contract.model, contract.version) == ("cells_a", 1)
-    assert put(tmp_path, "cells_a", 96).version == 2
-    fake.publish(contract, lambda windows: served(to_onnx(95), windows))
-    await load(fake, contract, 95)
-    assert await fake.versions("cells_a") == (1,)
-
-
-async def test_one_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
-    fake, contract = FakeTriton(), put(tmp_path, "cells", 8)
-    fake.publish(contract, lambda windows: served(to_onnx(8), windows, error=1.0))
-    with pytest.raises(NotAsFitted, match="features"):
-        await load(fake, contract, 8)
+def test_its_card_says_that_nothing_was_learnt() -> None:
+    card = cells("cells", 96, NOW).card
+    assert (card.trained.windows, card.measured, card.reference, card.settings) == (0, (), {}, {"groups": 96})
+    assert any("it has learnt nothing" in one for one in card.limits)
 
 
 def test_it_is_checked_by_minutes_that_move_and_in_which_a_joint_has_grown() -> None:
@@ -97,8 +92,3 @@ def test_it_is_checked_by_minutes_that_move_and_in_which_a_joint_has_grown() -> 
     assert (said.score > 50).all()
     assert (said.features[:, :96].argmax(axis=1) == 32).all()
     assert np.isfinite(said.features).all()
-
-
-def test_the_command_line() -> None:
-    given = parse(["cells", "--groups", "96", "--repository", "R"])
-    assert (given.groups, given.model, given.scope) == (96, "cells", "vehicle.cells.v1")

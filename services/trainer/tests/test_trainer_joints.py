@@ -124,17 +124,14 @@ async def test_a_recording_without_the_trials_says_so(tmp_path: Path) -> None:
 def verb(folder: Path, into: Path, plan: Path) -> int:
     return main(
         [
-            *("identify", "--parquet", str(folder), "--plan", str(plan), "--asset", ASSET),
+            *("identify", "--parquet", str(folder), "--topic-prefix", PREFIX, "--plan", str(plan)),
+            *("--asset", ASSET),
             *("--process", "cu-al-tab", "--into", str(into), "--wait-s", "0"),
         ]
     )
 
 
-def test_the_verb_writes_a_model_or_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, value in (("KAFKA", "h:1"), ("TRITON", "h:2"), ("TOPIC_PREFIX", PREFIX)):
-        monkeypatch.setenv(f"TWINLOOP_{name}", value)
+def test_the_verb_writes_a_model_or_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive(tmp_path / "parquet", messages(commissioning()))
     into = tmp_path / "models"
     assert verb(tmp_path / "parquet", into, find_places().config / "commissioning.toml") == 0

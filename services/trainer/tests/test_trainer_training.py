@@ -15,9 +15,9 @@ from twinloop.contracts.models import QUANTILES
 from twinloop.contracts.times import unix_ns
 from twinloop.features.windows import WindowBuffer, WindowSpec
 from twinloop.trainer.__main__ import main, parse
+from twinloop.trainer.card import alarmed, reference
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.training.arguments import spec_of
-from twinloop.trainer.training.card import alarmed, reference
 from twinloop.trainer.training.layout import Layout
 from twinloop.trainer.training.parts import parts_of
 from twinloop.trainer.training.recordings import from_csv, from_parquet

@@ -12,10 +12,10 @@ _TOPICS = ("changes", "audit", "anomalies", "genealogy", "alarms", "models", "de
 
 def where_to_look(endpoints: Endpoints, *, running: bool) -> str:
     """Text for the terminal. When nothing is `running` any more, only files are left to look at."""
-    lines = ["Parquet files (telemetry, anomalies, changes):", f"  {_relative(endpoints.parquet)}"]
-    lines += ["Logs:", f"  {_relative(endpoints.state / 'logs')}"]
+    lines = ["Parquet files (telemetry, anomalies, changes):", f"  {relative(endpoints.parquet)}"]
+    lines += ["Logs:", f"  {relative(endpoints.state / 'logs')}"]
     if running:
-        lines += ["Addresses:", f"  {_relative(endpoints.state / 'endpoints.env')}"]
+        lines += ["Addresses:", f"  {relative(endpoints.state / 'endpoints.env')}"]
         lines += _topics(endpoints) + _addresses(endpoints)
     return "\n".join(lines)
 
@@ -23,7 +23,7 @@ def where_to_look(endpoints: Endpoints, *, running: bool) -> str:
 def _topics(endpoints: Endpoints) -> list[str]:
     if not endpoints.kafka:
         return []
-    python = _relative(Path(sys.executable))
+    python = relative(Path(sys.executable))
     lines = ["Topics (JSON; telemetry is protobuf):"]
     lines += [f"  {python} -m twinloop.local read {topic}" for topic in _TOPICS]
     topic = f"{endpoints.topic_prefix}changes"
@@ -44,6 +44,7 @@ def _addresses(endpoints: Endpoints) -> list[str]:
     return lines
 
 
-def _relative(path: Path) -> Path:
+def relative(path: Path) -> Path:
+    """As one would type it here."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -56,6 +56,7 @@ SERVICES: tuple[Service, ...] = (
         needs=("topics", "triton"),
         settings={
             "TWINLOOP_MODELOPS_AUDIT": "{state}/audit",
+            "TWINLOOP_MODELOPS_BUDGET_S": "1",  # many processes share few cores here
             "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
         },
     ),

@@ -24,7 +24,10 @@ MARK = "TWINLOOP_STACK"
 SUPERVISOR = "supervisor"
 """Name under which the process that runs the stack is recorded."""
 
-_DATA = ("kafka", "models", "processes", "parquet", "controller", "mqtt", "audit", "certs", "logs", "tmp")
+_DATA = (
+    *("kafka", "models", "artefacts", "processes", "parquet", "controller", "mqtt", "audit", "certs"),
+    *("logs", "tmp"),
+)
 _FILES = ("endpoints.env", "processes.json", "supervisor.log")
 _STOP_S = 15.0
 
@@ -58,6 +61,11 @@ class StateFolder:
     def scratch(self) -> Path:
         """Temporary files of the children: emptied when the stack stops."""
         return self.root / "tmp"
+
+    @property
+    def artefacts(self) -> Path:
+        """Models that were made, before they are staged."""
+        return self.root / "artefacts"
 
     @property
     def certs(self) -> Path:

@@ -52,10 +52,11 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person should know of a model before it serves. `digest` is that of its ONNX file.
+    """What a person should know of a model before it serves. `digest` is that of its ONNX file, `seed` that
+    of what was drawn by chance, where anything was.
 
     `reference`: of each feature, and of `score`, the values at `QUANTILES` of the windows that it learnt
-    from: drift is measured against them.
+    from: drift is measured against them. Of what has learnt nothing it is empty.
     """
 
     model: str
@@ -64,7 +65,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     trained: Trained
     settings: dict[str, float | int | str]
-    seed: int
+    seed: int | None = None
     measured: tuple[Measured, ...]
     limits: tuple[str, ...]
     reference: dict[str, tuple[float, ...]]

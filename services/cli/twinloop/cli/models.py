@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Final
@@ -16,6 +14,7 @@ from twinloop.cli.people import whole_name
 from twinloop.cli.places import MODELOPS, Places
 from twinloop.cli.views import Diff, Models, Retired, Route, StagedVersion
 from twinloop.contracts.models import ARTEFACT_FILES
+from twinloop.contracts.packing import packed
 
 _PATIENT_S: Final = 180.0
 """Staging runs and loads a model; retiring waits until nobody asks it."""
@@ -36,9 +35,9 @@ def list_models(options: Namespace, places: Places) -> int:
 
 def stage(options: Namespace, places: Places) -> int:
     """`twinloop models stage`."""
-    packed = _pack(options.folder)
+    artefact = _pack(options.folder)
     with modelops(places) as api:
-        answer = api.send(packed, "models", "stage", reason=options.reason)
+        answer = api.send(artefact, "models", "stage", reason=options.reason)
         staged = api.read(answer, StagedVersion)
     told = (
         f"{staged.version} has passed and serves nobody yet: `twinloop models shadow {staged.version}`, or "
@@ -118,17 +117,10 @@ def _change(options: Namespace, places: Places, verb: str, **what: object) -> in
 
 def _pack(folder: Path) -> bytes:
     """The files of an artefact as modelops takes them. Raises `Unusable`."""
-    packed = io.BytesIO()
     try:
-        with tarfile.open(fileobj=packed, mode="w") as tar:
-            for name in ARTEFACT_FILES:
-                content = (folder / name).read_bytes()
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+        return packed({name: (folder / name).read_bytes() for name in ARTEFACT_FILES})
     except OSError as error:
         raise Unusable(
             f"{folder} holds no model that was trained: {error.strerror} ({error.filename}); it must have "
             f"{', '.join(ARTEFACT_FILES)}."
         ) from error
-    return packed.getvalue()

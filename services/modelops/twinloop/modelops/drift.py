@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -49,12 +49,14 @@ class Drifted:
 
 
 class Drift:
-    """All assets of models with a card. What was seen in the last `epoch`, and the one before, counts."""
+    """All assets of models whose card has a reference. What was seen in the last `epoch`, and the one before,
+    counts."""
 
     def __init__(self, cards: Cards, epoch: timedelta) -> None:
         self._cards = cards
         self._epoch = epoch
-        self._seen: dict[At, Stability | None] = {}
+        self._references: dict[tuple[str, int], Mapping[str, Sequence[float]]] = {}
+        self._seen: dict[At, Stability] = {}
         self._told: set[At] = set()
         self.left_out = 0
         """Verdicts of assets that are not followed, because there are too many."""
@@ -65,23 +67,33 @@ class Drift:
             return
         at = At(verdict.asset, verdict.model, verdict.model_version)
         if at not in self._seen:
+            reference = self._reference(at)
+            if not reference:
+                return
             if len(self._seen) >= MOST_ASSETS:
                 self.left_out += 1
                 return
-            card = self._cards(at.model, at.version)
-            self._seen[at] = None if card is None else Stability(card.reference, self._epoch)
-        if (stability := self._seen[at]) is not None:
-            stability.add({**verdict.features, SCORE: verdict.score}, now)
+            self._seen[at] = Stability(reference, self._epoch)
+        self._seen[at].add({**verdict.features, SCORE: verdict.score}, now)
 
     def forget(self, serving: Callable[[At], bool]) -> None:
         """Let go of versions that do not decide there any more."""
         for at in [one for one in self._seen if not serving(one)]:
             del self._seen[at]
             self._told.discard(at)
+        self._references.clear()
+
+    def _reference(self, at: At) -> Mapping[str, Sequence[float]]:
+        """That of its version; empty where there is none."""
+        version = at.model, at.version
+        if version not in self._references:
+            card = self._cards(*version)
+            self._references[version] = {} if card is None else card.reference
+        return self._references[version]
 
     def shifts(self) -> dict[At, list[Shift]]:
         """Of each asset, the largest first."""
-        found = {at: list(one.shifts()) for at, one in self._seen.items() if one is not None}
+        found = {at: list(one.shifts()) for at, one in self._seen.items()}
         return {at: sorted(some, key=lambda one: -one.psi) for at, some in found.items() if some}
 
     def drifted(self, shifts: Mapping[At, list[Shift]]) -> Iterator[Drifted]:

@@ -56,7 +56,7 @@ class Held:
 
     @property
     def may_serve(self) -> bool:
-        """Whether it has passed; what has no card came from who has checked it himself."""
+        """Whether it has passed; what has no card is older than staging."""
         return self.listed and (self.staged is not None or self.card is None)
 
 

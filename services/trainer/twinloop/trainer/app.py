@@ -1,34 +1,28 @@
-"""Wires the trainer's commands: recordings and files in, models on Triton and routes on `models` out."""
+"""Wires the trainer's commands: recordings in; artefacts, process models and scores out."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinloop.contracts.models import ModelContract
-from twinloop.contracts.topics import TELEMETRY_FACTORY
-from twinloop.runtime.clock import SystemClock
-from twinloop.runtime.kafka import KafkaPublisher, publisher
-from twinloop.trainer import benchmark, cells_release, skab
-from twinloop.trainer.fit import fit_mahalanobis
+from twinloop.contracts.models import Trained
+from twinloop.runtime.clock import Clock
+from twinloop.runtime.settings import ServiceSettings
+from twinloop.trainer import benchmark, skab
+from twinloop.trainer.artefacts import by_mahalanobis, check_free, fitted
+from twinloop.trainer.card import in_words
+from twinloop.trainer.cells_made import cells as made_cells
 from twinloop.trainer.identify import identify as identified
 from twinloop.trainer.joints import RecordedJoints
 from twinloop.trainer.joints import recorded as recorded_joints
 from twinloop.trainer.recipes import Recipe
-from twinloop.trainer.release import Release, announce, load, put
-from twinloop.trainer.settings import TrainerSettings
 from twinloop.trainer.shelf import put as shelve
 from twinloop.trainer.trials import read_plan
 from twinloop.trainer.verdicts import caught_up, judged
 from twinloop.trainer.windows import Recording, recorded
-from twinloop.tritonio.client import triton
-from twinloop.tritonio.serving import Target
-
-LOADS_AT_ONCE = 4
+from twinloop.tritonio.artefact import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +30,51 @@ class FitRequest:
     """What `fit` is asked for. Of at least `min_windows` it learns from the `newest`, or from all."""
 
     parquet: Path
+    topic: str
     recipe: Recipe
     asset: str
-    scope: str
     min_windows: int
     newest: int | None
     model: str
-    repository: Path
-    target: Target
+    out: Path
     false_alarms: float
     wait_s: float
 
 
-async def fit(request: FitRequest, settings: TrainerSettings) -> list[str]:
-    """Fit on the recording of one asset and put the model into service; returns lines for people."""
-    folder = request.parquet / TELEMETRY_FACTORY.named(settings.topic_prefix)
+async def fit(request: FitRequest, clock: Clock) -> list[str]:
+    """Fit on the recording of one asset and write the artefact; returns lines for people."""
+    check_free(request.out)
+    folder = request.parquet / request.topic
     recording = Recording(folder, request.recipe, request.asset)
     windows = await recorded(recording, request.min_windows, request.wait_s)
-    windows = windows if request.newest is None else windows[-request.newest :]
-    model = fit_mahalanobis(windows, request.recipe.statistics, request.false_alarms)
-    release = Release(request.model, request.scope, request.recipe, model, windows)
-    (contract,) = await release_all([release], request.repository, request.target, settings)
-    name = f"{contract.model} version {contract.version}"
+    windows = windows if request.newest is None else windows.newest(request.newest)
+    trained = Trained(
+        source=f"{folder.name} in Parquet",
+        assets=(request.asset,),
+        windows=len(windows),
+        since=windows.since,
+        until=windows.until,
+    )
+    fitting = by_mahalanobis(request.recipe, request.false_alarms)
+    made = await asyncio.to_thread(
+        fitted, request.model, request.recipe, fitting, windows.values, trained, clock.now()
+    )
+    write(request.out, made)
+    contract = made.contract
     limit = f"{contract.threshold:.1f} (wanted: {request.false_alarms:.0e} of healthy windows)"
     return [
-        f"{name}: fitted on {len(windows)} windows of {request.asset}",
+        f"{contract.model}: fitted on {len(windows)} windows of {request.asset}",
         f"  {len(contract.features)} features; anomalous above a squared Mahalanobis distance of {limit}",
-        f"  served by Triton, checked against the fit, announced for {request.scope}",
+        *in_words(made.card),
+        f"  written to {request.out}",
     ]
 
 
 async def identify(
-    parquet: Path, plan: Path, asset: str, process: str, into: Path, wait_s: float, settings: TrainerSettings
+    parquet: Path, plan: Path, asset: str, process: str, into: Path, wait_s: float, topic_prefix: str
 ) -> list[str]:
     """Identify the process model of `asset` from its commissioning trials; returns lines for people."""
-    recording = RecordedJoints(parquet, settings.topic_prefix, asset)
+    recording = RecordedJoints(parquet, topic_prefix, asset)
     parts = await recorded_joints(recording, read_plan(plan), wait_s)
     fitted, coverage = await asyncio.to_thread(identified, parts)
     card = await asyncio.to_thread(shelve, into, process, asset, fitted, coverage, parts)
@@ -85,70 +89,37 @@ async def identify(
     ]
 
 
-async def cells(
-    groups: int, model: str, scope: str, repository: Path, target: Target, settings: TrainerSettings
-) -> list[str]:
-    """Put the model of cell groups into service; returns lines for people."""
-    contract = await asyncio.to_thread(cells_release.put, repository, model, groups, target)
-    async with triton(settings.triton) as server:
-        await cells_release.load(server, contract, groups)
-    async with _publisher(settings) as out, asyncio.timeout(settings.announce_s):
-        await announce(out, {scope: contract}, SystemClock())
+def cells(groups: int, model: str, out: Path, clock: Clock) -> list[str]:
+    """Write the model of cell groups as an artefact; returns lines for people."""
+    check_free(out)
+    made = made_cells(model, groups, clock.now())
+    write(out, made)
     return [
-        f"{contract.model} version {contract.version}: the resistance of {groups} cell groups from a minute",
-        f"  served by Triton, checked against numpy, announced for {scope}",
+        f"{model}: the resistance of {groups} cell groups from a minute",
+        *in_words(made.card),
+        f"  written to {out}",
     ]
 
 
-async def fit_skab(data: Path, repository: Path, target: Target, settings: TrainerSettings) -> list[str]:
-    """Fit a model on the training rows of each file and put them into service; returns lines for people."""
+def fit_skab(data: Path, out: Path, clock: Clock) -> list[str]:
+    """Fit a model on the training rows of each file; writes an artefact each. Returns lines for people."""
+    check_free(out)
     began = time.monotonic()
-    files = await asyncio.to_thread(skab.read_folder, data)
-    releases = benchmark.releases(files)
-    contracts = await release_all(releases, repository, target, settings)
-    names = f"{contracts[0].model} to {contracts[-1].model}"
+    files = skab.read_folder(data)
+    names = []
+    for one in files:
+        made = benchmark.artefact(one, clock.now())
+        names.append(made.contract.model)
+        write(out / names[-1], made)
     return [
-        f"{len(contracts)} models ({names}), each fitted on the first {skab.TRAIN_ROWS} rows of its file:",
-        f"  served by Triton, checked against the fit and announced in {time.monotonic() - began:.1f} s",
+        f"{len(files)} models, each fitted on the first {skab.TRAIN_ROWS} rows of its file",
+        f"  {names[0]} to {names[-1]}, written to {out} in {time.monotonic() - began:.1f} s",
     ]
 
 
-async def score_skab(data: Path, wait_s: float, settings: TrainerSettings) -> list[str]:
+async def score_skab(data: Path, wait_s: float, settings: ServiceSettings) -> list[str]:
     """The scoreboard of what the detector has said of the files' rows, read back from Kafka."""
     files = await asyncio.to_thread(skab.read_folder, data)
     await caught_up(settings.kafka, settings.topic_prefix, wait_s)
     said = await judged(settings.kafka, settings.topic_prefix, [one.asset for one in files])
     return [benchmark.board(files, said)]
-
-
-async def release_all(
-    releases: Sequence[Release], root: Path, target: Target, settings: TrainerSettings
-) -> list[ModelContract]:
-    """Publish, load and check every model, then announce them together."""
-    contracts = [put(root, one, target) for one in releases]
-    async with triton(settings.triton) as server:
-        # A model's process takes half a second of a core to start: a few at a time.
-        places = asyncio.Semaphore(LOADS_AT_ONCE)
-
-        async def in_turn(contract: ModelContract, one: Release) -> None:
-            async with places:
-                await load(server, contract, one)
-
-        await asyncio.gather(*map(in_turn, contracts, releases))
-    served = {one.scope: contract for one, contract in zip(releases, contracts, strict=True)}
-    async with _publisher(settings) as out, asyncio.timeout(settings.announce_s):
-        await announce(out, served, SystemClock())
-    return contracts
-
-
-@contextlib.asynccontextmanager
-async def _publisher(settings: TrainerSettings) -> AsyncIterator[KafkaPublisher]:
-    """A publisher; a job waits for a cluster that is away only for so long. Raises `KafkaError`."""
-    enough = asyncio.Event()
-    timer = asyncio.get_running_loop().call_later(settings.connect_s, enough.set)
-    try:
-        async with publisher(settings.kafka, settings.topic_prefix, enough) as out:
-            timer.cancel()
-            yield out
-    finally:
-        timer.cancel()

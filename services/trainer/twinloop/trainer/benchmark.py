@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 
+from twinloop.contracts.models import Trained
 from twinloop.trainer import display, skab
+from twinloop.trainer.artefacts import by_pca, fitted
 from twinloop.trainer.errors import NotScored
 from twinloop.trainer.recipes import SKAB
-from twinloop.trainer.release import Release
 from twinloop.trainer.scoreboard import Flags, score
 from twinloop.trainer.verdicts import Judged
+from twinloop.tritonio.artefact import Artefact
 
 
-def releases(files: list[skab.Recorded]) -> list[Release]:
-    """A model for each file, fitted on its training rows, to serve that file's asset alone."""
-    return [
-        Release(
-            name=one.asset.replace(".", "-"),
-            scope=one.asset,
-            recipe=SKAB,
-            model=skab.fit(one.values),
-            golden=skab.windows(one.values[: skab.TRAIN_ROWS]),
-        )
-        for one in files
-    ]
+def artefact(one: skab.Recorded, at: datetime) -> Artefact:
+    """A model that is fitted on the file's training rows, to serve that file's asset alone."""
+    windows = skab.windows(one.values[: skab.TRAIN_ROWS])
+    source = f"the first {skab.TRAIN_ROWS} rows of {one.name}.csv"
+    trained = Trained(source=source, assets=(one.asset,), windows=len(windows))
+    return fitted(one.asset.replace(".", "-"), SKAB, by_pca(SKAB), windows, trained, at)
 
 
 def alarms(one: skab.Recorded, said: Judged) -> Flags:

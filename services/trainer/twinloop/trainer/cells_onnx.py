@@ -1,8 +1,9 @@
 """ΔR of cell groups (`twinloop.features.cells`) as an ONNX graph, as `ModelContract` promises it. Pure.
 
 Nothing is fitted: the graph is the least-squares line. ONNX has no median, so `TopK` sorts the groups and the
-middle is taken out of them. A frame's last column is the odometer, which is passed on: whoever judges a
-snippet needs to know how far the vehicle has been driven.
+middle is taken out of them: as differences from the first group, which float32 holds exactly. A frame's last
+column is the odometer, which is passed on: whoever judges a snippet needs to know how far the vehicle has
+been driven.
 """
 
 from __future__ import annotations
@@ -52,10 +53,12 @@ def to_onnx(groups: int) -> bytes:
     nodes = [
         node("Slice", ["windows", "zero", "one", "two"], ["current"]),
         node("Slice", ["windows", "one", "end", "two"], ["voltages"]),
-        node("TopK", ["voltages", "all"], ["sorted", "order"], axis=2),
+        node("Slice", ["voltages", "zero", "one", "two"], ["first"]),
+        node("Sub", ["voltages", "first"], ["relative"]),
+        node("TopK", ["relative", "all"], ["sorted", "order"], axis=2),
         node("Gather", ["sorted", "middle"], ["middles"], axis=2),
         node("ReduceMean", ["middles"], ["median"], axes=[2], keepdims=1),
-        node("Sub", ["voltages", "median"], ["away"]),
+        node("Sub", ["relative", "median"], ["away"]),
         node("ReduceMean", ["away"], ["away_mean"], axes=[1], keepdims=1),
         node("Sub", ["away", "away_mean"], ["v"]),
         node("ReduceMean", ["current"], ["current_mean"], axes=[1], keepdims=1),
@@ -125,11 +128,11 @@ def to_onnx(groups: int) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
-def contract_of(groups: int, version: int, file: bytes, name: str = "cells") -> ModelContract:
-    """What the ONNX `file` promises as this version of the model `name`. Snippets do not overlap."""
+def contract_of(groups: int, file: bytes, name: str = "cells") -> ModelContract:
+    """What the ONNX `file` promises; staging gives it a version. Snippets do not overlap."""
     return ModelContract(
         model=name,
-        version=version,
+        version=0,
         signal_set=SIGNAL_SET,
         signals=signals(groups),
         features=features(groups),

@@ -18,7 +18,7 @@ def render(files: Sequence[Recorded], scores: Sequence[Score]) -> str:
     """`scores` of `files`, their total, and beside it what was published and what needs no model at all."""
     table = Table(title=f"Rows after the first {TRAIN_ROWS} of each file; no point adjustment; delay in rows")
     table.add_column("")
-    for name in ("F1", "FAR %", "MAR %", "events", "delay", "false alarms/h"):
+    for name in ("F1", "FAR %", "MAR %", "events", "delay", "false episodes/h"):
         table.add_column(name, justify="right")
     for one, scored in zip(files, scores, strict=True):
         table.add_row(one.name, *_cells(scored))

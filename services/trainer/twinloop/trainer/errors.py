@@ -1,4 +1,4 @@
-"""What can go wrong while a model is fitted and put into service."""
+"""What can go wrong while a model is made, or what it was worth is counted."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class BadRecording(TrainerError):
 
 
 class NotAsFitted(TrainerError):
-    """Raised when a served model answers otherwise than it was fitted. It is not announced.
+    """Raised when onnxruntime answers otherwise than a model was fitted or trained. No artefact is written.
 
-    Operator action: keep the version's folder for whoever mends the export; the version before it serves on.
+    Operator action: tell whoever mends the export; the version that serves goes on.
     """
 
 
@@ -64,7 +64,8 @@ class AlreadyThere(TrainerError):
 
 
 class NotScored(TrainerError):
-    """Raised when verdicts are missing: the detector has not judged everything in the time allowed.
+    """Raised when verdicts are missing, or cannot be read: the detector has not judged everything in the time
+    allowed, or Kafka is away.
 
     Operator action: look at the detector's log and at `dead-letters`.
     """

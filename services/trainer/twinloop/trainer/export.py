@@ -49,11 +49,11 @@ def to_onnx(model: Model, recipe: Recipe) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
-def contract_of(model: Model, recipe: Recipe, name: str, version: int, file: bytes) -> ModelContract:
-    """What the ONNX `file` of `model` promises as this version."""
+def contract_of(model: Model, recipe: Recipe, name: str, file: bytes) -> ModelContract:
+    """What the ONNX `file` of `model` promises; staging gives it a version."""
     return ModelContract(
         model=name,
-        version=version,
+        version=0,
         signal_set=recipe.signal_set,
         signals=recipe.spec.signals,
         features=recipe.features,

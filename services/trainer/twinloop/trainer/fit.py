@@ -7,7 +7,7 @@ deviations, score = |z W|². What W is, and so what the score means, is the choi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,6 +26,11 @@ MAX_OUTLIERS = 0.05
 """More outliers than this share, and the recording is not of a healthy asset."""
 MARGIN = 1.25
 """The threshold lies at least this far above the highest healthy score: features are not quite normal."""
+ONE_BY_ONE = (
+    "windows are judged one by one: what is unusual only in how they follow each other is not seen",
+    "it follows no drift: after a lasting change that is no fault, fit it anew",
+)
+"""Limits of every model here, for its card."""
 EXPLAINED = 0.9
 FOLDS = 5
 _RELATIVE_FLOOR = 1e-4
@@ -109,6 +114,20 @@ def mahalanobis(features: Floats, false_alarms: float) -> Distance:
     limit *= f_quantile(1 - false_alarms, wide, count - wide)
     highest = float(np.square(z @ weights).sum(axis=1).max())
     return Distance(centre, scale, weights, max(limit, MARGIN * highest))
+
+
+def judged_apart(windows: Windows, reach: int, fit: Callable[[Windows], Model]) -> list[NDArray[np.bool_]]:
+    """Of each `FOLDS`th of the recording, in order of time, whether its windows are anomalous by a `fit` on
+    the other windows. Windows of which one begins `reach` after the other share no rows: those that share
+    some with what is judged are not learnt from. Raises `UnfitData`.
+    """
+    index = np.arange(len(windows))
+    found = []
+    for block in np.array_split(index, FOLDS):
+        apart = (index <= block[0] - reach) | (index >= block[-1] + reach)
+        model = fit(windows[apart])
+        found.append(answer(model, windows[block]).score > model.threshold)
+    return found
 
 
 def fit_pca(windows: Windows, statistics: Sequence[Statistic]) -> Model:

@@ -31,7 +31,7 @@ class Score:
 
     A labelled run of rows is an event, detected when a row of it is alarmed; `delays_rows` holds, for each
     detected one, the rows from its first to its first alarmed: 0 also where an alarm was on before.
-    `episodes` counts runs of alarmed rows that are labelled normal, also where they are an event's tail.
+    `episodes` counts false alarms: runs of alarmed rows that touch no labelled one.
     """
 
     true_positives: int = 0
@@ -82,7 +82,7 @@ class Score:
 
     @property
     def episodes_an_hour(self) -> float:
-        """False-alarm episodes an hour of normal rows."""
+        """False alarms an hour of normal rows."""
         return _ratio(self.episodes * ROWS_AN_HOUR, self.false_positives + self.true_negatives)
 
 
@@ -99,7 +99,7 @@ def score(labels: Flags, alarms: Flags) -> Score:
         false_negatives=int((labels & ~alarms).sum()),
         events=len(events),
         delays_rows=tuple(int(found[0]) for found in first_alarms if len(found)),
-        episodes=len(runs(~labels & alarms)),
+        episodes=sum(not labels[first:end].any() for first, end in runs(alarms)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -59,27 +59,32 @@ async def caught_up(kafka: str, prefix: str, timeout_s: float) -> None:
 
 
 async def judged(kafka: str, prefix: str, assets: Sequence[str]) -> dict[str, Judged]:
-    """What `scores` and `anomalies` say of `assets`, whose frames hold one row each.
+    """What `scores` and `anomalies` say of `assets`. Raises as `fold` does."""
+    return fold([one async for one in _events(kafka, prefix, (SCORES, ANOMALIES))], assets)
 
-    A row of which several model versions have spoken is anomalous when the newest verdict says so.
+
+def fold(events: Iterable[Verdict | Anomaly], assets: Sequence[str]) -> dict[str, Judged]:
+    """What they say of `assets`, whose frames hold one row each; verdicts of versions that only shadow say
+    nothing. Of a row on which several versions have decided, the newest verdict counts.
+
     Raises `NotScored` when frames hold more than one row, or the two topics contradict each other.
     """
     newest: dict[tuple[str, int], Verdict] = {}
-    anomalies: set[tuple[str, int, int]] = set()
+    anomalies: set[tuple[str, int, str, int]] = set()
     wanted = set(assets)
-    async for event in _events(kafka, prefix, (SCORES, ANOMALIES)):
+    for event in events:
         if event.asset not in wanted:
             continue
         if event.row:
             raise NotScored(f"{event.asset} was sent with several rows a frame: replay it with one")
-        if isinstance(event, Verdict):
+        if isinstance(event, Anomaly):
+            anomalies.add((event.asset, event.sequence, event.model, event.model_version))
+        elif event.decides:
             newest[event.asset, event.sequence] = event
-        else:
-            anomalies.add((event.asset, event.sequence, event.model_version))
     found = {asset: Judged() for asset in assets}
     for (asset, row), verdict in newest.items():
         found[asset].rows.add(row)
-        told = (asset, row, verdict.model_version) in anomalies
+        told = (asset, row, verdict.model, verdict.model_version) in anomalies
         if told != verdict.anomalous:
             raise NotScored(f"{asset}, row {row}: scores and anomalies contradict each other")
         if told:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from twinloop.contracts.frames import Frame
-from twinloop.contracts.times import unix_ns
+from twinloop.contracts.times import unix_ns, utc
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -31,6 +32,34 @@ COLUMNS = [
 _LOOK_EVERY_S = 0.25
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Windows of one asset in their order: `values` float32 [N, window, signals]; `began_ns` and `ended_ns`
+    int64 [N], the times of the first and the last sample of each."""
+
+    values: NDArray[np.float32]
+    began_ns: NDArray[np.int64]
+    ended_ns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def since(self) -> datetime:
+        """The time of the first sample of all."""
+        return utc(int(self.began_ns.min()))
+
+    @property
+    def until(self) -> datetime:
+        """That of the last one."""
+        return utc(int(self.ended_ns.max()))
+
+    def newest(self, count: int) -> Cut:
+        """So many of them."""
+        first = max(0, len(self) - count)
+        return Cut(self.values[first:], self.began_ns[first:], self.ended_ns[first:])
+
+
 class Recording:
     """Frames of one asset with one signal set, in the folder of one telemetry topic."""
 
@@ -40,15 +69,15 @@ class Recording:
         self._asset = asset
         self._read: dict[Path, list[tuple[int, Frame]]] = {}
 
-    def windows(self) -> NDArray[np.float32]:
-        """The windows recorded so far, float32 [N, window, signals]. Files that were read are kept.
+    def windows(self) -> Cut:
+        """The windows recorded so far. Files that were read are kept.
 
         Raises `BadRecording` when a file cannot be read.
         """
         for path in self._folder.glob("*/*.parquet"):
             if path not in self._read:
                 self._read[path] = self._frames(path)
-        return cut((one for frames in self._read.values() for one in frames), self._recipe.spec)
+        return cut_in_time((one for frames in self._read.values() for one in frames), self._recipe.spec)
 
     def _frames(self, path: Path) -> list[tuple[int, Frame]]:
         return recorded_frames(
@@ -112,10 +141,21 @@ def good(frames: Iterable[tuple[int, Frame]], signals: tuple[str, ...]) -> list[
 
 def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
     """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals]."""
-    return WindowBuffer(spec).push(good(frames, spec.signals)).values
+    return cut_in_time(frames, spec).values
 
 
-async def recorded(recording: Recording, wanted: int, timeout_s: float) -> NDArray[np.float32]:
+def cut_in_time(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> Cut:
+    """The same, and when they were."""
+    sound = good(frames, spec.signals)
+    found = WindowBuffer(spec).push(sound)
+    first_at, period = (
+        np.array([getattr(frame, name) for frame in sound], np.int64) for name in ("first_at_ns", "period_ns")
+    )
+    ended = first_at[found.frame] + found.row * period[found.frame]
+    return Cut(found.values, ended - (spec.window - 1) * period[found.frame], ended)
+
+
+async def recorded(recording: Recording, wanted: int, timeout_s: float) -> Cut:
     """At least `wanted` windows, once the recording holds them. Raises `TooFewWindows`, `BadRecording`."""
     found = 0
     try:

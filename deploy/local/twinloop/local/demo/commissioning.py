@@ -1,7 +1,8 @@
 """What a line goes through before it is watched: trials, healthy welds, and a model from each.
 
 The trials, at setpoints of a plan, tell the twin how the process answers; the healthy welds after them tell
-the detector what is usual. Both are kept as Parquet by the historian, and learnt from there.
+the detector what is usual. Both are kept as Parquet by the historian, and learnt from there. The detector's
+model is an artefact first: modelops checks it, and lets it serve when a data scientist says so.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from typing import Any
 
 import httpx
 
+from twinloop.contracts.topics import TELEMETRY_FACTORY
+from twinloop.local.demo.models import PATIENT_S, into_service
+from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, finished
 from twinloop.local.demo.scenarios import CLOSED, HEALTHY_WELDS, asset, healthy_welds, trials
 from twinloop.local.jobs import run_job
+from twinloop.local.pages import relative
 from twinloop.local.places import find_places
 from twinloop.local.stack import Stack
 
@@ -36,7 +41,7 @@ async def commission(stack: Stack, panel: Panel, say: Say) -> None:
     say(f"commissioning: {tried} trial welds and {HEALTHY_WELDS} healthy ones at {CLOSED}, kept as Parquet")
     await _weld(panel, trials(planned))
     await _weld(panel, healthy_welds())
-    for summary in await asyncio.gather(_identify(stack, plan), _fit(stack, tried)):
+    for summary in await asyncio.gather(_identify(stack, plan), _fit_and_serve(stack, tried)):
         say(summary.strip())
     await served(stack.endpoints.health["detector"])
 
@@ -49,25 +54,35 @@ async def _identify(stack: Stack, plan: Path) -> str:
         "identify",
         *("--parquet", str(where.parquet), "--plan", str(plan), "--asset", asset(CLOSED)),
         *("--process", PROCESS, "--into", str(stack.state.root / "processes")),
+        *("--topic-prefix", where.topic_prefix),
         environment=where.environment(),
         timeout_s=_JOB_S,
         log=stack.state.log("trainer-identify"),
     )
 
 
-async def _fit(stack: Stack, tried: int) -> str:
+async def _fit_and_serve(stack: Stack, tried: int) -> str:
     """The detector's model, from the healthy welds after the trials."""
-    where = stack.endpoints
-    return await run_job(
+    where, out = stack.endpoints, relative(stack.state.artefacts / "weld")
+    fitted = await run_job(
         "twinloop.trainer",
         "fit",
-        *("--parquet", str(where.parquet), "--signal-set", "weld.v1", "--asset", asset(CLOSED)),
+        *("--parquet", str(where.parquet), "--topic", TELEMETRY_FACTORY.named(where.topic_prefix)),
+        *("--signal-set", "weld.v1", "--asset", asset(CLOSED)),
         *("--min-windows", str(tried + HEALTHY_WELDS), "--newest", str(HEALTHY_WELDS)),
-        *("--model", "weld", "--repository", str(where.model_repository)),
+        *("--model", "weld", "--out", str(out)),
         environment=where.environment(),
         timeout_s=_JOB_S,
         log=stack.state.log("trainer"),
     )
+    async with modelops(stack) as people:
+        told = await into_service(people, out, f"fitted on the healthy welds of {CLOSED}")
+    return f"{fitted.strip()}\n{told}"
+
+
+def modelops(stack: Stack) -> People:
+    """People at modelops."""
+    return People(stack.endpoints.health["modelops"], stack.state.certs / "tokens", PATIENT_S)
 
 
 async def _weld(panel: Panel, campaign: dict[str, Any]) -> None:
@@ -80,7 +95,7 @@ async def _weld(panel: Panel, campaign: dict[str, Any]) -> None:
 
 
 async def served(detector_url: str, routes: int = 1) -> None:
-    """Wait until the detector follows so many announced routes and their models answer."""
+    """Wait until the detector follows so many routes and their models answer."""
     async with httpx.AsyncClient(base_url=detector_url, timeout=5) as client:
         try:
             async with asyncio.timeout(_SERVED_S):

@@ -17,7 +17,9 @@ import httpx
 
 from twinloop.contracts.changes import Proposed, State, state_of
 from twinloop.contracts.modes import Mode
+from twinloop.local.demo.commissioning import modelops, served
 from twinloop.local.demo.field_verdict import FieldReport, Fleet, Spell, judge
+from twinloop.local.demo.models import into_service
 from twinloop.local.demo.operator import ENGINEER, People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError
@@ -25,6 +27,7 @@ from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.record import Record
 from twinloop.local.demo.scenarios import CLOSED, OPEN, asset
 from twinloop.local.jobs import run_job
+from twinloop.local.pages import relative
 from twinloop.local.plan import OPERATOR
 from twinloop.local.stack import Stack
 
@@ -61,18 +64,7 @@ async def play_field(
 ) -> FieldReport:
     """Play it on a running, commissioned stack. Raises `PlayError`."""
     where = stack.endpoints
-    say(
-        (
-            await run_job(
-                "twinloop.trainer",
-                "cells",
-                *("--groups", "96", "--model", "cells", "--repository", str(where.model_repository)),
-                environment=where.environment(),
-                timeout_s=180,
-                log=stack.state.log("trainer-cells"),
-            )
-        ).strip()
-    )
+    await _serve_cells(stack, say)
     await panel.start(_PRODUCTION)  # the gate in force is known from fresh parts alone
     await twin.lead_up(asset(CLOSED), Mode.SUPERVISED, "evidence from the field may ask for a change")
     say(f"\nfield: {vehicles} vehicles, {_DAYS:.0f} days; for two of them the window of {CLOSED} was dirty")
@@ -89,6 +81,22 @@ async def play_field(
     record = await _reached(reader, proposed, State.VERIFIED)
     second = await _fleet(panel, say, _order("after", vehicles, NEXT, _NEXT_DAYS, _NEXT_A_WEEK))
     return judge(record, first, second, recalled, vehicles)
+
+
+async def _serve_cells(stack: Stack, say: Say) -> None:
+    """The model of vehicles, beside that of welds."""
+    where, out = stack.endpoints, relative(stack.state.artefacts / "cells")
+    made = await run_job(
+        "twinloop.trainer",
+        *("cells", "--groups", "96", "--model", "cells", "--out", str(out)),
+        environment=where.environment(),
+        timeout_s=180,
+        log=stack.state.log("trainer-cells"),
+    )
+    say(made.strip())
+    async with modelops(stack) as people:
+        say(await into_service(people, out, "vehicles of this fleet have 96 cell groups"))
+    await served(where.health["detector"], routes=2)
 
 
 def _order(name: str, vehicles: int, start: datetime, days: float, a_week: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The people of the demo: they ask for modes through the twin's public API, as anyone would."""
+"""The people of the demo: what they ask for goes through the services' public APIs, as anyone's would."""
 
 from __future__ import annotations
 
@@ -24,11 +24,21 @@ class ModeNotEntered(Exception):
 
 
 class People:
-    """Clients of the twin's API at `url`, each with the token of its person in the folder `tokens`."""
+    """Clients of a service's API at `url`, each with the token of its person in the folder `tokens`. What
+    is asked of the twin has a name of its own. `timeout_s` is how long an answer may take; `transport` is
+    what goes there instead of a network."""
 
-    def __init__(self, url: str, tokens: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        tokens: Path,
+        timeout_s: float = 10.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._url = url
         self._tokens = tokens
+        self._timeout_s = timeout_s
+        self._transport = transport
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     async def __aenter__(self) -> People:
@@ -40,12 +50,11 @@ class People:
 
     async def post(self, who: str, path: str, body: Mapping[str, Any]) -> Any:
         """Ask for something in the name of `who`. Raises `httpx.HTTPStatusError` with the answer's text."""
-        answer = await self._client(who).post(path, json=dict(body))
-        if answer.is_error:
-            raise httpx.HTTPStatusError(
-                f"{path}: {answer.status_code} {answer.text}", request=answer.request, response=answer
-            )
-        return answer.json()
+        return _said(path, await self._client(who).post(path, json=dict(body)))
+
+    async def upload(self, who: str, path: str, content: bytes, query: Mapping[str, str]) -> Any:
+        """Send `content` in the name of `who`. Raises as `post` does."""
+        return _said(path, await self._client(who).post(path, content=content, params=dict(query)))
 
     async def get(self, who: str, path: str) -> Any:
         """What `who` sees. Raises `httpx.HTTPStatusError`."""
@@ -95,6 +104,17 @@ class People:
         if who not in self._clients:
             token = (self._tokens / f"{who}.token").read_text().strip()
             self._clients[who] = httpx.AsyncClient(
-                base_url=self._url, timeout=10.0, headers={"Authorization": f"Bearer {token}"}
+                base_url=self._url,
+                timeout=self._timeout_s,
+                headers={"Authorization": f"Bearer {token}"},
+                transport=self._transport,
             )
         return self._clients[who]
+
+
+def _said(path: str, answer: httpx.Response) -> Any:
+    if answer.is_error:
+        raise httpx.HTTPStatusError(
+            f"{path}: {answer.status_code} {answer.text}", request=answer.request, response=answer
+        )
+    return answer.json()

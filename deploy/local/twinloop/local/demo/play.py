@@ -12,13 +12,14 @@ from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report, Since, count
 from twinloop.local.demo.scenarios import Scenario
 from twinloop.local.demo.verdict import judge, settled
+from twinloop.local.errors import LocalError
 
 LOOK_EVERY_S = 0.5
 SETTLE_S = 15.0
 """How long after the last weld everything still under way may take."""
 
 
-class PlayError(Exception):
+class PlayError(LocalError):
     """Raised when a scenario cannot be played to its end.
 
     Operator action: the message names the service to look at; its log is in the state folder.

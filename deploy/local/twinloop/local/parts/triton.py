@@ -60,6 +60,8 @@ class Triton(Part):
     def command(self) -> Command:
         argv = [str(server_folder(self._installed) / "bin" / "tritonserver")]
         argv += ["--model-repository", str(self.models), "--model-control-mode", "explicit"]
+        # Configurations are complete: to complete them, Triton would start each model's process twice.
+        argv += ["--disable-auto-complete-config"]
         # What it served before it died it serves again, by itself. A model that cannot be loaded hurts nobody
         # else.
         argv += ["--load-model", "*", "--exit-on-error", "false", "--strict-readiness", "false"]

@@ -32,8 +32,7 @@ def add_train(commands: Any) -> None:
     known = "; ".join(f"{name}: {what}" for name, what in ARCHITECTURES.items())
     kind.add_argument("--architecture", choices=list(ARCHITECTURES), help=known)
     kind.add_argument("--module", metavar="FILE.py:CLASS", help="a torch.nn.Module of one's own")
-    train.add_argument("--model", required=True, type=folder_name, help="name of the model")
-    train.add_argument("--out", type=Path, help="folder of the artefact; default: artefacts/<model>")
+    add_artefact(train)
 
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--parquet", type=Path, help="the historian's folder")
@@ -60,6 +59,18 @@ def add_train(commands: Any) -> None:
     train.add_argument(
         "--learn-from-all", action="store_true", help="keep nothing apart for threshold and figures"
     )
+
+
+def add_artefact(command: ArgumentParser) -> None:
+    """What is made, and where it is written: see `out_of`."""
+    command.add_argument("--model", required=True, type=folder_name, help="name of the model")
+    command.add_argument("--out", type=Path, help="folder of the artefact; default: artefacts/<model>")
+
+
+def out_of(given: Namespace) -> Path:
+    """The folder of the artefact."""
+    out: Path | None = given.out
+    return out or Path("artefacts") / given.model
 
 
 def spec_of(given: Namespace, own: tuple[int, int] | None) -> WindowSpec:

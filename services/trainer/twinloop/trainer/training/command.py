@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from pathlib import Path
 
 from twinloop.runtime.clock import SystemClock
-from twinloop.trainer.errors import AlreadyThere, UnfitData
-from twinloop.trainer.training.arguments import spec_of
+from twinloop.trainer.artefacts import check_free
+from twinloop.trainer.card import in_words
+from twinloop.trainer.errors import UnfitData
+from twinloop.trainer.training.arguments import out_of, spec_of
 from twinloop.trainer.training.detectors import DETECTORS
 from twinloop.trainer.training.detectors.base import Detector
 from twinloop.trainer.training.detectors.own import Own
@@ -20,9 +21,8 @@ from twinloop.tritonio.artefact import write
 
 def run(given: Namespace) -> list[str]:
     """Train and write the artefact; returns lines for people. Raises `TrainerError`."""
-    out: Path = given.out or Path("artefacts") / given.model
-    if out.exists():
-        raise AlreadyThere(f"{out} is there: an artefact never changes; name another folder with --out")
+    out = out_of(given)
+    check_free(out)
     kind: type[Detector] = Own if given.module else DETECTORS[given.architecture]
     if unknown := [name for name, _ in given.set if name not in kind.DEFAULTS]:
         raise UnfitData(f"{unknown[0]} is no setting: there are {', '.join(kind.DEFAULTS)}")
@@ -50,8 +50,7 @@ def run(given: Namespace) -> list[str]:
     learnt = f"{card.trained.windows} windows of {len(card.trained.assets)} recordings"
     return [
         f"{contract.model}: {card.architecture}, {learnt}",
-        *(f"  {one.what}: {one.value:.3%} (95 %: {one.low:.3%} to {one.high:.3%})" for one in card.measured),
-        *(f"  limit: {one}" for one in card.limits),
+        *in_words(card),
         f"  written to {out}: `twinloop models stage {out}` is next",
     ]
 

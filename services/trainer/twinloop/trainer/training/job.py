@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from twinloop.contracts.models import ModelCard, ModelContract
+from twinloop.trainer.card import alarmed, reference
 from twinloop.trainer.errors import UnfitData
 from twinloop.trainer.training.answering import Answers, answers, golden
-from twinloop.trainer.training.card import alarmed, reference
 from twinloop.trainer.training.descent import Say, Schedule, descend
 from twinloop.trainer.training.detectors import DETECTORS
 from twinloop.trainer.training.detectors.base import Detector, Setting

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from twinloop.features.windows import WindowSpec
 from twinloop.trainer.errors import UnfitData
-from twinloop.trainer.fit import MARGIN, mahalanobis
+from twinloop.trainer.fit import MARGIN, ONE_BY_ONE, mahalanobis
 from twinloop.trainer.recipes import Statistic
 from twinloop.trainer.training.detectors.base import Answer, Detector, Settings, finite
 
@@ -25,6 +25,8 @@ class Mahalanobis(Detector):
     """
 
     DEFAULTS: ClassVar[Settings] = {"false_alarms": 1e-5}
+
+    limits = ONE_BY_ONE
 
     def __init__(self, spec: WindowSpec, settings: Settings) -> None:
         super().__init__(spec, settings)

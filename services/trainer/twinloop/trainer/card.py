@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from twinloop.contracts.models import QUANTILES, Measured
+from twinloop.contracts.models import QUANTILES, Measured, ModelCard
 from twinloop.tritonio.server import Floats, Inference
 
 RESAMPLED: Final = 2000
@@ -48,3 +48,15 @@ def alarmed(flags: Sequence[NDArray[np.bool_]], what: str) -> Measured | None:
     exact = binomtest(int(told), int(windows)).proportion_ci(0.95, "exact")
     low, high = min(low, exact.low), max(high, exact.high)
     return Measured(what=what, value=float(told / windows), low=float(low), high=float(high))
+
+
+def in_words(card: ModelCard) -> list[str]:
+    """What people are told of a model that was made, a line each."""
+    return [
+        *(f"  {one.what}: {one.value:.3%}{_interval(one)}" for one in card.measured),
+        *(f"  limit: {one}" for one in card.limits),
+    ]
+
+
+def _interval(one: Measured) -> str:
+    return "" if one.low is None or one.high is None else f" (95 %: {one.low:.3%} to {one.high:.3%})"

@@ -1,4 +1,4 @@
-"""Puts the model `cells` into service: nothing is fitted, but it is checked like what is. See `release`.
+"""The model `cells` as an artefact: nothing is fitted, but it is checked like what is. See `artefacts`.
 
 The windows that it is checked by are made up: minutes whose current moves, of groups that scatter as cells
 do, one of them with a joint that has grown. What they must give is computed by `twinloop.features.cells`.
@@ -6,22 +6,23 @@ do, one of them with a joint that has grown. What they must give is computed by 
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinloop.contracts.models import ModelContract
+from twinloop.contracts.models import ModelCard, Trained
 from twinloop.features.cells import SNIPPET, slopes
+from twinloop.trainer.artefacts import GOLDEN, checked, inference
 from twinloop.trainer.cells_onnx import contract_of, to_onnx
 from twinloop.trainer.fit import Answer
-from twinloop.trainer.release import GOLDEN, check, put_file
-from twinloop.tritonio.answers import Tolerance
-from twinloop.tritonio.server import InferenceServer
-from twinloop.tritonio.serving import DEFAULT, Target
+from twinloop.tritonio.artefact import Artefact, Golden
 
-TOLERANCE = Tolerance(features=0.05, deviations=0.05, score=0.05)
-"""µΩ, standard errors: a fiftieth of what noise makes of a minute. A float32 voltage is known to 0.2 µV."""
+LIMITS = (
+    "every minute is above the threshold: only who has a vehicle's baselines can judge it",
+    "it has learnt nothing, so that drift is not told of it",
+    "a minute whose current hardly moves says little: its standard errors are large",
+)
 
 
 def golden(groups: int) -> NDArray[np.float32]:
@@ -47,13 +48,20 @@ def answer(windows: NDArray[np.float32]) -> Answer:
     )
 
 
-def put(root: Path, name: str, groups: int, target: Target = DEFAULT) -> ModelContract:
-    """Publish the model of so many cell groups under `name`, as `release.put` does."""
+def cells(name: str, groups: int, at: datetime) -> Artefact:
+    """The model of so many cell groups. Raises `NotAsFitted`."""
     file = to_onnx(groups)
-    return put_file(root, name, file, lambda version: contract_of(groups, version, file, name), target)
-
-
-async def load(server: InferenceServer, contract: ModelContract, groups: int) -> None:
-    """Load and check what `put` has published. Raises `NotAsFitted` and what the server raises."""
+    contract = contract_of(groups, file, name)
+    card = ModelCard(
+        model=name,
+        digest=contract.digest,
+        at=at,
+        architecture="least squares",
+        trained=Trained(source="nothing: a formula", assets=(), windows=0),
+        settings={"groups": groups},
+        measured=(),
+        limits=LIMITS,
+        reference={},
+    )
     windows = golden(groups)
-    await check(server, contract, windows, answer(windows), TOLERANCE)
+    return checked(Artefact(contract, card, file, Golden(windows, inference(answer(windows)))))
