@@ -77,6 +77,17 @@ def test_three_beats_without_a_sign_of_life_and_the_device_counts_as_gone() -> N
     assert missed([device(0)] * MISSED) == [False, False, True]  # it counts from the start again
 
 
+def test_a_device_that_is_back_has_as_long_as_ever_to_show_that_it_lives() -> None:
+    gone: list[Device | None] = [None] * (MISSED + 5)
+    assert missed([*gone, *[device(1)] * MISSED])[MISSED + 5 :] == [False] * MISSED
+    assert missed([*gone, *[device(1)] * (MISSED + 1)])[-1]
+
+
+def test_a_reading_before_its_time_is_no_beat_that_was_missed() -> None:
+    assert missed([device(1)] * 9, replace(ACTS, early=True)) == [False] * 9
+    assert missed([None] * MISSED, replace(ACTS, early=True))[-1]
+
+
 def test_three_heartbeats_that_are_not_taken_and_the_device_counts_as_gone() -> None:
     watched = HOLDS
     for number in range(2, 2 + MISSED):
@@ -166,6 +177,7 @@ def test_without_control_a_setpoint_may_be_anybodys() -> None:
         manual=st.booleans(),
         killed=st.booleans(),
         quiet=st.booleans(),
+        early=st.booleans(),
     ),
 )
 def test_control_is_never_sought_where_nobody_may_act(

@@ -26,6 +26,8 @@ Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 """One batch a partition is on its way at a time: at the client's 16 KiB a burst for one key waits for it."""
+UNACKNOWLEDGED = "Kafka did not acknowledge ({}): look what is in force before you ask again"
+"""What to tell whoever asked for something that had to be published."""
 _MEASURE_S = 2.0
 
 

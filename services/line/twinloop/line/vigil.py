@@ -126,15 +126,16 @@ class Vigil:
     async def _keep(self, asset: str, stopping: asyncio.Event) -> None:
         station = self._stations[asset]
         while not stopping.is_set():
+            early = station.due.is_set()
             station.due.clear()
-            await self.beat(asset)
+            await self.beat(asset, early=early)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(station.due.wait(), station.limits.beat_s)
         if station.watched.holds:
             await self.release(asset, "this service stops")
 
-    async def beat(self, asset: str) -> None:
-        """One beat."""
+    async def beat(self, asset: str, *, early: bool = False) -> None:
+        """One beat, in its time or `early`."""
         station = self._stations[asset]
         station.mode = self.effective(asset)
         commands, busy = station.commands, self._busy(asset)
@@ -143,7 +144,7 @@ class Vigil:
         except PlcUnavailable:
             station.device = None
         quiet = not busy and not self._busy(asset) and commands == station.commands
-        wish = self._wish(asset, quiet=quiet)
+        wish = self._wish(asset, quiet=quiet, early=early)
         station.watched, found, do = watch.look(station.watched, station.device, wish)
         self._say(asset, found)
         await self._do(asset, do)
@@ -153,10 +154,10 @@ class Vigil:
         ledger = self._ledger_of(asset)
         return ledger is not None and ledger.unknown(asset)
 
-    def _wish(self, asset: str, *, quiet: bool) -> Wish:
+    def _wish(self, asset: str, *, quiet: bool, early: bool) -> Wish:
         ledger, killed = self._ledger_of(asset), self._stops.in_force(asset) is not None
         if ledger is None:
-            return Wish(owned=False, acts=False, killed=killed, quiet=quiet)
+            return Wish(owned=False, acts=False, killed=killed, quiet=quiet, early=early)
         station, state = self._stations[asset], ledger.governance(asset)
         acts = self.effective(asset).acts
         if acts and (problem := self._audit.problem()) is not None:
@@ -167,7 +168,7 @@ class Vigil:
             # What a machine has shed does not stop the rollback of what was done before.
             acts = state.requested.acts and not state.manual and ledger.takes_back(asset)
         killed = killed or state.killed
-        return Wish(owned=True, acts=acts, manual=state.manual, killed=killed, quiet=quiet)
+        return Wish(owned=True, acts=acts, manual=state.manual, killed=killed, quiet=quiet, early=early)
 
     def _say(self, asset: str, found: watch.Finding | None) -> None:
         ledger = self._ledger_of(asset)

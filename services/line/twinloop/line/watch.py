@@ -41,7 +41,8 @@ class Wish:
 
     `owned`: this member reads the asset's log, so it is its business. `acts`: commands may come. `manual`:
     an operator has it in hand already. `killed`: the kill switch is set. `quiet`: no command of ours was
-    under way since the reading before.
+    under way since the reading before. `early`: the reading comes before its time, and a device that has not
+    beaten since the one before is none the worse for it.
     """
 
     owned: bool
@@ -49,14 +50,16 @@ class Wish:
     manual: bool = False
     killed: bool = False
     quiet: bool = True
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
     """What is remembered from beat to beat.
 
-    `holds`: this process has control. `still`: readings in a row without a sign of life of the device;
-    `unheard`: heartbeats of ours in a row that it did not take. `known`: the setpoints it last held.
+    `holds`: this process has control. `beat`: the device's own as last read, or `None` where there is nothing
+    to compare with. `still`: readings in a row without a sign of life of the device; `unheard`: heartbeats of
+    ours in a row that it did not take. `known`: the setpoints it last held.
     """
 
     holds: bool = False
@@ -100,10 +103,13 @@ Finding = Lost | Overriding
 def look(watched: Watched, device: Device | None, wish: Wish) -> tuple[Watched, Finding | None, Do]:
     """What this beat's reading says; `device` is `None` when it could not be read."""
     if device is None:
-        watched = replace(watched, still=watched.still + 1)
+        still = watched.still + 1
+        # Once it is lost it begins anew: when it is back, it has as long as ever to show that it lives.
+        watched = replace(watched, still=still, beat=None if still >= MISSED else watched.beat)
         return watched, _lost(watched, wish), Do.NOTHING
     alive = watched.beat is None or device.beat > watched.beat
-    watched = replace(watched, beat=device.beat, still=0 if alive else watched.still + 1)
+    still = 0 if alive else watched.still + (not wish.early)
+    watched = replace(watched, beat=device.beat, still=still)
     finding = _found(watched, device, wish)
     if wish.quiet:
         watched = replace(watched, known=device.setpoints)

@@ -6,12 +6,11 @@ operator may take back, too. Every act needs a reason, and is answered once it i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated
 
 from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse
 
 from twinloop.audit.errors import AuditAway
 from twinloop.contracts.models import ModelRoute
@@ -25,7 +24,6 @@ from twinloop.modelops.views import (
     CanaryAsked,
     DiffView,
     ModelsView,
-    Problem,
     PromoteAsked,
     Reason,
     RetireAsked,
@@ -39,8 +37,10 @@ from twinloop.modelops.views import (
     version_of,
 )
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.kafka import UNACKNOWLEDGED
 from twinloop.tritonio.errors import TritonError
-from twinloop.trust.bearer import Access, guarded, problem, protect
+from twinloop.trust.acts import Acts, documented
+from twinloop.trust.bearer import Access, guarded, protect
 from twinloop.trust.people import Person, Role
 
 _STATUS: dict[type[Exception], int] = {
@@ -62,16 +62,10 @@ _MEANING = {
     422: "The request is incomplete, or the artefact was refused: the text names the step and the reason.",
     503: "Another process decides, or Triton, the audit store or Kafka is away. Ask again.",
 }
-_AGAIN_S = 2
+_documented = partial(documented, _MEANING)
 
 DataScientist = Annotated[Person, guarded(Role.DATA_SCIENTIST)]
 OrOperator = Annotated[Person, guarded(Role.DATA_SCIENTIST, Role.OPERATOR)]
-
-T = TypeVar("T")
-
-
-def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {one: {"model": Problem, "description": _MEANING[one]} for one in statuses}
 
 
 def make_api(
@@ -93,22 +87,9 @@ def make_api(
         responses=_documented(401, 403, 422),
     )
     protect(api, access)
-    for kind, status in _STATUS.items():
-        api.add_exception_handler(kind, _teller(status))
+    acts = Acts(_STATUS, metrics.requests, {KafkaError: UNACKNOWLEDGED})
+    acts.protect(api)
     viewer = guarded(Role.VIEWER)
-
-    async def counted(verb: str, doing: Awaitable[T]) -> T:
-        status = "500"
-        try:
-            done = await doing
-            status = "200"
-            return done
-        except Exception as error:
-            found = [str(code) for kind, code in _STATUS.items() if isinstance(error, kind)]
-            status = found[0] if found else status
-            raise
-        finally:
-            metrics.requests.labels(verb, status).inc()
 
     def view(route: ModelRoute) -> RouteView:
         return route_view(route, None)
@@ -143,13 +124,13 @@ def make_api(
             held, new = await staging.stage(sent, Said(person.who, reason, clock.now()))
             return StagedView(version=named(held.contract), new=new, digest=held.contract.digest)
 
-        return await counted("stage", do())
+        return await acts.counted("stage", do())
 
     @api.post("/models/shadow", responses=_documented(404, 409, 503))
     async def shadow(asked: ShadowAsked, person: DataScientist) -> RouteView:
         """Try a version beside the one that serves; it decides for nobody."""
         doing = desk.shadow(asked.scope, version_of(asked.version), asked.terms(), person.who, asked.reason)
-        return view(await counted("shadow", doing))
+        return view(await acts.counted("shadow", doing))
 
     @api.post("/models/canary", responses=_documented(404, 409, 503))
     async def canary(asked: CanaryAsked, person: DataScientist) -> RouteView:
@@ -158,23 +139,24 @@ def make_api(
         doing = desk.canary(
             asked.scope, version, asked.share, asked.assets, asked.terms(), person.who, asked.reason
         )
-        return view(await counted("canary", doing))
+        return view(await acts.counted("canary", doing))
 
     @api.post("/models/promote", responses=_documented(404, 409, 503))
     async def promote(asked: PromoteAsked, person: DataScientist) -> RouteView:
         """Let a version serve; the one before stays ready."""
         version = None if asked.version is None else version_of(asked.version)
-        return view(await counted("promote", desk.promote(asked.scope, version, person.who, asked.reason)))
+        doing = desk.promote(asked.scope, version, person.who, asked.reason)
+        return view(await acts.counted("promote", doing))
 
     @api.post("/models/rollback", responses=_documented(404, 409, 503))
     async def rollback(asked: RollbackAsked, person: OrOperator) -> RouteView:
         """End the trial, or let the version before serve again (also an operator)."""
-        return view(await counted("rollback", desk.rollback(asked.scope, person.who, asked.reason)))
+        return view(await acts.counted("rollback", desk.rollback(asked.scope, person.who, asked.reason)))
 
     @api.post("/models/retire", responses=_documented(404, 409, 503))
     async def retire(asked: RetireAsked, person: DataScientist) -> RetiredView:
         """Unload a version that no route names, once nobody asks it any more."""
-        await counted("retire", desk.retire(version_of(asked.version), person.who, asked.reason))
+        await acts.counted("retire", desk.retire(version_of(asked.version), person.who, asked.reason))
         return RetiredView(version=asked.version)
 
     return api
@@ -190,14 +172,3 @@ async def _body(request: Request, most: int) -> bytes:
                 f"an artefact may have {most} bytes: send fewer golden windows, or ask for more room"
             )
     return bytes(sent)
-
-
-def _teller(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    async def tell(_: Request, error: Exception) -> JSONResponse:
-        told = str(error)
-        if isinstance(error, KafkaError):
-            told = f"Kafka did not acknowledge ({error}): look what is in force before you ask again"
-        headers = {"Retry-After": str(_AGAIN_S)} if status == 503 else None
-        return problem(status, told, headers)
-
-    return tell

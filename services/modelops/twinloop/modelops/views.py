@@ -103,12 +103,6 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Problem(View):
-    """Why there is no other answer."""
-
-    problem: str
-
-
 class MeasuredView(View):
     """A figure of a card, with its 95 % interval."""
 

@@ -6,17 +6,18 @@ hand back; engineers promote. Every act needs a reason, and is answered once Kaf
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
 
 from aiokafka.errors import KafkaError
-from fastapi import FastAPI, Query, Request, WebSocket
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Query, WebSocket
 
 from twinloop.audit.errors import AuditAway
 from twinloop.contracts.changes import State
-from twinloop.trust.bearer import Access, guarded, problem, protect
-from twinloop.trust.errors import NotAllowed
+from twinloop.runtime.kafka import UNACKNOWLEDGED
+from twinloop.trust.acts import Acts, documented
+from twinloop.trust.bearer import Access, guarded, protect
 from twinloop.trust.people import Person, Role, require
 from twinloop.twin.desk import Desk
 from twinloop.twin.errors import Conflict, NotHere, NotKnown
@@ -33,7 +34,6 @@ from twinloop.twin.views import (
     HandBackAnswer,
     ModeAnswer,
     ModeWanted,
-    Problem,
     change_view,
 )
 
@@ -44,7 +44,6 @@ _STATUS: dict[type[Exception], int] = {
     AuditAway: 503,
     KafkaError: 503,
 }
-_ACTED = {**_STATUS, NotAllowed: 403}
 _MEANING = {
     401: "Nobody is known by what the request carries.",
     403: "The person's role does not allow it.",
@@ -53,13 +52,9 @@ _MEANING = {
     422: "The request is incomplete: a reason is part of every act.",
     503: "Another twin decides about the asset, or the audit store or Kafka is away. Ask again.",
 }
-_AGAIN_S = 2
+_documented = partial(documented, _MEANING)
 
 Operator = Annotated[Person, guarded(Role.OPERATOR)]
-
-
-def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {one: {"model": Problem, "description": _MEANING[one]} for one in statuses}
 
 
 def make_api(
@@ -81,8 +76,8 @@ def make_api(
         responses=_documented(401, 403, 422),
     )
     protect(api, access)
-    for kind, status in _STATUS.items():
-        api.add_exception_handler(kind, _teller(status))
+    acts = Acts(_STATUS, metrics.requests, {KafkaError: UNACKNOWLEDGED})
+    acts.protect(api)
 
     viewer = guarded(Role.VIEWER)
 
@@ -90,19 +85,6 @@ def make_api(
         change_id = change.proposed.change_id
         ledger = next((one for one in ledgers() if one.find(change_id) is not None), None)
         return change_view(change, ledger, waits_for(change_id))
-
-    async def counted(act: str, doing: Awaitable[Any]) -> Any:
-        status = "500"
-        try:
-            done = await doing
-            status = "200"
-            return done
-        except Exception as error:
-            found = [str(code) for kind, code in _ACTED.items() if isinstance(error, kind)]
-            status = found[0] if found else status
-            raise
-        finally:
-            metrics.requests.labels(act, status).inc()
 
     # Not in threads: a rebalance changes the ledgers that are held, on the loop.
 
@@ -140,12 +122,12 @@ def make_api(
     @api.post("/changes/{change_id}/approve", responses=_documented(404, 409, 503))
     async def approve(change_id: str, because: Because, person: Operator) -> ChangeView:
         """Release a change (operator). Where two persons must agree, the first one's agreement is kept."""
-        return view(await counted("approve", desk.approve(change_id, person.who, because.reason)))
+        return view(await acts.counted("approve", desk.approve(change_id, person.who, because.reason)))
 
     @api.post("/changes/{change_id}/veto", responses=_documented(404, 409, 503))
     async def veto(change_id: str, because: Because, person: Operator) -> ChangeView:
         """Reject a change that is not released yet (operator)."""
-        return view(await counted("veto", desk.veto(change_id, person.who, because.reason)))
+        return view(await acts.counted("veto", desk.veto(change_id, person.who, because.reason)))
 
     @api.post("/assets/{asset}/mode", responses=_documented(404, 409, 503))
     async def mode(asset: str, wanted: ModeWanted, person: Operator) -> ModeAnswer:
@@ -157,13 +139,12 @@ def make_api(
             was = await desk.request_mode(asset, wanted.mode, person.who, wanted.reason)
             return ModeAnswer(asset=asset, requested=wanted.mode, actual=was.actual)
 
-        answer: ModeAnswer = await counted("mode", ask())
-        return answer
+        return await acts.counted("mode", ask())
 
     @api.post("/assets/{asset}/hand-back", responses=_documented(404, 409, 503))
     async def hand_back(asset: str, because: Because, person: Operator) -> HandBackAnswer:
         """End an operator's override (operator). It takes a promotion to act on the asset again."""
-        was = await counted("hand-back", desk.hand_back(asset, person.who, because.reason))
+        was = await acts.counted("hand-back", desk.hand_back(asset, person.who, because.reason))
         return HandBackAnswer(asset=asset, actual=was.actual)
 
     @api.websocket("/stream")
@@ -172,14 +153,3 @@ def make_api(
         await follow(socket, hub, mirror, access, stand.assets)
 
     return api
-
-
-def _teller(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    async def tell(_: Request, error: Exception) -> JSONResponse:
-        told = str(error)
-        if isinstance(error, KafkaError):
-            told = f"Kafka did not acknowledge ({error}): look what is in force before you ask again"
-        headers = {"Retry-After": str(_AGAIN_S)} if status == 503 else None
-        return problem(status, told, headers)
-
-    return tell

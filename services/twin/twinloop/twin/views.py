@@ -21,12 +21,6 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Problem(View):
-    """Why there is no other answer."""
-
-    problem: str
-
-
 class ForecastView(View):
     """Resistance over the next parts, in micro-ohm: expected value and 95 % interval of single parts.
     `scrap`: how likely one is above the limit."""
