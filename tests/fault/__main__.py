@@ -20,7 +20,7 @@ from fault.scene import Size
 ROWS = {**STREAM_ROWS, **MODEL_ROWS}
 TABLES = {"stream": STREAM_ROWS, "models": MODEL_ROWS}
 
-LIMIT_S = 900
+LIMIT_S = 3600
 """Of a row."""
 
 

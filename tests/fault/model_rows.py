@@ -37,7 +37,7 @@ _FIRST, _MORE = 1000.0, 1.25
 _LOOK_S, _BEHIND_S = 4.0, 2.0
 """How long each is tried; more than what comes in so many seconds is a backlog."""
 _SHORT_MEMORY = 1000
-"""Records that a detector remembers, so that a hundred swaps fit in a quarter of an hour."""
+"""Records that a detector remembers, so that a hundred swaps fit in half an hour."""
 _HUNG_S = 8.0
 SETTLED_S = 1.0
 """What is seen for so long after a swap counts neither as during it nor as without."""
