@@ -14,6 +14,8 @@ from fault.scene import Size, loaded, scene
 
 SEED = 20
 SHORT = Size(frames=10_000, rate=1000, share=0.15, idle=False)
+SHORTER = Size(frames=10_000, rate=1000, share=0.05, idle=False)
+"""Of what has a hundred swaps."""
 FEW = ("kill", "sigterm", "kafka", "triton", "poison", "disorder", "flood")
 
 
@@ -22,9 +24,10 @@ async def test_row(name: str, tmp_path: Path) -> None:
     assert "exact" in await ROWS[name](tmp_path, SEED, SHORT)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MODEL_ROWS)
 async def test_row_of_models(name: str, tmp_path: Path) -> None:
-    assert "exact" in await MODEL_ROWS[name](tmp_path, SEED, SHORT)
+    assert "exact" in await MODEL_ROWS[name](tmp_path, SEED, SHORTER)
 
 
 async def test_without_the_transaction_a_kill_is_found_to_double_verdicts(tmp_path: Path) -> None:
