@@ -280,7 +280,7 @@ async def test_a_version_of_another_shape_takes_over_without_a_gap(scene: Scene,
         nonlocal number
         await scene.send([frame(one, number) for one in assets])
         number += 1
-        return any(one.model_version == 2 for one in await scene.read(SCORES))
+        return {one.asset for one in await scene.read(SCORES) if one.model_version == 2} == set(assets)
 
     await until(swapped)
     await scene.send([frame(one, n) for n in range(number, number + 5) for one in assets])
