@@ -6,6 +6,7 @@ It has one core here, so that models compete; and who is served is counted, not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -115,8 +116,12 @@ async def served(
 
 def stubs(model: str) -> list[psutil.Process]:
     """The processes that run a model."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if any(f"/{model}/" in word for word in one.cmdline())]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if any(f"/{model}/" in word for word in one.cmdline()):
+                found.append(one)
+    return found
 
 
 async def test_where_models_compete_the_one_of_higher_priority_is_served_more(
