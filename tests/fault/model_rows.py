@@ -254,9 +254,11 @@ class Waited:
 
 
 async def disturb(shop: Workshop, other: Neighbour, way: signal.Signals) -> Waited | None:
-    """Hang or kill the model's process, stage another version of the usual model meanwhile, and wait until all
-    is well. `None` where Triton died of it, as its Python backend may when a process is lost in the middle of
-    a message; it is started again, as whoever supervises it does."""
+    """Hang or kill the model's process, stage another version of the usual model and wait.
+
+    `None` where Triton died of it, as its Python backend may when a process is lost in the middle of a message;
+    it is started again, as whoever supervises it does.
+    """
     run, died = shop.run, False
 
     async def revived() -> None:
