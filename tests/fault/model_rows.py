@@ -272,7 +272,7 @@ async def disturb(shop: Workshop, other: Neighbour, way: signal.Signals) -> Wait
         return other.back(woken)
 
     await run.some_time(1, 3)
-    process, at = other.process(), time.time()
+    process, at = await other.process(), time.time()
     process.send_signal(way)
     await asyncio.sleep(_HUNG_S)
     await revived()

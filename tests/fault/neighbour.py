@@ -15,7 +15,7 @@ from fault.load import SIGNALS, Content, Load, Mix
 from fault.model import HOP, THRESHOLD, WINDOW, mean_model
 from fault.oracle import Rules, expect
 from fault.reconcile import Reconciled
-from fault.scene import MEMORY_RECORDS, Scene, Unmet
+from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
 from fault.workshop import Workshop, around
 from twinloop.contracts.topics import SCORES, TELEMETRY_FACTORY
 from twinloop.tritonio.artefact import pack
@@ -36,13 +36,19 @@ class Neighbour:
     load: Load
     watch: Watch
 
-    def process(self) -> psutil.Process:
-        """In which Triton runs its model."""
-        for one in psutil.Process(self.run.stack.pid("triton")).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-                if any(f"/{NAME}/" in word for word in one.cmdline()):
-                    return one
-        raise Unmet("Triton has no process for the neighbour's model")
+    async def process(self) -> psutil.Process:
+        """In which Triton runs its model, once it is loaded (anew)."""
+        found = list[psutil.Process]()
+
+        def there() -> bool:
+            for one in psutil.Process(self.run.stack.pid("triton")).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                    if any(f"/{NAME}/" in word for word in one.cmdline()):
+                        found.append(one)
+            return bool(found)
+
+        await until(there, 60, "Triton has no process for the neighbour's model")
+        return found[0]
 
     def back(self, at: float) -> bool:
         """Whether there was a verdict on a frame that was sent after `at`."""
