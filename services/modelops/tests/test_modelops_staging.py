@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.artefacts import artefact_of
 from support.modelops import NOW, Ops
@@ -82,6 +83,12 @@ GOOD, OFF = artefact_of("level", 5.0), artefact_of("level", 5.0, error=0.1)
 RECURRENT = artefact_of("level", 5.0, recurrent=True)
 
 
+def of_json(name: str, **other: object) -> bytes:
+    """The good one, with something else in a file."""
+    files = pack(GOOD)
+    return packed({**files, name: msgspec.json.encode({**msgspec.json.decode(files[name]), **other})})
+
+
 class Trouble:
     """What is wrong, and what is said of it."""
 
@@ -125,6 +132,9 @@ BAD = [
     Trouble(Step.UNPACK, "is no tar file", b"garbage"),
     Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", packed({"model.onnx": b""})),
     Trouble(Step.CHECK, "model.onnx: not a valid ONNX file", packed({**pack(GOOD), "model.onnx": b"no"})),
+    Trouble(Step.CHECK, "contract.json: hop is 0", of_json("contract.json", hop=0)),
+    Trouble(Step.CHECK, "is no name and version of a folder", of_json("contract.json", model="m" * 300)),
+    Trouble(Step.CHECK, "has 1 values, not 21", of_json("card.json", reference={"score": [1.0]})),
     Trouble(Step.COMPARE, "than the trainer's computation: deviations differ by up to 0.1", OFF),
     Slower(Step.LATENCY, "1e-06 ms is the budget"),
     Trouble(Step.PUBLISH, "cannot lie beside versions without one", RECURRENT),
