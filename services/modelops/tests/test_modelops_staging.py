@@ -10,12 +10,13 @@ import pytest
 from support.artefacts import artefact_of
 from support.modelops import NOW, Ops
 
+from twinloop.contracts.models import ModelContract
 from twinloop.contracts.packing import packed
 from twinloop.modelops.errors import Refused, Step
 from twinloop.modelops.plan import Said
 from twinloop.modelops.shelf import Held
 from twinloop.tritonio.artefact import Artefact, pack
-from twinloop.tritonio.errors import TritonUnavailable
+from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.repository import listed, retired
 
 SAID = Said("person:dana", "a better one", NOW)
@@ -128,6 +129,20 @@ class Dying(Trouble):
         ops.server.broken.add("level")
 
 
+class Deaf(Trouble):
+    """To zeros, on this server."""
+
+    def prepare(self, ops: Ops) -> None:
+        probe = ops.server.probe
+
+        async def deaf(contract: ModelContract) -> None:
+            if contract.version == 2:
+                raise InferenceFailed("it answered NaN or infinity")
+            await probe(contract)
+
+        ops.server.probe = deaf  # type: ignore[method-assign]
+
+
 BAD = [
     Trouble(Step.UNPACK, "is no tar file", b"garbage"),
     Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", packed({"model.onnx": b""})),
@@ -141,6 +156,7 @@ BAD = [
     Spoilt(Step.LOAD, "level could not be loaded"),
     Twisted(Step.SERVE, "through Triton it answers otherwise: deviations differ by up to 0.1"),
     Slow(Step.SERVE, "took up to 200.0 ms, and 100 ms is the budget"),
+    Deaf(Step.SERVE, "it answered NaN or infinity"),
     Dying(Step.SERVE, "the model's process has died"),
 ]  # fmt: skip
 

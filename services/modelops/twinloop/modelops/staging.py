@@ -131,6 +131,7 @@ class Staging:
         async with self._timed(Step.SERVE):
             try:
                 await self._server.check(contract)
+                await self._server.probe(contract)
                 answer = await self._server.infer(contract, golden.windows, memory=golden.memory)
                 if wrong := differences(contract, golden.answer, answer):
                     raise Refused(Step.SERVE, f"through Triton it answers otherwise: {_and(wrong)}")
