@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.artefacts import SIGNAL_SET, artefact_of, windows_of
 from support.modelops import Ops
@@ -239,3 +241,20 @@ async def test_a_bad_one_is_stopped_also_while_nothing_can_be_written_down(ops: 
     assert ops.route.contract.version == 1
     await ops.desk.conclude(route, promote=False, why="bad")
     assert ops.route.trial is None
+
+
+async def test_one_for_other_frames_gets_no_route(ops: Ops) -> None:
+    await ops.two()
+    made = artefact_of("other", 1.0)
+    await ops.published(
+        replace(made, contract=msgspec.structs.replace(made.contract, columns=("level", "noise", "x")))
+    )
+    for act in (
+        ops.desk.shadow(None, ("other", 1), Terms(), DANA, "try it"),
+        ops.desk.canary(None, ("other", 1), 0.5, [], Terms(), DANA, "try it"),
+        ops.desk.promote(None, ("other", 1), DANA, "serve"),
+        ops.desk.promote("acme.weld1", ("other", 1), DANA, "serve"),
+    ):
+        with pytest.raises(Conflict, match="is for frames of level, noise, x"):
+            await act
+    assert list(ops.routes.routes) == [SIGNAL_SET]

@@ -163,8 +163,10 @@ class Desk:
     async def _change(
         self, verb: str, scope: str, by: str, reason: str, following: Next, *, check: bool = False
     ) -> ModelRoute:
-        route = (await self._routes.current()).get(scope)
+        routes = await self._routes.current()
+        route = routes.get(scope)
         made = following(route, self._said(by, reason))
+        plan.refuse_other_columns(routes, made)
         if check:
             await self._serves(made.contract)
         await self._write_down(verb, route, made)

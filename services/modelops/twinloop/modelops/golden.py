@@ -141,5 +141,3 @@ def _check_zeros(contract: ModelContract, file: Path) -> None:
             f"{error} to a window of zeros, by which its health is told, and which a signal that stands still"
             " may be: where it divides by what it has measured, add a small number",
         ) from error
-
-

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.modelops.errors import Conflict
+from twinloop.tritonio.promise import columns
 
 MODELOPS = "modelops"
 """Who decides when nobody does."""
@@ -109,6 +110,22 @@ def users(routes: Mapping[str, ModelRoute], model: str, version: int) -> list[st
         for scope, route in routes.items()
         if any((one.model, one.version) == (model, version) for one in route.versions())
     ]
+
+
+def refuse_other_columns(routes: Mapping[str, ModelRoute], made: ModelRoute) -> None:
+    """Raises `Conflict` when a version that `made` brings to its scope is for other frames than the versions
+    that `routes` name for the same signal set: all are given the same ones."""
+    before = routes.get(made.scope)
+    known = () if before is None else before.versions()
+    for new in (one for one in made.versions() if one not in known):
+        for route in routes.values():
+            if route.contract.signal_set == new.signal_set and columns(route.contract) != columns(new):
+                raise Conflict(
+                    f"{named(new)} is for frames of {', '.join(columns(new))}, and those of {new.signal_set} are"
+                    f" {', '.join(columns(route.contract))}, by {named(route.contract)} that serves"
+                    f" {route.scope}: take a version that was trained on these, or give other frames a signal"
+                    " set of their own"
+                )
 
 
 def refuse_to_retire(routes: Mapping[str, ModelRoute], model: str, version: int) -> None:
