@@ -18,6 +18,7 @@ from twinloop.modelops.shelf import Held
 from twinloop.tritonio.artefact import Artefact, pack
 from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.repository import listed, retired
+from twinloop.tritonio.server import Floats, Inference, largest_request
 
 SAID = Said("person:dana", "a better one", NOW)
 
@@ -53,6 +54,37 @@ async def test_what_passes_is_served_beside_the_others(ops: Ops, recurrent: bool
     golden = ops.shelf.golden(second.contract)
     assert golden is not None
     assert len(golden.windows) == 16
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+async def test_a_full_request_is_measured_too(ops: Ops, recurrent: bool) -> None:
+    """A fleet's detector sends so many windows at once, whatever one of them takes."""
+    ops.latency.each = 0.01
+    held, _ = await stage(ops, artefact_of("level", 1.0, recurrent=recurrent))
+    assert held.staged is not None
+    assert held.staged.full_windows == max(ops.server.batches) == largest_request(4, 2) == 1024
+    assert held.staged.full_s == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_one_that_is_too_slow_for_many_windows_at_once_is_told(ops: Ops, ready: bool) -> None:
+    infer = ops.server.infer
+
+    async def late(contract: ModelContract, *windows: Floats, memory: Floats | None = None) -> Inference:
+        if len(windows[0]) == 1024:
+            ops.server.away = not ready
+            raise TritonUnavailable("deadline exceeded")
+        return await infer(contract, *windows, memory=memory)
+
+    ops.server.infer = late  # type: ignore[method-assign]
+    if not ready:
+        with pytest.raises(TritonUnavailable):
+            await stage(ops, artefact_of("level", 1.0))
+        assert left(ops) == set()
+        return
+    held, _ = await stage(ops, artefact_of("level", 1.0))
+    assert held.staged is not None
+    assert (held.staged.full_windows, held.staged.full_s) == (1024, None)
 
 
 async def test_the_same_again_is_the_version_that_it_has(ops: Ops) -> None:

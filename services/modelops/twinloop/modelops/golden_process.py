@@ -1,8 +1,9 @@
 """Runs a model on its golden windows, in a process of its own: `python golden_process.py <folder> <limits>`.
 
 Reads `model.onnx` and `golden.npz` in the folder; writes `answers.npz`, `zeros.npz`, what it answers to a
-window of zeros, and `seconds.json`: how long requests of one window took. Whatever the model does, it does it to this process, which ends by itself when it is over
-a limit. Imports none of this project: only numpy and onnxruntime.
+window of zeros, and `seconds.json`: how long requests of one window took. Whatever the model does, it does it
+to this process, which ends by itself when it is over a limit. Imports none of this project: only numpy and
+onnxruntime.
 """
 
 # mypy: ignore-errors
