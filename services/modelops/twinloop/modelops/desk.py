@@ -18,6 +18,7 @@ from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.plan import MODELOPS, Said, Terms, named
 from twinloop.modelops.routes import Routes
 from twinloop.modelops.shelf import Held, Shelf
+from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses, every
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
@@ -38,6 +39,7 @@ class Desk:
     def __init__(
         self,
         routes: Routes,
+        trials: Trials,
         shelf: Shelf,
         server: InferenceServer,
         keeper: Keeper,
@@ -51,6 +53,7 @@ class Desk:
         retire_s: float,
     ) -> None:
         self._routes = routes
+        self._trials = trials
         self._shelf = shelf
         self._server = server
         self._keeper = keeper
@@ -86,27 +89,33 @@ class Desk:
         terms: Terms,
         by: str,
         reason: str,
+        *,
+        cold: bool = False,
     ) -> ModelRoute:
-        """Let a version, or the one on trial, decide for some assets."""
+        """Let a version, or the one on trial, decide for some assets; `cold`: also where it is quiet yet."""
         await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
 
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
-                return plan.canary(scope, route, candidate, share, assets, self._paced(route, terms), said)
+                made = plan.canary(scope, route, candidate, share, assets, self._paced(route, terms), said)
+                self._refuse_quiet(route, None if made.trial is None else made.trial.contract, cold=cold)
+                return made
 
             return await self._change("canary", scope, by, reason, following)
 
     async def promote(
-        self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str
+        self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str, *, cold: bool = False
     ) -> ModelRoute:
-        """Let a version, or the one on trial, serve."""
+        """Let a version, or the one on trial, serve; `cold`: also where it is quiet yet."""
         await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
 
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
-                return plan.promote(scope, route, candidate, said)
+                made = plan.promote(scope, route, candidate, said)
+                self._refuse_quiet(route, made.contract, cold=cold)
+                return made
 
             return await self._change("promote", scope, by, reason, following, check=candidate is None)
 
@@ -120,7 +129,7 @@ class Desk:
         held = self._known(*version)
         plan.refuse_to_retire(await self._routes.current(), *version)
         await self._quiet(held)
-        async with self._keeper.lock, self._one:
+        async with self._keeper.lock(version[0]), self._one:
             plan.refuse_to_retire(await self._routes.current(), *version)
             self._known(*version)
             name = named(held.contract)
@@ -197,6 +206,16 @@ class Desk:
             return terms
         serving = route.contract.model, route.contract.version
         return replace(terms, every=every(self._uses.windows_per_s(serving)))
+
+    def _refuse_quiet(self, route: ModelRoute | None, version: ModelContract | None, *, cold: bool) -> None:
+        """Raises `Conflict` when nobody would judge for some time."""
+        if route is None or version is None or cold:
+            return
+        shown = self._trials.shown(route)
+        if shown is None or shown.trial != version:
+            plan.refuse_quiet(route, version, warm=0, cold=0)
+        else:
+            plan.refuse_quiet(route, version, warm=shown.warm, cold=shown.cold)
 
     # ---- which version
 

@@ -112,6 +112,19 @@ def users(routes: Mapping[str, ModelRoute], model: str, version: int) -> list[st
     ]
 
 
+def refuse_quiet(route: ModelRoute, candidate: ModelContract, *, warm: int, cold: int) -> None:
+    """Raises `Conflict` when `candidate` would decide where it has no verdict yet: it needs `quiet` windows
+    of an asset first. On trial it has had them at `warm` assets, and not at `cold` ones. One that served
+    before has been kept ready."""
+    if not candidate.quiet or candidate == route.previous or (warm and not cold):
+        return
+    so_far = f"has at {warm} of {warm + cold}" if warm or cold else "has judged none on trial"
+    raise Conflict(
+        f"{named(candidate)} has no verdict before it has seen {candidate.quiet} windows of an asset, and"
+        f" {so_far}: let it shadow at {route.scope} until it has, or say `cold`, and nobody judges meanwhile"
+    )
+
+
 def refuse_other_columns(routes: Mapping[str, ModelRoute], made: ModelRoute) -> None:
     """Raises `Conflict` when a version that `made` brings to its scope is for other frames than the versions
     that `routes` name for the same signal set: all are given the same ones."""
@@ -121,8 +134,8 @@ def refuse_other_columns(routes: Mapping[str, ModelRoute], made: ModelRoute) -> 
         for route in routes.values():
             if route.contract.signal_set == new.signal_set and columns(route.contract) != columns(new):
                 raise Conflict(
-                    f"{named(new)} is for frames of {', '.join(columns(new))}, and those of {new.signal_set} are"
-                    f" {', '.join(columns(route.contract))}, by {named(route.contract)} that serves"
+                    f"{named(new)} is for frames of {', '.join(columns(new))}, and those of {new.signal_set}"
+                    f" are {', '.join(columns(route.contract))}, by {named(route.contract)} that serves"
                     f" {route.scope}: take a version that was trained on these, or give other frames a signal"
                     " set of their own"
                 )
