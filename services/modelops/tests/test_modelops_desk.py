@@ -302,5 +302,15 @@ async def test_one_that_serves_nobody_blind_or_is_kept_ready_may_serve_at_once(o
     quiet = replace(made, contract=msgspec.structs.replace(made.contract, quiet=50))
     first, _ = await ops.published(quiet, artefact_of("level", 2.0))
     assert (await ops.desk.promote(None, ("level", 1), DANA, "nobody has served")).contract == first
+    assert (await ops.desk.promote("acme.weld1", ("level", 1), DANA, "it serves there")).contract == first
     await ops.desk.promote(None, ("level", 2), DANA, "serve")
     assert (await ops.desk.promote(None, ("level", 1), DANA, "it was kept ready")).contract == first
+
+
+async def test_an_asset_without_a_route_of_its_own_is_served_by_that_of_its_signal_set(ops: Ops) -> None:
+    await ops.two()
+    made = artefact_of("other", 1.0)
+    await ops.published(replace(made, contract=msgspec.structs.replace(made.contract, quiet=50)))
+    with pytest.raises(Conflict, match="let it shadow at level"):
+        await ops.desk.promote("acme.weld1", ("other", 1), DANA, "its own")
+    await ops.desk.promote("acme.weld1", ("other", 1), DANA, "its own", cold=True)

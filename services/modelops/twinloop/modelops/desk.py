@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -98,11 +98,9 @@ class Desk:
             candidate, scope = await self._meant(scope, version)
 
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
-                made = plan.canary(scope, route, candidate, share, assets, self._paced(route, terms), said)
-                self._refuse_quiet(route, None if made.trial is None else made.trial.contract, cold=cold)
-                return made
+                return plan.canary(scope, route, candidate, share, assets, self._paced(route, terms), said)
 
-            return await self._change("canary", scope, by, reason, following)
+            return await self._change("canary", scope, by, reason, following, cold=cold)
 
     async def promote(
         self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str, *, cold: bool = False
@@ -113,11 +111,11 @@ class Desk:
             candidate, scope = await self._meant(scope, version)
 
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
-                made = plan.promote(scope, route, candidate, said)
-                self._refuse_quiet(route, made.contract, cold=cold)
-                return made
+                return plan.promote(scope, route, candidate, said)
 
-            return await self._change("promote", scope, by, reason, following, check=candidate is None)
+            return await self._change(
+                "promote", scope, by, reason, following, check=candidate is None, cold=cold
+            )
 
     async def rollback(self, scope: str, by: str, reason: str) -> ModelRoute:
         """End the trial, or let the version before serve again."""
@@ -170,12 +168,22 @@ class Desk:
     # ---- one change
 
     async def _change(
-        self, verb: str, scope: str, by: str, reason: str, following: Next, *, check: bool = False
+        self,
+        verb: str,
+        scope: str,
+        by: str,
+        reason: str,
+        following: Next,
+        *,
+        check: bool = False,
+        cold: bool = True,
     ) -> ModelRoute:
         routes = await self._routes.current()
         route = routes.get(scope)
         made = following(route, self._said(by, reason))
         plan.refuse_other_columns(routes, made)
+        if not cold:
+            self._refuse_quiet(routes, made)
         if check:
             await self._serves(made.contract)
         await self._write_down(verb, route, made)
@@ -207,9 +215,12 @@ class Desk:
         serving = route.contract.model, route.contract.version
         return replace(terms, every=every(self._uses.windows_per_s(serving)))
 
-    def _refuse_quiet(self, route: ModelRoute | None, version: ModelContract | None, *, cold: bool) -> None:
-        """Raises `Conflict` when nobody would judge for some time."""
-        if route is None or version is None or cold:
+    def _refuse_quiet(self, routes: Mapping[str, ModelRoute], made: ModelRoute) -> None:
+        """Raises `Conflict` when nobody would judge for some time where somebody does now, by the route of
+        the scope or that of its signal set."""
+        version = made.contract if made.trial is None else made.trial.contract
+        route = routes.get(made.scope) or routes.get(version.signal_set)
+        if route is None:
             return
         shown = self._trials.shown(route)
         if shown is None or shown.trial != version:

@@ -114,9 +114,9 @@ def users(routes: Mapping[str, ModelRoute], model: str, version: int) -> list[st
 
 def refuse_quiet(route: ModelRoute, candidate: ModelContract, *, warm: int, cold: int) -> None:
     """Raises `Conflict` when `candidate` would decide where it has no verdict yet: it needs `quiet` windows
-    of an asset first. On trial it has had them at `warm` assets, and not at `cold` ones. One that served
-    before has been kept ready."""
-    if not candidate.quiet or candidate == route.previous or (warm and not cold):
+    of an asset first. On trial it has had them at `warm` assets, and not at `cold` ones. One that serves,
+    or served before, is ready."""
+    if not candidate.quiet or candidate in (route.contract, route.previous) or (warm and not cold):
         return
     so_far = f"has at {warm} of {warm + cold}" if warm or cold else "has judged none on trial"
     raise Conflict(
