@@ -138,7 +138,7 @@ class Ops:
             self.shelf,
             self.server,
             self.keeper,
-            Demands(Bounds(20.0, 2 * 1024**3), 0.1),
+            Demands(Bounds(60.0, 2 * 1024**3), 1.0),
             self.metrics,
             self.latency,
         )

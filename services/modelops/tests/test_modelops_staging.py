@@ -146,7 +146,7 @@ class Twisted(Trouble):
 
 class Slow(Trouble):
     def prepare(self, ops: Ops) -> None:
-        ops.latency.each = 0.2
+        ops.latency.each = 2.0
 
 
 class Slower(Trouble):
@@ -187,7 +187,7 @@ BAD = [
     Trouble(Step.PUBLISH, "cannot lie beside versions without one", RECURRENT),
     Spoilt(Step.LOAD, "level could not be loaded"),
     Twisted(Step.SERVE, "through Triton it answers otherwise: deviations differ by up to 0.1"),
-    Slow(Step.SERVE, "took up to 200.0 ms, and 100 ms is the budget"),
+    Slow(Step.SERVE, "took up to 2000.0 ms, and 1000 ms is the budget"),
     Deaf(Step.SERVE, "it answered NaN or infinity"),
     Dying(Step.SERVE, "the model's process has died"),
 ]  # fmt: skip
