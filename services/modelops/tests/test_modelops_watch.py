@@ -279,4 +279,4 @@ async def test_one_on_trial_that_has_no_answer_to_some_windows_is_stopped(ops: O
         ops.watch.take(records(both if n % 10 else both[:1]))  # type: ignore[arg-type]
     await ops.watch.judge()
     assert ops.route.trial is None
-    assert "level:2 has no answer to 19 of 289 windows" in ops.route.reason
+    assert "level:2 has no answer to 49 of 589 windows" in ops.route.reason
