@@ -14,7 +14,7 @@ from howto.page import play, steps
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "howto" / "swap-a-model.md"
-LIMIT_S = 540
+LIMIT_S = 720
 NOT_HANDED_ON = ("TWINLOOP_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTHON", "PYTEST_")
 """What a reader's shell does not have: the settings of who runs the tests."""
 

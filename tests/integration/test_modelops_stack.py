@@ -173,7 +173,7 @@ async def test_a_version_is_staged_tried_promoted_and_the_one_before_retired(sce
     assert (await scene.stage(scene.artefact(1.0001))).json()["new"] is False
     assert await scene.triton.versions(scene.model) == (1, 2)
 
-    await scene.act("shadow", version=second, auto=True)
+    await scene.act("shadow", version=second, auto=True, more_alarms=0.1)
 
     async def promoted() -> bool:
         await scene.makes(5)
@@ -182,7 +182,7 @@ async def test_a_version_is_staged_tried_promoted_and_the_one_before_retired(sce
     await until(promoted, 120)
     route = (await scene.routes())[-1]
     assert (route.by, route.trial, route.previous and route.previous.version) == ("modelops", None, 1)
-    assert "within its 1.00%" in route.reason
+    assert "within its 10.00%" in route.reason
     listing = await scene.list()
     assert listing["routes"][0]["serving"] == second
 

@@ -25,6 +25,7 @@ from twinloop.modelops.shelf import Shelf
 from twinloop.modelops.staging import Demands, Staging
 from twinloop.modelops.stand import Stand
 from twinloop.modelops.trial import Limits
+from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses
 from twinloop.modelops.watch import Watch
 from twinloop.runtime.clock import ManualClock
@@ -117,8 +118,10 @@ class Ops:
         self.shelf = Shelf(self.root)
         self.uses = Uses()
         self.keeper = Keeper(self.shelf, self.server, self.uses, self.metrics)
+        self.trials = Trials(self.uses, (limits or Limits()).block)
         self.desk = Desk(
             self.routes,
+            self.trials,
             self.shelf,
             self.server,
             self.keeper,
@@ -130,12 +133,12 @@ class Ops:
             quiet_s=10.0,
             retire_s=45.0,
         )
-        self.watch = Watch(self.routes, self.desk, self.keeper, self.uses, limits or Limits(), self.metrics)
+        self.watch = Watch(self.routes, self.trials, self.desk, self.keeper, limits or Limits(), self.metrics)
         self.staging = Staging(
             self.shelf,
             self.server,
             self.keeper,
-            Demands(Bounds(20.0, 2 * 1024**3), 0.1),
+            Demands(Bounds(60.0, 2 * 1024**3), 1.0),
             self.metrics,
             self.latency,
         )
@@ -172,9 +175,9 @@ class Ops:
             await self.server.load(model)
         return made
 
-    async def two(self, **other: object) -> tuple[ModelContract, ModelContract]:
+    async def two(self, hop: int = 1) -> tuple[ModelContract, ModelContract]:
         """Two versions of one model; the first serves."""
-        first, second = await self.published(artefact_of("level", 1.0), artefact_of("level", 2.0))
+        first, second = await self.published(*(artefact_of("level", one, hop=hop) for one in (1.0, 2.0)))
         await self.desk.promote(None, ("level", 1), "person:dana", "the first")
         return first, second
 

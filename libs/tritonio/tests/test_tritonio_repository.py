@@ -27,6 +27,7 @@ from twinloop.tritonio.repository import (
     retired,
     retired_models,
     sweep,
+    unreadable,
     withdraw,
 )
 from twinloop.tritonio.serving import CPU, GPU, Target
@@ -51,6 +52,37 @@ def test_what_is_not_what_its_contract_says_is_not_published(tmp_path: Path) -> 
     with pytest.raises(ContractMismatch, match="cannot lie beside versions without one"):
         publish(tmp_path, *model_of("one", 2, 1.0, recurrent=True))
     assert contracts(tmp_path, "one") == (contract,)
+
+
+def test_a_number_is_not_given_again_while_its_folder_is_there(tmp_path: Path) -> None:
+    publish(tmp_path, *model_of("one", 1, 1.0))
+    (tmp_path / "one" / "7").mkdir()
+    assert next_version(tmp_path, "one") == 8
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b'{"model": "one"}'])
+def test_a_contract_that_cannot_be_read_is_told_and_its_model_is_left_alone(
+    tmp_path: Path, content: bytes
+) -> None:
+    for number in (1, 2):
+        publish(tmp_path, *model_of("one", number, float(number)))
+    path = tmp_path / "one" / "2" / "contract.json"
+    path.write_bytes(content)
+    assert unreadable(tmp_path) == (path,)
+    assert [one.version for one in contracts(tmp_path, "one")] == [1]
+    before = (tmp_path / "one" / "config.pbtxt").read_bytes()
+    for change in (
+        lambda: publish(tmp_path, *model_of("one", 3, 3.0)),
+        lambda: retire(tmp_path, "one", 1),
+        lambda: withdraw(tmp_path, "one", 1),
+        lambda: relist(tmp_path, "one"),
+    ):
+        with pytest.raises(ContractMismatch, match="cannot be read: mend it, or remove its folder"):
+            change()
+    assert (tmp_path / "one" / "config.pbtxt").read_bytes() == before
+    shutil.rmtree(path.parent)
+    publish(tmp_path, *model_of("one", 3, 3.0))
+    assert listed(tmp_path, "one") == (1, 3)
 
 
 def test_a_version_leaves_the_repository_whole_and_its_number_is_never_given_again(tmp_path: Path) -> None:

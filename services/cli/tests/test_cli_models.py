@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 from support.artefacts import SIGNAL_SET, artefact_of
@@ -57,13 +59,15 @@ def ops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ops:
     asyncio.run(two())
     monkeypatch.setattr(desk, "_LOOK_S", 0.001)
 
-    real = httpx.Client
+    real, asked = httpx.Client, list[float]()
 
     def served(*, timeout: httpx.Timeout, **given: Any) -> httpx.Client:
-        assert (timeout.connect, timeout.read) == (15, 180)
+        asked.append(timeout.read or 0)
+        assert timeout.connect == min(15, asked[-1])
         return real(transport=Served(ops.api), timeout=timeout, **given)
 
     monkeypatch.setattr(client.httpx, "Client", served)
+    monkeypatch.setattr(ops, "asked", asked, raising=False)
     monkeypatch.setenv("TWINLOOP_MODELOPS_URL", "http://modelops")
     monkeypatch.setenv("TWINLOOP_TOKEN", "dana")
     return ops
@@ -123,6 +127,30 @@ def test_an_asset_of_a_canary_may_be_named_by_the_last_part_of_its_name_and_must
     assert "There is no asset weld9: there are acme.line1.weld1" in say(*words, "weld9", status=2)
     assert ops.route.trial is None
     assert "decides for acme.line1.weld2." in say(*words, "weld2")
+
+
+def test_one_waits_for_a_load_as_long_as_it_may_take_and_no_longer_than_one_likes(
+    say: Say, ops: Ops, folder: Path
+) -> None:
+    say("stage", str(folder), "--reason", "new")
+    say("shadow", "level:3", "--reason", "try it", "--wait", "1800")
+    say("rollback", SIGNAL_SET, "--reason", "back")
+    say("list")
+    assert ops.asked == [1200, 1800, 180, 180]  # type: ignore[attr-defined]
+
+
+def test_one_that_has_no_verdict_yet_serves_only_if_that_is_said(say: Say, ops: Ops, tmp_path: Path) -> None:
+    made = artefact_of("level", 4.0)
+    quiet = dataclasses.replace(made, contract=msgspec.structs.replace(made.contract, quiet=391))
+    write(tmp_path / "quiet", quiet)
+    say("stage", str(tmp_path / "quiet"), "--reason", "new")
+    because = ("--reason", "because")
+    told = say("promote", "level:3", *because, status=1)
+    assert "has no verdict before it has seen 391 windows of an asset, and has judged none on trial" in told
+    assert "has no verdict" in say("canary", "level:3", "--share", "0.5", *because, status=1)
+    assert "level:3 is on trial" in say("canary", "level:3", "--share", "0.5", "--cold", *because)
+    assert "level:3 serves" in say("promote", "--scope", SIGNAL_SET, "--cold", *because)
+    assert "level:1 serves" in say("rollback", SIGNAL_SET, *because)
 
 
 def test_the_list_shows_routes_and_versions(say: Say, ops: Ops, folder: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.artefacts import SIGNAL_SET, artefact_of, windows_of
-from support.modelops import Ops
+from support.modelops import Ops, verdict
 
 from twinloop.audit.errors import AuditAway
+from twinloop.contracts.models import ModelContract
 from twinloop.modelops import desk
 from twinloop.modelops.desk import in_words
 from twinloop.modelops.errors import Conflict, NotKnown
@@ -239,3 +242,75 @@ async def test_a_bad_one_is_stopped_also_while_nothing_can_be_written_down(ops: 
     assert ops.route.contract.version == 1
     await ops.desk.conclude(route, promote=False, why="bad")
     assert ops.route.trial is None
+
+
+async def test_one_for_other_frames_gets_no_route(ops: Ops) -> None:
+    await ops.two()
+    made = artefact_of("other", 1.0)
+    await ops.published(
+        replace(made, contract=msgspec.structs.replace(made.contract, columns=("level", "noise", "x")))
+    )
+    for act in (
+        ops.desk.shadow(None, ("other", 1), Terms(), DANA, "try it"),
+        ops.desk.canary(None, ("other", 1), 0.5, [], Terms(), DANA, "try it"),
+        ops.desk.promote(None, ("other", 1), DANA, "serve"),
+        ops.desk.promote("acme.weld1", ("other", 1), DANA, "serve"),
+    ):
+        with pytest.raises(Conflict, match="is for frames of level, noise, x"):
+            await act
+    assert list(ops.routes.routes) == [SIGNAL_SET]
+
+
+async def judged(ops: Ops, contract: ModelContract, windows: range, asset: str = "acme.weld1") -> None:
+    """Both versions of the trial have judged these."""
+    assert ops.route.trial is not None
+    ops.trials.sync(ops.routes.known)
+    for n in windows:
+        for one in (ops.route.contract, contract):
+            ops.trials.take(verdict(one, n, False, ops.clock.now(), asset=asset))
+
+
+async def test_one_that_is_quiet_at_first_decides_where_it_is_not_any_more(ops: Ops) -> None:
+    """Else nobody would judge meanwhile."""
+    await ops.two()
+    made = artefact_of("level", 3.0)
+    quiet = replace(made, contract=msgspec.structs.replace(made.contract, quiet=50))
+    *_, contract = await ops.published(artefact_of("level", 1.0), artefact_of("level", 2.0), quiet)
+    version = ("level", 3)
+    for act in (
+        lambda: ops.desk.promote(None, version, DANA, "serve"),
+        lambda: ops.desk.canary(None, version, 0.5, [], Terms(), DANA, "a bit"),
+    ):
+        with pytest.raises(Conflict, match="before it has seen 50 windows of an asset, and has judged none"):
+            await act()
+    await ops.desk.shadow(None, version, Terms(), DANA, "try it")
+    await judged(ops, contract, range(60))
+    await judged(ops, contract, range(40), "acme.weld2")
+    with pytest.raises(Conflict, match="and has at 1 of 2: let it shadow at level"):
+        await ops.desk.promote(SIGNAL_SET, None, DANA, "serve")
+    await judged(ops, contract, range(40, 51), "acme.weld2")
+    await ops.desk.canary(SIGNAL_SET, None, 0.5, [], Terms(), DANA, "a bit")
+    assert (await ops.desk.promote(SIGNAL_SET, None, DANA, "serve")).contract == contract
+    await ops.desk.rollback(SIGNAL_SET, DANA, "back")
+    with pytest.raises(Conflict, match="has judged none on trial"):
+        await ops.desk.promote(None, version, DANA, "what it has seen on an earlier trial may be lost")
+    assert (await ops.desk.promote(None, version, DANA, "serve", cold=True)).contract == contract
+
+
+async def test_one_that_serves_nobody_blind_or_is_kept_ready_may_serve_at_once(ops: Ops) -> None:
+    made = artefact_of("level", 1.0)
+    quiet = replace(made, contract=msgspec.structs.replace(made.contract, quiet=50))
+    first, _ = await ops.published(quiet, artefact_of("level", 2.0))
+    assert (await ops.desk.promote(None, ("level", 1), DANA, "nobody has served")).contract == first
+    assert (await ops.desk.promote("acme.weld1", ("level", 1), DANA, "it serves there")).contract == first
+    await ops.desk.promote(None, ("level", 2), DANA, "serve")
+    assert (await ops.desk.promote(None, ("level", 1), DANA, "it was kept ready")).contract == first
+
+
+async def test_an_asset_without_a_route_of_its_own_is_served_by_that_of_its_signal_set(ops: Ops) -> None:
+    await ops.two()
+    made = artefact_of("other", 1.0)
+    await ops.published(replace(made, contract=msgspec.structs.replace(made.contract, quiet=50)))
+    with pytest.raises(Conflict, match="let it shadow at level"):
+        await ops.desk.promote("acme.weld1", ("other", 1), DANA, "its own")
+    await ops.desk.promote("acme.weld1", ("other", 1), DANA, "its own", cold=True)

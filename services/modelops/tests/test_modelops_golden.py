@@ -154,6 +154,16 @@ async def test_what_is_no_number_is_no_answer() -> None:
     assert caught.value.step is Step.COMPARE
 
 
+async def test_one_that_has_no_answer_to_zeros_is_refused_as_its_health_is_told_by_them() -> None:
+    """Windows in units of their own size: a usual way to scale, and 0 / 0 where a signal stands still."""
+    made = model_that(
+        helper.make_node("Abs", ["features"], ["size"]),
+        helper.make_node("Div", ["features", "size"], ["sum"]),
+    )
+    with pytest.raises(Refused, match=r"compare: .*NaN or infinity to a window of zeros"):
+        await ran(made)
+
+
 async def test_the_process_knows_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TWINLOOP_TOKEN", "secret")
     said = tmp_path / "said"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from support.artefacts import artefact_of
+from support.artefacts import artefact_of, windows_of
 from support.modelops import Ops
 
+from twinloop.contracts.models import ModelContract
 from twinloop.modelops.loading import HEALED_AFTER, Keeper
 from twinloop.modelops.shelf import Shelf
-from twinloop.tritonio.errors import InferenceFailed
+from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
 from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.repository import listed
+from twinloop.tritonio.server import Usage
 from twinloop.tritonio.serving import GPU, Serving, ServingTable, Target, TensorRT
 
 
@@ -184,3 +187,108 @@ async def test_what_cannot_be_served_so_goes_on_as_it_is(ops: Ops) -> None:
     await keeper.refresh()
     assert 'backend: "python"' in (ops.root / "other/config.pbtxt").read_text()
     assert 'backend: "onnxruntime"' in (ops.root / "level/config.pbtxt").read_text()
+
+
+# ---- what cannot be read, or is answered oddly
+
+
+def spoil(ops: Ops, version: int) -> Path:
+    path = ops.root / "level" / str(version) / "contract.json"
+    path.write_text("{")
+    return path
+
+
+async def test_a_contract_that_cannot_be_read_is_told_and_nothing_of_its_model_is_changed(ops: Ops) -> None:
+    """Triton would lose a version that it serves."""
+    first, second = await ops.two()
+    content = (ops.root / "level/2/contract.json").read_bytes()
+    path = spoil(ops, 2)
+    await ops.look()
+    assert ops.keeper.problem() == f"{path} cannot be read: mend it, or remove its folder"
+    assert ops.registry.get_sample_value("twinloop_modelops_unreadable_versions") == 1
+    await ops.look()
+    assert await ops.server.versions("level") == (1, 2)
+    await ops.server.check(second)
+    assert ops.shelf.tidy(set()) == []
+    with pytest.raises(ContractMismatch, match="cannot be read"):
+        ops.shelf.retire("level", 1)
+    with pytest.raises(ContractMismatch, match="cannot be read"):
+        ops.shelf.put(artefact_of("level", 3.0))
+    assert listed(ops.root, "level") == (1, 2)
+    path.write_bytes(content)
+    await ops.look()
+    assert ops.keeper.problem() is None
+    assert ops.keeper.sick(first) is None
+
+
+async def test_one_of_another_model_is_changed_all_the_same(ops: Ops) -> None:
+    await ops.two()
+    spoil(ops, 2)
+    assert ops.shelf.put(artefact_of("other", 3.0)).version == 1
+
+
+async def test_what_a_process_that_died_has_left_there_is_left_too(ops: Ops) -> None:
+    await ops.two()
+    ops.shelf.unlist("level", 2)
+    spoil(ops, 1)
+    (told,) = ops.shelf.tidy({("level", 1)})
+    assert told.startswith("level:2 is left as it is: ")
+
+
+async def test_an_odd_answer_about_one_model_is_told_and_the_others_are_looked_after(ops: Ops) -> None:
+    await ops.two()
+    (other,) = await ops.published(artefact_of("other", 1.0))
+    await ops.desk.promote("acme.weld1", ("other", 1), "person:dana", "its own")
+    usage, odd = ops.server.usage, [True]
+
+    async def told(model: str) -> Mapping[int, Usage]:
+        if model == "level" and odd:
+            raise InferenceFailed("internal: no statistics")
+        return await usage(model)
+
+    ops.server.usage = told  # type: ignore[method-assign]
+    await ops.server.infer(other, windows_of(3))
+    await ops.look()
+    assert ops.keeper.problem() == "level: internal: no statistics"
+    assert ops.uses.quiet_s(("other", 1)) is not None
+    assert ops.uses.quiet_s(("level", 1)) is None
+    odd.clear()
+    await ops.look()
+    assert ops.keeper.problem() is None
+
+
+async def test_an_odd_answer_about_all_is_told(ops: Ops) -> None:
+    await ops.two()
+
+    async def odd() -> Mapping[str, tuple[int, ...]]:
+        raise InferenceFailed("internal")
+
+    ops.server.serving = odd  # type: ignore[method-assign]
+    await ops.look()
+    assert ops.keeper.problem() == "internal"
+
+
+# ---- while somebody loads
+
+
+async def test_while_one_is_loaded_for_minutes_the_others_are_looked_after(ops: Ops) -> None:
+    """And those of its model that serve are asked whether they do."""
+    first, _ = await ops.two()
+    (other,) = await ops.published(artefact_of("other", 1.0))
+    await ops.desk.promote("acme.weld1", ("other", 1), "person:dana", "its own")
+    asked: list[ModelContract] = []
+    probe = ops.server.probe
+
+    async def probed(contract: ModelContract) -> None:
+        asked.append(contract)
+        await probe(contract)
+
+    ops.server.probe = probed  # type: ignore[method-assign]
+    async with ops.keeper.lock("level"):
+        ops.shelf.unlist("level", 2)
+        await FakeTriton.unload(ops.server, "other")
+        loads = len(ops.server.loads)
+        for _ in range(3):
+            await ops.look()
+        assert asked.count(first) == asked.count(other) == 3
+        assert ops.server.loads[loads:] == ["other"]

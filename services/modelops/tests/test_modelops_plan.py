@@ -187,3 +187,39 @@ def test_whatever_is_asked_for_a_route_stays_one(acts: list[tuple[str, int, floa
 def test_the_same_contract_under_another_scope_is_another_route() -> None:
     assert plan.promote("acme.weld1", None, ONE, said()).event_id != SERVED.event_id
     assert replace(SERVED, scope="x") != SERVED
+
+
+def test_all_versions_of_a_signal_set_are_for_the_same_frames() -> None:
+    """Also at other scopes: an asset with a route of its own has no frames of its own."""
+    some = replace(version(2), signals=("b",), columns=("a", "b"), features=("b.mean",))
+    both = replace(version(1), signals=("a", "b"), features=("a.mean", "b.mean"))
+    served = plan.promote(SCOPE, None, both, said())
+    for made in (
+        plan.shadow(SCOPE, served, some, Terms(), said(1)),
+        plan.promote(SCOPE, served, some, said(1)),
+        plan.promote("acme.weld1", None, some, said(1)),
+    ):
+        plan.refuse_other_columns({SCOPE: served}, made)
+
+
+@pytest.mark.parametrize("signals", [("a", "b", "c"), ("a",), ("b", "a"), ("a", "x")])
+def test_a_version_for_other_frames_is_refused(signals: tuple[str, ...]) -> None:
+    both = replace(version(1), signals=("a", "b"))
+    other = replace(version(2), signals=signals)
+    served = plan.promote(SCOPE, None, both, said())
+    for made in (
+        plan.shadow(SCOPE, served, other, Terms(), said(1)),
+        plan.canary(SCOPE, served, other, 0.5, (), Terms(), said(1)),
+        plan.promote(SCOPE, served, other, said(1)),
+        plan.promote("acme.weld1", None, other, said(1)),
+    ):
+        with pytest.raises(
+            Conflict, match=r"and those of level\.v1 are a, b, by level:1 that serves level\.v1"
+        ):
+            plan.refuse_other_columns({SCOPE: served}, made)
+
+
+def test_what_is_in_force_already_may_be_taken_back_whatever_it_reads() -> None:
+    other = replace(TWO, signals=("b",))
+    before = replace(PROMOTED, contract=other)
+    plan.refuse_other_columns({SCOPE: before}, plan.rollback(SCOPE, before, said(3)))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.artefacts import artefact_of
 from support.modelops import NOW, Ops
 
+from twinloop.contracts.models import ModelContract
 from twinloop.contracts.packing import packed
 from twinloop.modelops.errors import Refused, Step
 from twinloop.modelops.plan import Said
 from twinloop.modelops.shelf import Held
 from twinloop.tritonio.artefact import Artefact, pack
-from twinloop.tritonio.errors import TritonUnavailable
+from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
 from twinloop.tritonio.repository import listed, retired
+from twinloop.tritonio.server import Floats, Inference, largest_request
 
 SAID = Said("person:dana", "a better one", NOW)
 
@@ -53,6 +56,37 @@ async def test_what_passes_is_served_beside_the_others(ops: Ops, recurrent: bool
     assert len(golden.windows) == 16
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+async def test_a_full_request_is_measured_too(ops: Ops, recurrent: bool) -> None:
+    """A fleet's detector sends so many windows at once, whatever one of them takes."""
+    ops.latency.each = 0.01
+    held, _ = await stage(ops, artefact_of("level", 1.0, recurrent=recurrent))
+    assert held.staged is not None
+    assert held.staged.full_windows == max(ops.server.batches) == largest_request(4, 2) == 1024
+    assert held.staged.full_s == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_one_that_is_too_slow_for_many_windows_at_once_is_told(ops: Ops, ready: bool) -> None:
+    infer = ops.server.infer
+
+    async def late(contract: ModelContract, *windows: Floats, memory: Floats | None = None) -> Inference:
+        if len(windows[0]) == 1024:
+            ops.server.away = not ready
+            raise TritonUnavailable("deadline exceeded")
+        return await infer(contract, *windows, memory=memory)
+
+    ops.server.infer = late  # type: ignore[method-assign]
+    if not ready:
+        with pytest.raises(TritonUnavailable):
+            await stage(ops, artefact_of("level", 1.0))
+        assert left(ops) == set()
+        return
+    held, _ = await stage(ops, artefact_of("level", 1.0))
+    assert held.staged is not None
+    assert (held.staged.full_windows, held.staged.full_s) == (1024, None)
+
+
 async def test_the_same_again_is_the_version_that_it_has(ops: Ops) -> None:
     made = artefact_of("level", 1.0)
     await stage(ops, made)
@@ -82,6 +116,12 @@ GOOD, OFF = artefact_of("level", 5.0), artefact_of("level", 5.0, error=0.1)
 RECURRENT = artefact_of("level", 5.0, recurrent=True)
 
 
+def of_json(name: str, **other: object) -> bytes:
+    """The good one, with something else in a file."""
+    files = pack(GOOD)
+    return packed({**files, name: msgspec.json.encode({**msgspec.json.decode(files[name]), **other})})
+
+
 class Trouble:
     """What is wrong, and what is said of it."""
 
@@ -106,7 +146,7 @@ class Twisted(Trouble):
 
 class Slow(Trouble):
     def prepare(self, ops: Ops) -> None:
-        ops.latency.each = 0.2
+        ops.latency.each = 2.0
 
 
 class Slower(Trouble):
@@ -121,16 +161,34 @@ class Dying(Trouble):
         ops.server.broken.add("level")
 
 
+class Deaf(Trouble):
+    """To zeros, on this server."""
+
+    def prepare(self, ops: Ops) -> None:
+        probe = ops.server.probe
+
+        async def deaf(contract: ModelContract) -> None:
+            if contract.version == 2:
+                raise InferenceFailed("it answered NaN or infinity")
+            await probe(contract)
+
+        ops.server.probe = deaf  # type: ignore[method-assign]
+
+
 BAD = [
     Trouble(Step.UNPACK, "is no tar file", b"garbage"),
     Trouble(Step.UNPACK, "contract.json, card.json, golden.npz is missing", packed({"model.onnx": b""})),
     Trouble(Step.CHECK, "model.onnx: not a valid ONNX file", packed({**pack(GOOD), "model.onnx": b"no"})),
+    Trouble(Step.CHECK, "contract.json: hop is 0", of_json("contract.json", hop=0)),
+    Trouble(Step.CHECK, "is no name and version of a folder", of_json("contract.json", model="m" * 300)),
+    Trouble(Step.CHECK, "has 1 values, not 21", of_json("card.json", reference={"score": [1.0]})),
     Trouble(Step.COMPARE, "than the trainer's computation: deviations differ by up to 0.1", OFF),
     Slower(Step.LATENCY, "1e-06 ms is the budget"),
     Trouble(Step.PUBLISH, "cannot lie beside versions without one", RECURRENT),
     Spoilt(Step.LOAD, "level could not be loaded"),
     Twisted(Step.SERVE, "through Triton it answers otherwise: deviations differ by up to 0.1"),
-    Slow(Step.SERVE, "took up to 200.0 ms, and 100 ms is the budget"),
+    Slow(Step.SERVE, "took up to 2000.0 ms, and 1000 ms is the budget"),
+    Deaf(Step.SERVE, "it answered NaN or infinity"),
     Dying(Step.SERVE, "the model's process has died"),
 ]  # fmt: skip
 

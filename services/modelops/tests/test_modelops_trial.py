@@ -1,34 +1,33 @@
-"""Verdicts become pairs, and pairs an end of the trial, or none."""
+"""What follows from the pairs of a trial: an end, or none."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.artefacts import model_of
-from support.modelops import NOW, verdict
+from support.modelops import NOW
 
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
-from twinloop.modelops import trial as trials
-from twinloop.modelops.trial import Comparison, Finding, Limits, Outcome, ends_alike, judge
+from twinloop.modelops.pairs import Comparison
+from twinloop.modelops.trial import Finding, Limits, Outcome, judge
 from twinloop.tritonio.server import Usage
 
-ONE, TWO = model_of("level", 1, 1.0)[0], model_of("level", 2, 2.0)[0]
+ONE, TWO = model_of("level", 1, 1.0, hop=4)[0], model_of("level", 2, 2.0, hop=4)[0]
 USED = Usage(requests=100, failures=0, windows=100, busy_s=0.1)
 
 
-def comparison(trial: ModelContract = TWO, **other: object) -> Comparison:
+def comparison(trial: ModelContract = TWO, block: int = 1, **other: object) -> Comparison:
     tried = replace(Trial(contract=trial, begun=NOW), **other)  # type: ignore[arg-type]
-    return Comparison(ModelRoute(event_id="r", scope="level.v1", at=NOW, contract=ONE, trial=tried))
+    route = ModelRoute(event_id="r", scope="level.v1", at=NOW, contract=ONE, trial=tried)
+    return Comparison(route, block)
 
 
 def seen(both: int = 0, serving: int = 0, trial: int = 0, neither: int = 0, **other: object) -> Comparison:
+    """So many pairs, each of an asset of its own: none tells anything of another one."""
     made = comparison(**other)  # type: ignore[arg-type]
-    tally = made.tally
-    tally.both, tally.only_serving, tally.only_trial, tally.neither = both, serving, trial, neither
+    for kind, often in (((1, 1), both), ((1, 0), serving), ((0, 1), trial), ((0, 0), neither)):
+        for _ in range(often):
+            made.add(f"asset{made.tally.pairs}", serving=bool(kind[0]), trial=bool(kind[1]))
     return made
 
 
@@ -36,82 +35,12 @@ def found(made: Comparison, serving: Usage = USED, trial: Usage = USED, sick: st
     return judge(made, serving, trial, Limits(), sick)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60), st.randoms())
-def test_pairs_are_found_in_whatever_order_verdicts_come(
-    alarms: list[tuple[bool, bool]], random: object
-) -> None:
-    made = comparison()
-    verdicts = [
-        verdict(one, n, anomalous, NOW)
-        for n, pair in enumerate(alarms)
-        for one, anomalous in zip((ONE, TWO), pair, strict=True)
-    ]
-    random.shuffle(verdicts)  # type: ignore[attr-defined]
-    for each in verdicts:
-        made.take(each)
-    tally = made.tally
-    assert [tally.both, tally.only_serving, tally.only_trial, tally.neither] == [
-        alarms.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))
-    ]
-    assert tally.alone == 0
-
-
-def test_a_window_is_known_by_asset_sequence_and_row() -> None:
-    made = comparison()
-    made.take(verdict(ONE, 1, True, NOW))
-    made.take(verdict(TWO, 1, True, NOW, asset="acme.weld2"))
-    made.take(verdict(TWO, 1, True, NOW, row=4))
-    made.take(verdict(TWO, 2, True, NOW))
-    assert made.tally.pairs == 0
-    made.take(verdict(TWO, 1, True, NOW))
-    assert made.tally.pairs == 1
-
-
-def test_what_is_not_of_the_trial_is_left_aside() -> None:
-    made = comparison()
-    made.take(verdict(ONE, 1, True, NOW))
-    made.take(verdict(model_of("level", 3, 3.0)[0], 1, True, NOW))
-    made.take(verdict(model_of("other", 2, 3.0)[0], 1, True, NOW))
-    made.take(verdict(TWO, 1, True, NOW - timedelta(seconds=1)))  # of an earlier trial
-    assert made.tally.pairs == 0
-
-
-def test_verdicts_whose_other_half_does_not_come_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "WAITING", 5)
-    for made in (comparison(), comparison(model_of("level", 2, 2.0, window=5, hop=2)[0])):
-        for n in range(12):
-            made.take(verdict(ONE, n, False, NOW))
-        assert made.tally.alone == 7
-
-
-@pytest.mark.parametrize(
-    ("window", "hop", "alike"), [(4, 1, True), (9, 1, True), (4, 2, False), (5, 2, False)]
-)
-def test_windows_end_alike_or_not(window: int, hop: int, alike: bool) -> None:
-    other = model_of("level", 2, 2.0, window=window, hop=hop)[0]
-    assert ends_alike(ONE, other) is alike
-
-
-def test_where_windows_do_not_end_alike_alarms_are_counted_beside_each_other() -> None:
-    other = model_of("level", 2, 2.0, window=5, hop=2)[0]
-    made = comparison(other)
-    for n in range(10):
-        made.take(verdict(ONE, n, n == 0, NOW))
-        made.take(verdict(ONE, n, False, NOW, asset="acme.weld2"))
-    for n in range(4):
-        made.take(verdict(other, 100 + n, n < 2, NOW))
-    assert made.tally.pairs == 4
-    assert (made.tally.both, made.tally.only_trial, made.tally.only_serving) == (1, 1, 0)
-
-
-# ---- what follows
-
-
 def test_nothing_follows_from_nothing() -> None:
     outcome = found(comparison())
     assert outcome.finding is Finding.GOES_ON
     assert outcome.why == (
-        "level:2 has 0 alarms in 0 windows, where the one that serves has 0: not enough to tell yet"
+        "level:2 has 0 alarms in 0 windows, where the one that serves has 0: not enough to tell yet, in"
+        " blocks of 1"
     )
 
 
@@ -178,3 +107,28 @@ def test_one_that_fails_is_stopped_whatever_it_says() -> None:
 def test_one_that_does_not_answer_is_stopped() -> None:
     outcome = found(seen(neither=600), sick="its process died")
     assert (outcome.finding, outcome.why) == (Finding.STOP, "level:2 does not answer: its process died")
+
+
+def test_one_that_has_no_answer_to_windows_is_stopped() -> None:
+    made = seen(neither=600)
+    made.tally.unanswered = 6
+    assert found(made).finding is Finding.MAY_PASS
+    made.tally.unanswered = 7
+    outcome = found(made)
+    assert outcome.finding is Finding.STOP
+    assert outcome.why == ("level:2 has no answer to 7 of 607 windows that the one that serves has judged")
+
+
+def test_one_that_is_quiet_somewhere_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = seen(neither=600)
+    monkeypatch.setattr(Comparison, "cold", 2)
+    monkeypatch.setattr(Comparison, "warm", 3)
+    outcome = found(made)
+    assert outcome.finding is Finding.GOES_ON
+    assert outcome.why.endswith("; it is still quiet at 2 of 5 assets")
+
+
+def test_how_long_it_was_quiet_is_told() -> None:
+    made = comparison()
+    made.tally.quiet = 391
+    assert "0 alarms in 0 windows (and was quiet at first on 391 more), where" in found(made).why

@@ -58,7 +58,19 @@ def sparse(member: tarfile.TarInfo) -> None:
     member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.size": str(10**12), "GNU.sparse.map": "0,0"}
 
 
+def endless(type_: bytes) -> bytes:
+    """A name for a name for a name ..., each a header of its own."""
+    out = b""
+    for _ in range(2000):
+        longer = tarfile.TarInfo("name")
+        longer.type, longer.size = type_, 13
+        out += longer.tobuf(tarfile.GNU_FORMAT) + b"13 path=abcd\n".ljust(512, b"\0")
+    return out + b"\0" * 1024
+
+
 BAD = {
+    "names without end": (endless(tarfile.GNUTYPE_LONGNAME), "is no tar file"),
+    "headers without end": (endless(tarfile.XHDTYPE), "is no tar file"),
     "no tar": (b"nonsense", "is no tar file"),
     "nothing": (b"", "is no tar file"),
     "compressed": (gzip.compress(packed(GOOD)), "is no tar file"),

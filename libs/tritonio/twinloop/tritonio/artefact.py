@@ -24,6 +24,7 @@ import numpy as np
 from twinloop.contracts.models import ARTEFACT_FILES, ModelCard, ModelContract
 from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
 from twinloop.tritonio.onnx_file import digest, problems
+from twinloop.tritonio.promise import unkept, unusable
 from twinloop.tritonio.server import Floats, Inference, check_answer, check_memory, check_windows
 
 T = TypeVar("T")
@@ -104,15 +105,18 @@ def unpack(files: Mapping[str, bytes]) -> Artefact:
     """The same of the contents of `FILES`, by name."""
     contract = _json(files, "contract.json", ModelContract)
     card = _json(files, "card.json", ModelCard)
+    numbered = contract if contract.version else msgspec.structs.replace(contract, version=1)
     onnx = files["model.onnx"]
-    if wrong := problems(
-        contract if contract.version else msgspec.structs.replace(contract, version=1), onnx
-    ):
+    if wrong := unkept(numbered):
+        raise BadArtefact(f"contract.json: {'; '.join(wrong)}")
+    if wrong := problems(numbered, onnx):
         raise BadArtefact(f"model.onnx: {'; '.join(wrong)}")
     if contract.digest != digest(onnx):
         raise BadArtefact(f"model.onnx: its digest is {digest(onnx)}, not the contract's {contract.digest}")
     if (card.model, card.digest) != (contract.model, contract.digest):
         raise BadArtefact(f"card.json: it is of {card.model} with the digest {card.digest}")
+    if wrong := unusable(card, contract):
+        raise BadArtefact(f"card.json: {'; '.join(wrong)}")
     return Artefact(contract, card, onnx, golden_of(contract, files["golden.npz"]))
 
 
@@ -159,8 +163,8 @@ def golden_of(contract: ModelContract, packed: bytes) -> Golden:
 def _json(files: Mapping[str, bytes], name: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(files[name], type=kind)
-    except msgspec.MsgspecError as error:
-        raise BadArtefact(f"{name}: {error}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadArtefact(f"{name}: {error or type(error).__name__}") from error
 
 
 def _bytes(path: Path) -> bytes:

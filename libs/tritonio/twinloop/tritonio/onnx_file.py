@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from twinloop.contracts.models import ModelContract
+from twinloop.tritonio.promise import unkept
 
 MAX_OPSET = 17
 MAX_IR = 9
 """What the onnxruntime of every Triton that we serve on can read."""
 
-NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
-"""What a model may be called, as a regular expression: it is the name of a folder."""
+_UNREADABLE = (DecodeError, onnx.checker.ValidationError, ValueError, RecursionError)
 _FLOAT = onnx.TensorProto.FLOAT
 _EXTERNAL = onnx.TensorProto.EXTERNAL
 
@@ -28,17 +27,19 @@ def digest(file: bytes) -> str:
 
 def problems(contract: ModelContract, file: bytes) -> list[str]:
     """Every difference, as a sentence's part each; empty when the file keeps the contract."""
-    if not re.fullmatch(NAME, contract.model) or contract.version < 1:
-        return [f"{contract.model!r} version {contract.version} is no name and version of a folder"]
+    if wrong := unkept(contract):
+        return wrong
     try:
-        model = onnx.load_from_string(file)
-        newer = _newer(model)  # said first: what a newer opset allows may be invalid in the checker's eyes
-        if not newer:
-            onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        return [f"not a valid ONNX file ({str(error).strip().splitlines()[0]})"]
-    found = newer
-    if outside := sorted({one.name for one in _weights(model.graph) if one.data_location == _EXTERNAL}):
+        return _differences(contract, onnx.load_from_string(file))
+    except _UNREADABLE as error:
+        return [f"not a valid ONNX file ({(str(error).strip() or type(error).__name__).splitlines()[0]})"]
+
+
+def _differences(contract: ModelContract, model: onnx.ModelProto) -> list[str]:
+    found = _newer(model)  # said first: what a newer opset allows may be invalid in the checker's eyes
+    if not found:
+        onnx.checker.check_model(model)
+    if outside := sorted({str(one.name) for one in _weights(model.graph) if one.data_location == _EXTERNAL}):
         found.append(f"weights lie outside of the file ({', '.join(outside[:3])})")
     wide = len(contract.features)
     inputs = {"windows": [contract.window, len(contract.signals)]}
@@ -75,7 +76,7 @@ def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 def _tensors(kind: str, given: list[onnx.ValueInfoProto], due: dict[str, list[int]]) -> list[str]:
     """What differs from `due`: names, and dimensions after the batch dimension."""
     found = []
-    present = {one.name: one.type.tensor_type for one in given}
+    present = {str(one.name): one.type.tensor_type for one in given}  # one that is no text is bytes
     if set(present) != set(due):
         found.append(f"the {kind}s are {sorted(present)}, not {sorted(due)}")
     for name in sorted(set(present) & set(due)):

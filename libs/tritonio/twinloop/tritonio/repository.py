@@ -76,16 +76,22 @@ def retired_models(root: Path) -> tuple[str, ...]:
 
 
 def contracts(root: Path, model: str) -> tuple[ModelContract, ...]:
-    """The contract of every version of `model` in the repository, ascending."""
-    files = (root / model).glob("[0-9]*/contract.json")
-    found = [msgspec.json.decode(one.read_bytes(), type=ModelContract) for one in files]
-    return tuple(sorted(found, key=lambda one: one.version))
+    """The contract of every version of `model` in the repository, ascending; see `unreadable`."""
+    found = (_contract(one) for one in (root / model).glob("[0-9]*/contract.json"))
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.version))
+
+
+def unreadable(root: Path) -> tuple[Path, ...]:
+    """Contracts that cannot be read. Until a person has mended or removed their folders, nothing of these
+    models is changed: Triton would lose a version that it serves."""
+    files = root.glob("[!.]*/[0-9]*/contract.json")
+    return tuple(sorted(one for one in files if _contract(one) is None))
 
 
 def listed(root: Path, model: str) -> tuple[int, ...]:
     """The versions that Triton is to serve, ascending."""
     with contextlib.suppress(FileNotFoundError, ContractMismatch):
-        config = parse((root / model / _CONFIG).read_text())
+        config = parse((root / model / _CONFIG).read_text(errors="replace"))
         return tuple(sorted(config.version_policy.specific.versions))
     return ()
 
@@ -96,13 +102,15 @@ def retired(root: Path, model: str) -> tuple[int, ...]:
 
 
 def next_version(root: Path, model: str) -> int:
-    """The lowest version above all that are there or were retired."""
-    return max((*(one.version for one in contracts(root, model)), *retired(root, model), 0)) + 1
+    """The lowest version above all that are there, whole or not, or were retired."""
+    there = (int(one.name) for one in (root / model).glob("[0-9]*") if one.name.isdecimal())
+    return max((*there, *retired(root, model), 0)) + 1
 
 
 def retire(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
     """Take a version out and keep its folder as a file; Triton unloads it at the next load. Nothing happens
-    when it is not there."""
+    when it is not there. Raises `ContractMismatch` when a contract of the model cannot be read, as all do
+    that change what is listed."""
     with alone(root):
         _let_go(root, model, version, target, keep=True)
 
@@ -122,7 +130,7 @@ def unlist(root: Path, model: str, version: int, target: Target = DEFAULT) -> No
 def relist(root: Path, model: str, target: Target = DEFAULT) -> None:
     """Have Triton serve every version of `model` that is in the repository."""
     with alone(root):
-        found = contracts(root, model)
+        found = _all(root, model)
         if found and tuple(one.version for one in found) != listed(root, model):
             _configure(root, model, found, target)
 
@@ -131,7 +139,7 @@ def refresh(root: Path, model: str, target: Target = DEFAULT) -> bool:
     """Bring the configuration of `model` up to date with `target`, and return whether it was not: Triton
     follows at the next load. Raises `ContractMismatch` when it cannot be served so; nothing changes then."""
     with alone(root):
-        named = [one for one in contracts(root, model) if one.version in listed(root, model)]
+        named = [one for one in _all(root, model) if one.version in listed(root, model)]
         if not named or parse((root / model / _CONFIG).read_text()) == configuration(named, target):
             return False
         _configure(root, model, named, target)
@@ -162,6 +170,20 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _contract(path: Path) -> ModelContract | None:
+    """`None` where it cannot be read."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
+        return msgspec.json.decode(path.read_bytes(), type=ModelContract)
+    return None
+
+
+def _all(root: Path, model: str) -> tuple[ModelContract, ...]:
+    """Those of all versions, which is what `config.pbtxt` is made of. Raises `ContractMismatch`."""
+    if bad := [one for one in unreadable(root) if one.parents[1].name == model]:
+        raise ContractMismatch(f"{bad[0]} cannot be read: mend it, or remove its folder")
+    return contracts(root, model)
+
+
 def _archives(root: Path) -> Iterator[tuple[str, int, Path]]:
     """Model, version and file of what was retired."""
     for path in root.glob(f"{_RETIRED}*.tar"):
@@ -175,12 +197,12 @@ def _publish(
 ) -> Path:
     model, version = contract.model, contract.version
     home = root / model / str(version)
-    others = [one for one in contracts(root, model) if one.version != version]
+    others = [one for one in _all(root, model) if one.version != version]
     render([*others, contract], target)  # whether they can lie beside each other
     if _archive(root, model, version).exists():
         raise VersionTaken(f"{model} version {version} was retired")
     if home.exists():
-        if msgspec.json.decode((home / "contract.json").read_bytes(), type=ModelContract) != contract:
+        if _contract(home / "contract.json") != contract:
             raise VersionTaken(f"{model} version {version} has been published already")
     else:
         aside = _aside(root, model, version)
@@ -223,7 +245,7 @@ def _archive(root: Path, model: str, version: int) -> Path:
 
 
 def _list_others(root: Path, model: str, version: int, target: Target) -> list[ModelContract]:
-    others = [one for one in contracts(root, model) if one.version != version]
+    others = [one for one in _all(root, model) if one.version != version]
     if others:
         _configure(root, model, others, target)
     else:

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import Field
 
 from twinloop.runtime.tables import Table
-from twinloop.tritonio.onnx_file import NAME
+from twinloop.tritonio.promise import NAME
 from twinloop.tritonio.server import MAX_BATCH
 
 

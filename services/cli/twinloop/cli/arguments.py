@@ -119,6 +119,8 @@ def _models(parser: ArgumentParser) -> None:
         )
     for one in (shadow, canary, promote):
         one.add_argument("--scope", type=_said, help="asset, or signal set (default: the version's)")
+    for one in (canary, promote):
+        one.add_argument("--cold", action="store_true", help="also where it has no verdict yet")
     rollback.add_argument("scope", metavar="SCOPE", type=_said, help="asset or signal set")
     canary.add_argument("--share", type=_share, help="share of the assets, such as 0.1")
     canary.add_argument("--asset", action="append", type=_said, help="this asset; may be said more than once")
@@ -127,6 +129,14 @@ def _models(parser: ArgumentParser) -> None:
         one.add_argument("--more-alarms", type=_share, help="share of windows, at most (default: 0.01)")
     for one in (staged, shadow, canary, promote, rollback, retire):
         _reason(one)
+    for one in (staged, shadow, canary, promote, retire):
+        one.add_argument(
+            "--wait",
+            type=_seconds,
+            default=models.PATIENT_S,
+            metavar="SECONDS",
+            help="for an answer: a load on a GPU takes minutes (default: %(default)g)",
+        )
     differs = _verb(verbs, "diff", models.diff, "two versions side by side")
     differs.add_argument("one", metavar="VERSION", type=_version)
     differs.add_argument("other", metavar="OTHER", type=_version)
@@ -157,6 +167,12 @@ def _count(text: str) -> int:
 
 def _share(text: str) -> float:
     if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < float(text) < 1e6:
         raise ValueError
     return float(text)
 

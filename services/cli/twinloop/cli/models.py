@@ -16,13 +16,14 @@ from twinloop.cli.views import Diff, Models, Retired, Route, StagedVersion
 from twinloop.contracts.models import ARTEFACT_FILES
 from twinloop.contracts.packing import packed
 
-_PATIENT_S: Final = 180.0
-"""Staging runs and loads a model; retiring waits until nobody asks it."""
+PATIENT_S: Final = 1200.0
+"""Staging and trying load a model, which may take 15 minutes on a GPU; retiring waits until nobody asks."""
+_SOON_S: Final = 180.0
 
 
-def modelops(places: Places) -> Api:
+def modelops(places: Places, timeout_s: float = _SOON_S) -> Api:
     """The API of modelops."""
-    return Api("modelops", places.url(MODELOPS), places.token(), timeout_s=_PATIENT_S)
+    return Api("modelops", places.url(MODELOPS), places.token(), timeout_s=timeout_s)
 
 
 def list_models(options: Namespace, places: Places) -> int:
@@ -36,7 +37,7 @@ def list_models(options: Namespace, places: Places) -> int:
 def stage(options: Namespace, places: Places) -> int:
     """`twinloop models stage`."""
     artefact = _pack(options.folder)
-    with modelops(places) as api:
+    with modelops(places, options.wait) as api:
         answer = api.send(artefact, "models", "stage", reason=options.reason)
         staged = api.read(answer, StagedVersion)
     told = (
@@ -73,6 +74,7 @@ def canary(options: Namespace, places: Places) -> int:
         assets=[whole_name(one, places) for one in options.asset or []] or None,
         more_alarms=options.more_alarms,
         auto=options.auto or None,
+        cold=options.cold,
     )
 
 
@@ -80,17 +82,19 @@ def promote(options: Namespace, places: Places) -> int:
     """`twinloop models promote`."""
     if options.version is None and options.scope is None:
         raise Unusable("Name a version, or with --scope where the one on trial is to serve.")
-    return _change(options, places, "promote", version=options.version, scope=options.scope)
+    return _change(
+        options, places, "promote", version=options.version, scope=options.scope, cold=options.cold
+    )
 
 
 def rollback(options: Namespace, places: Places) -> int:
     """`twinloop models rollback`."""
-    return _change(options, places, "rollback", scope=options.scope)
+    return _change(options, places, "rollback", timeout_s=_SOON_S, scope=options.scope)
 
 
 def retire(options: Namespace, places: Places) -> int:
     """`twinloop models retire`."""
-    with modelops(places) as api:
+    with modelops(places, options.wait) as api:
         answer = api.post("models", "retire", version=options.version, reason=options.reason)
         retired = api.read(answer, Retired)
     return out(
@@ -108,8 +112,10 @@ def diff(options: Namespace, places: Places) -> int:
     return out(options, answer, lambda: show.diff_page(found))
 
 
-def _change(options: Namespace, places: Places, verb: str, **what: object) -> int:
-    with modelops(places) as api:
+def _change(
+    options: Namespace, places: Places, verb: str, *, timeout_s: float | None = None, **what: object
+) -> int:
+    with modelops(places, options.wait if timeout_s is None else timeout_s) as api:
         answer = api.post("models", verb, **what, reason=options.reason)
         route = api.read(answer, Route)
     return out(options, answer, lambda: show.sentence(f"{route.scope}: {show.route_in_words(route)}."))

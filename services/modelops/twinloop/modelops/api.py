@@ -137,7 +137,14 @@ def make_api(
         """Let a version decide for some assets."""
         version = None if asked.version is None else version_of(asked.version)
         doing = desk.canary(
-            asked.scope, version, asked.share, asked.assets, asked.terms(), person.who, asked.reason
+            asked.scope,
+            version,
+            asked.share,
+            asked.assets,
+            asked.terms(),
+            person.who,
+            asked.reason,
+            cold=asked.cold,
         )
         return view(await acts.counted("canary", doing))
 
@@ -145,7 +152,7 @@ def make_api(
     async def promote(asked: PromoteAsked, person: DataScientist) -> RouteView:
         """Let a version serve; the one before stays ready."""
         version = None if asked.version is None else version_of(asked.version)
-        doing = desk.promote(asked.scope, version, person.who, asked.reason)
+        doing = desk.promote(asked.scope, version, person.who, asked.reason, cold=asked.cold)
         return view(await acts.counted("promote", doing))
 
     @api.post("/models/rollback", responses=_documented(404, 409, 503))

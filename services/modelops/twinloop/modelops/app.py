@@ -30,6 +30,7 @@ from twinloop.modelops.shelf import Shelf, held
 from twinloop.modelops.staging import Demands, Staging
 from twinloop.modelops.stand import Stand
 from twinloop.modelops.trial import Limits
+from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses
 from twinloop.modelops.watch import Watch
 from twinloop.runtime import logging
@@ -85,8 +86,11 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
     shelf, uses = Shelf(settings.repository, target), Uses()
     keeper = Keeper(shelf, server, uses, metrics)
     context.health.add("triton", keeper.problem)
+    limits = limits_of(settings)
+    trials = Trials(uses, limits.block)
     desk = Desk(
         routes,
+        trials,
         shelf,
         server,
         keeper,
@@ -98,7 +102,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
         quiet_s=settings.quiet_s,
         retire_s=settings.retire_s,
     )
-    watch = Watch(routes, desk, keeper, uses, limits_of(settings), metrics)
+    watch = Watch(routes, trials, desk, keeper, limits, metrics)
     drift = Drift(shelf.card, timedelta(seconds=settings.drift_epoch_s))
     drifting = DriftWatch(drift, routes, out, clock, metrics, settings.drift_look_s)
     demands = Demands(Bounds(settings.run_s, settings.run_memory_bytes), settings.budget_s)
@@ -162,4 +166,5 @@ def limits_of(settings: ModelopsSettings) -> Limits:
         slower=settings.slower,
         false_stop=settings.false_stop,
         false_pass=settings.false_pass,
+        block=settings.block,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.plan import MODELOPS, Said, Terms, named
 from twinloop.modelops.routes import Routes
 from twinloop.modelops.shelf import Held, Shelf
+from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses, every
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
@@ -38,6 +39,7 @@ class Desk:
     def __init__(
         self,
         routes: Routes,
+        trials: Trials,
         shelf: Shelf,
         server: InferenceServer,
         keeper: Keeper,
@@ -51,6 +53,7 @@ class Desk:
         retire_s: float,
     ) -> None:
         self._routes = routes
+        self._trials = trials
         self._shelf = shelf
         self._server = server
         self._keeper = keeper
@@ -86,8 +89,10 @@ class Desk:
         terms: Terms,
         by: str,
         reason: str,
+        *,
+        cold: bool = False,
     ) -> ModelRoute:
-        """Let a version, or the one on trial, decide for some assets."""
+        """Let a version, or the one on trial, decide for some assets; `cold`: also where it is quiet yet."""
         await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
@@ -95,12 +100,12 @@ class Desk:
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
                 return plan.canary(scope, route, candidate, share, assets, self._paced(route, terms), said)
 
-            return await self._change("canary", scope, by, reason, following)
+            return await self._change("canary", scope, by, reason, following, cold=cold)
 
     async def promote(
-        self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str
+        self, scope: str | None, version: tuple[str, int] | None, by: str, reason: str, *, cold: bool = False
     ) -> ModelRoute:
-        """Let a version, or the one on trial, serve."""
+        """Let a version, or the one on trial, serve; `cold`: also where it is quiet yet."""
         await self._prepare(version)
         async with self._one:
             candidate, scope = await self._meant(scope, version)
@@ -108,7 +113,9 @@ class Desk:
             def following(route: ModelRoute | None, said: Said) -> ModelRoute:
                 return plan.promote(scope, route, candidate, said)
 
-            return await self._change("promote", scope, by, reason, following, check=candidate is None)
+            return await self._change(
+                "promote", scope, by, reason, following, check=candidate is None, cold=cold
+            )
 
     async def rollback(self, scope: str, by: str, reason: str) -> ModelRoute:
         """End the trial, or let the version before serve again."""
@@ -120,7 +127,7 @@ class Desk:
         held = self._known(*version)
         plan.refuse_to_retire(await self._routes.current(), *version)
         await self._quiet(held)
-        async with self._keeper.lock, self._one:
+        async with self._keeper.lock(version[0]), self._one:
             plan.refuse_to_retire(await self._routes.current(), *version)
             self._known(*version)
             name = named(held.contract)
@@ -161,10 +168,22 @@ class Desk:
     # ---- one change
 
     async def _change(
-        self, verb: str, scope: str, by: str, reason: str, following: Next, *, check: bool = False
+        self,
+        verb: str,
+        scope: str,
+        by: str,
+        reason: str,
+        following: Next,
+        *,
+        check: bool = False,
+        cold: bool = True,
     ) -> ModelRoute:
-        route = (await self._routes.current()).get(scope)
+        routes = await self._routes.current()
+        route = routes.get(scope)
         made = following(route, self._said(by, reason))
+        plan.refuse_other_columns(routes, made)
+        if not cold:
+            self._refuse_quiet(routes, made)
         if check:
             await self._serves(made.contract)
         await self._write_down(verb, route, made)
@@ -195,6 +214,19 @@ class Desk:
             return terms
         serving = route.contract.model, route.contract.version
         return replace(terms, every=every(self._uses.windows_per_s(serving)))
+
+    def _refuse_quiet(self, routes: Mapping[str, ModelRoute], made: ModelRoute) -> None:
+        """Raises `Conflict` when nobody would judge for some time where somebody does now, by the route of
+        the scope or that of its signal set."""
+        version = made.contract if made.trial is None else made.trial.contract
+        route = routes.get(made.scope) or routes.get(version.signal_set)
+        if route is None:
+            return
+        shown = self._trials.shown(route)
+        if shown is None or shown.trial != version:
+            plan.refuse_quiet(route, version, warm=0, cold=0)
+        else:
+            plan.refuse_quiet(route, version, warm=shown.warm, cold=shown.cold)
 
     # ---- which version
 

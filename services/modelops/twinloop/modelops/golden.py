@@ -109,17 +109,35 @@ def _result(contract: ModelContract, folder: Path) -> Ran:
     try:
         with np.load(folder / "golden.npz", allow_pickle=False) as given:
             count = len(given["windows"])
-        with np.load(folder / "answers.npz", allow_pickle=False) as held:
-            answer = Inference(
-                held["score"],
-                held["features"],
-                held["deviations"],
-                held["next_memory"] if contract.memory else None,
-            )
-        check_answer(contract, answer, count)
+        answer = _answer(contract, folder / "answers.npz", count)
         seconds = tuple(map(float, json.loads((folder / "seconds.json").read_bytes())))
+        _check_zeros(contract, folder / "zeros.npz")
     except (ContractMismatch, InferenceFailed) as error:
         raise Refused(Step.COMPARE, str(error)) from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Refused(Step.RUN, f"its answers cannot be read: {error}") from error
     return Ran(answer, seconds)
+
+
+def _answer(contract: ModelContract, file: Path, count: int) -> Inference:
+    with np.load(file, allow_pickle=False) as held:
+        answer = Inference(
+            held["score"],
+            held["features"],
+            held["deviations"],
+            held["next_memory"] if contract.memory else None,
+        )
+    check_answer(contract, answer, count)
+    return answer
+
+
+def _check_zeros(contract: ModelContract, file: Path) -> None:
+    """What is asked of whoever serves, every two seconds, to see whether it does: `InferenceServer.probe`."""
+    try:
+        _answer(contract, file, 1)
+    except InferenceFailed as error:
+        raise Refused(
+            Step.COMPARE,
+            f"{error} to a window of zeros, by which its health is told, and which a signal that stands still"
+            " may be: where it divides by what it has measured, add a small number",
+        ) from error

@@ -1,8 +1,9 @@
 """Runs a model on its golden windows, in a process of its own: `python golden_process.py <folder> <limits>`.
 
-Reads `model.onnx` and `golden.npz` in the folder; writes `answers.npz`, and `seconds.json`: how long requests
-of one window took. Whatever the model does, it does it to this process, which ends by itself when it is over
-a limit. Imports none of this project: only numpy and onnxruntime.
+Reads `model.onnx` and `golden.npz` in the folder; writes `answers.npz`, `zeros.npz`, what it answers to a
+window of zeros, and `seconds.json`: how long requests of one window took. Whatever the model does, it does it
+to this process, which ends by itself when it is over a limit. Imports none of this project: only numpy and
+onnxruntime.
 """
 
 # mypy: ignore-errors
@@ -27,13 +28,14 @@ def main(folder: Path, wall_s: float, memory_bytes: int, requests: int) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    file = (folder / "model.onnx").read_bytes()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    model = (folder / "model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
         given = {one.name: golden[one.name] for one in session.get_inputs()}
     names = [one.name for one in session.get_outputs()]
-    answers = session.run(names, given)
-    np.savez(folder / "answers.npz", **dict(zip(names, answers, strict=True)))
+    zeros = {name: np.zeros_like(values[:1]) for name, values in given.items()}
+    for file, asked in (("answers.npz", given), ("zeros.npz", zeros)):
+        np.savez(folder / file, **dict(zip(names, session.run(names, asked), strict=True)))
     count, seconds = len(given["windows"]), []
     for n in range(requests):
         at = n % count

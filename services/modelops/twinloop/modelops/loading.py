@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.modelops.metrics import Metrics
@@ -31,56 +33,65 @@ class _Model:
 
 
 class Keeper:
-    """Looks, and loads again what is missing. `lock` is held by whoever changes the repository."""
+    """Looks, and loads again what is missing.
+
+    Whoever changes a model's folder, or has it loaded, holds its `lock`; a load may take minutes. Meanwhile
+    the versions of it that routes name are still asked whether they answer, and all other models are looked
+    after.
+    """
 
     def __init__(self, shelf: Shelf, server: InferenceServer, uses: Uses, metrics: Metrics) -> None:
-        self.lock = asyncio.Lock()
         self._shelf = shelf
         self._server = server
         self._uses = uses
         self._metrics = metrics
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._models: dict[str, _Model] = {}
         self._away: str | None = "triton was not asked yet"
         self._sick: dict[Version, str] = {}
+        self._odd: dict[str, str] = {}
+        self._unreadable: tuple[Path, ...] = ()
         self._changed: set[str] = set()
 
+    def lock(self, model: str) -> asyncio.Lock:
+        """One at a time who changes it."""
+        return self._locks[model]
+
     def problem(self) -> str | None:
-        """Health check: what a route names and nobody can be asked."""
-        return self._away or next(iter(self._sick.values()), None)
+        """Health check: what a route names and nobody can be asked, and what cannot be told."""
+        if self._away is not None:
+            return self._away
+        unreadable = (f"{one} cannot be read: mend it, or remove its folder" for one in self._unreadable)
+        return next(iter((*self._sick.values(), *self._odd.values(), *unreadable)), None)
 
     def sick(self, contract: ModelContract) -> str | None:
         """Why a version that a route names does not answer, if it has not for some time."""
         return self._sick.get((contract.model, contract.version))
 
     async def look(self, routes: Callable[[], Mapping[str, ModelRoute]], now_s: float) -> None:
-        """Once over everything; raises nothing that Triton is to blame for."""
-        async with self.lock:
-            needed: dict[str, dict[int, ModelContract]] = {}
-            for route in routes().values():
-                for one in route.versions():
-                    needed.setdefault(one.model, {})[one.version] = one
-            try:
-                serving = await self._server.serving()
-                # What nobody needs and nobody serves is left alone: it is loaded when somebody wants it.
-                for model in sorted({*needed, *(self._shelf.known() & serving.keys())}):
-                    await self._look_at(model, needed.get(model, {}), set(serving.get(model, ())))
-                    self._uses.take(model, await self._server.usage(model), now_s)
-                for model in self._models.keys() - needed.keys() - serving.keys():
-                    del self._models[model]
-                    self._uses.take(model, {}, now_s)
-            except TritonUnavailable as error:
-                self._away = str(error)
-                return
-            self._away = None
-            known = {(model, version) for model, those in needed.items() for version in those}
-            for gone in set(self._sick) - known:
-                del self._sick[gone]
-            self._metrics.sick.set(len(self._sick))
+        """Once over everything; raises nothing that Triton or a file is to blame for."""
+        self._read()
+        needed: dict[str, dict[int, ModelContract]] = {}
+        for route in routes().values():
+            for one in route.versions():
+                needed.setdefault(one.model, {})[one.version] = one
+        try:
+            serving = await self._server.serving()
+            # What nobody needs and nobody serves is left alone: it is loaded when somebody wants it.
+            known = {*needed, *(self._shelf.known() & serving.keys())}
+            for model in sorted(known):
+                await self._look_after(model, needed.get(model, {}), set(serving.get(model, ())), now_s)
+        except TritonError as error:
+            self._away = str(error)
+            return
+        self._away = None
+        self._forget(known, needed, now_s)
+        self._metrics.sick.set(len(self._sick))
 
     async def refresh(self) -> None:
         """Bring the repository up to date with `serving.toml`. Triton follows at the next look."""
-        async with self.lock:
-            for model in self._shelf.models():
+        for model in self._shelf.models():
+            async with self.lock(model):
                 try:
                     if self._shelf.refresh(model):
                         log.info("is to be served otherwise", model=model)
@@ -98,12 +109,52 @@ class Keeper:
     async def wanted(self, held: Held) -> None:
         """Have a version served that somebody is about to give a route, if it can be."""
         if held.may_serve and held.contract.version not in await self._server.versions(held.contract.model):
-            async with self.lock:
+            async with self.lock(held.contract.model):
                 await self._tried(held.contract.model)
+
+    def _read(self) -> None:
+        found = self._shelf.unreadable()
+        for one in set(found) - set(self._unreadable):
+            log.error("a contract cannot be read; nothing of its model is changed", file=str(one))
+        self._unreadable = found
+        self._metrics.unreadable_versions.set(len(found))
+
+    def _forget(
+        self, known: Collection[str], needed: Mapping[str, Mapping[int, ModelContract]], now_s: float
+    ) -> None:
+        """What nobody needs and nobody serves any more."""
+        for model in self._models.keys() - known:
+            del self._models[model]
+            self._odd.pop(model, None)
+            self._uses.take(model, {}, now_s)
+        for model, version in list(self._sick):
+            if version not in needed.get(model, {}):
+                del self._sick[model, version]
+
+    async def _look_after(
+        self, model: str, needed: Mapping[int, ModelContract], served: set[int], now_s: float
+    ) -> None:
+        """One model. What is odd about it alone is told, and keeps nobody from looking at the others."""
+        lock = self.lock(model)
+        try:
+            if lock.locked():  # somebody loads it: whom it serves is still of interest
+                await self._ask_all(model, needed, served)
+            else:
+                async with lock:
+                    await self._look_at(model, needed, served)
+            self._uses.take(model, await self._server.usage(model), now_s)
+        except TritonUnavailable:
+            raise
+        except TritonError as error:
+            if self._odd.get(model) != (told := f"{model}: {error}"):
+                log.error("cannot be looked after", model=model, problem=str(error))
+            self._odd[model] = told
+        else:
+            self._odd.pop(model, None)
 
     async def _look_at(self, model: str, needed: Mapping[int, ModelContract], served: set[int]) -> None:
         state = self._models.setdefault(model, _Model())
-        present = {one.contract.version: one for one in self._shelf.versions(model)}
+        present = self._present(model)
         if unlisted := [n for n in needed if n in present and not present[n].listed]:
             log.error("a route names what is not listed; it is now", model=model, version=unlisted[0])
             self._shelf.relist(model)
@@ -116,8 +167,17 @@ class Keeper:
             await self._tried(model)
             self._changed.discard(model)
             served = set(await self._server.versions(model))
+        await self._ask_all(model, needed, served, heal=True)
+
+    def _present(self, model: str) -> dict[int, Held]:
+        return {one.contract.version: one for one in self._shelf.versions(model)}
+
+    async def _ask_all(
+        self, model: str, needed: Mapping[int, ModelContract], served: set[int], *, heal: bool = False
+    ) -> None:
+        present = self._present(model)
         for version, contract in needed.items():
-            await self._ask(state, contract, version in served, version in present)
+            await self._ask(contract, version in served, version in present, heal=heal)
 
     async def _tried(self, model: str) -> None:
         try:
@@ -130,8 +190,8 @@ class Keeper:
         else:
             self._metrics.loads.labels("loaded").inc()
 
-    async def _ask(self, state: _Model, contract: ModelContract, served: bool, present: bool) -> None:
-        version = contract.version
+    async def _ask(self, contract: ModelContract, served: bool, present: bool, *, heal: bool) -> None:
+        version, state = contract.version, self._models.setdefault(contract.model, _Model())
         name = f"{contract.model} version {version}"
         if not served:
             state.failed.pop(version, None)
@@ -149,7 +209,7 @@ class Keeper:
             state.failed[version] = state.failed.get(version, 0) + 1
             if state.failed[version] >= TWICE:
                 self._sick[contract.model, version] = f"{name}: {error}"
-            if state.failed[version] in HEALED_AFTER:
+            if heal and state.failed[version] in HEALED_AFTER:
                 await self._heal(contract)
         except TritonError as error:
             self._sick[contract.model, version] = f"{name}: {error}"

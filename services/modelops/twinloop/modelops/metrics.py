@@ -60,6 +60,12 @@ class Metrics:
             "Versions that a route names and that do not answer. /health/ready says which.",
             registry=registry,
         )
+        self.unreadable_versions = Gauge(
+            "twinloop_modelops_unreadable_versions",
+            "Versions in the repository whose contract cannot be read. /health/ready says which; their models"
+            " are served as they are, and not changed.",
+            registry=registry,
+        )
         self.loads = Counter(
             "twinloop_modelops_loads_total",
             "Loads by what led to them: loaded (missing on Triton, or too many there), failed, and healed (a"

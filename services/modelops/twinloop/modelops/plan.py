@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.modelops.errors import Conflict
+from twinloop.tritonio.promise import columns
 
 MODELOPS = "modelops"
 """Who decides when nobody does."""
@@ -109,6 +110,35 @@ def users(routes: Mapping[str, ModelRoute], model: str, version: int) -> list[st
         for scope, route in routes.items()
         if any((one.model, one.version) == (model, version) for one in route.versions())
     ]
+
+
+def refuse_quiet(route: ModelRoute, candidate: ModelContract, *, warm: int, cold: int) -> None:
+    """Raises `Conflict` when `candidate` would decide where it has no verdict yet: it needs `quiet` windows
+    of an asset first. On trial it has had them at `warm` assets, and not at `cold` ones. One that serves,
+    or served before, is ready."""
+    if not candidate.quiet or candidate in (route.contract, route.previous) or (warm and not cold):
+        return
+    so_far = f"has at {warm} of {warm + cold}" if warm or cold else "has judged none on trial"
+    raise Conflict(
+        f"{named(candidate)} has no verdict before it has seen {candidate.quiet} windows of an asset, and"
+        f" {so_far}: let it shadow at {route.scope} until it has, or say `cold`, and nobody judges meanwhile"
+    )
+
+
+def refuse_other_columns(routes: Mapping[str, ModelRoute], made: ModelRoute) -> None:
+    """Raises `Conflict` when a version that `made` brings to its scope is for other frames than the versions
+    that `routes` name for the same signal set: all are given the same ones."""
+    before = routes.get(made.scope)
+    known = () if before is None else before.versions()
+    for new in (one for one in made.versions() if one not in known):
+        for route in routes.values():
+            if route.contract.signal_set == new.signal_set and columns(route.contract) != columns(new):
+                raise Conflict(
+                    f"{named(new)} is for frames of {', '.join(columns(new))}, and those of {new.signal_set}"
+                    f" are {', '.join(columns(route.contract))}, by {named(route.contract)} that serves"
+                    f" {route.scope}: take a version that was trained on these, or give other frames a signal"
+                    " set of their own"
+                )
 
 
 def refuse_to_retire(routes: Mapping[str, ModelRoute], model: str, version: int) -> None:

@@ -57,6 +57,11 @@ class ModelopsSettings(ServiceSettings, AccessSettings):
     false_pass: float = Field(
         default=0.05, gt=0, lt=1, description="chance to pass a version that is not within its alarms"
     )
+    block: int = Field(
+        default=10,
+        ge=1,
+        description="windows of an asset that are one piece of a trial's evidence, at least",
+    )
     disagreement: float = Field(default=0.05, gt=0, lt=1, description="share of windows both may differ on")
     failures: float = Field(
         default=0.01, ge=0, lt=1, description="share of failed requests beyond the serving one's"

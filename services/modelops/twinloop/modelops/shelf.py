@@ -21,6 +21,7 @@ from twinloop.contracts.models import ModelCard, ModelContract
 from twinloop.contracts.times import Instant
 from twinloop.tritonio import repository
 from twinloop.tritonio.artefact import Artefact, BadArtefact, Golden, golden_of, pack
+from twinloop.tritonio.errors import ContractMismatch
 from twinloop.tritonio.serving import DEFAULT, Target
 
 T = TypeVar("T")
@@ -31,13 +32,16 @@ _MARK = "staged.json"
 
 
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
-    """That a version has passed, who brought it, and how long requests of one window took."""
+    """That a version has passed, who brought it, and how long requests of one window took, and one of
+    `full_windows`: `None` where there was no answer in time."""
 
     at: Instant
     by: str
     reason: str
     run_p99_s: float
     served_p99_s: float
+    full_windows: int = 0
+    full_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class Shelf:
     def known(self) -> frozenset[str]:
         """Those with a version that is there, or was retired."""
         return frozenset((*self.models(), *repository.retired_models(self.root)))
+
+    def unreadable(self) -> tuple[Path, ...]:
+        """Contracts of versions that nothing else can be told of."""
+        return repository.unreadable(self.root)
 
     def listed(self, model: str) -> tuple[int, ...]:
         """The versions that Triton is to serve."""
@@ -155,20 +163,26 @@ class Shelf:
         routes name: they stay."""
         repository.sweep(self.root)  # who publishes now is done before anything is taken for half done
         found = self.versions()
-        done = []
+        done: list[str] = []
         for one in found:
-            name = f"{one.contract.model}:{one.contract.version}"
-            if one.version in used:
-                if not one.listed:
-                    self.relist(one.contract.model)
-                    done.append(f"{name} is to be served again, because a route names it")
-            elif one.card is not None and one.staged is None:
-                self.withdraw(one.contract)
-                done.append(f"{name} did not pass staging and is taken out")
-            elif not one.listed:
-                self.retire(*one.version)
-                done.append(f"{name} is retired")
+            try:
+                done += self._tidied(one, used=one.version in used)
+            except ContractMismatch as error:
+                done.append(f"{one.contract.model}:{one.contract.version} is left as it is: {error}")
         return done
+
+    def _tidied(self, one: Held, *, used: bool) -> Iterator[str]:
+        name = f"{one.contract.model}:{one.contract.version}"
+        if used:
+            if not one.listed:
+                self.relist(one.contract.model)
+                yield f"{name} is to be served again, because a route names it"
+        elif one.card is not None and one.staged is None:
+            self.withdraw(one.contract)
+            yield f"{name} did not pass staging and is taken out"
+        elif not one.listed:
+            self.retire(*one.version)
+            yield f"{name} is retired"
 
     def _held(self, contract: ModelContract, listed: Collection[int]) -> Held:
         folder = self._folder(contract)

@@ -32,7 +32,7 @@ def files_of(sent: bytes) -> dict[str, bytes]:
                 found[name] = content.read(len(sent) + 1)  # a sparse file would be larger than what was sent
                 if len(found[name]) != member.size:
                     raise Refused(Step.UNPACK, f"{name} is cut off")
-    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         raise Refused(Step.UNPACK, f"what was sent is no tar file: {error}") from error
     if missing := [name for name in FILES if name not in found]:
         raise Refused(Step.UNPACK, f"{', '.join(missing)} is missing: {_DUE}")

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from twinloop.contracts.models import Measured, ModelContract, ModelRoute
 from twinloop.modelops.diff import Figure
+from twinloop.modelops.pairs import Comparison
 from twinloop.modelops.plan import Terms
 from twinloop.modelops.shelf import Held
-from twinloop.modelops.trial import Comparison, Finding, Outcome
+from twinloop.modelops.trial import Finding, Outcome
 
 _VERSION = r"^[A-Za-z0-9][A-Za-z0-9_.-]*:[1-9][0-9]{0,8}$"
 
@@ -53,7 +54,15 @@ class ShadowAsked(Asked):
         return Terms(self.more_alarms, self.auto)
 
 
-class CanaryAsked(Asked):
+class _Deciding(Asked):
+    """A version is to decide."""
+
+    cold: bool = Field(
+        default=False, description="also at assets of which it has not seen enough for a verdict yet"
+    )
+
+
+class CanaryAsked(_Deciding):
     """Let `version`, or the one on trial, decide for a `share` of the assets, and for `assets`. What is
     not said of `more_alarms` and `auto` stays as it is."""
 
@@ -69,7 +78,7 @@ class CanaryAsked(Asked):
         return Terms(self.more_alarms, self.auto)
 
 
-class PromoteAsked(Asked):
+class PromoteAsked(_Deciding):
     """Let `version`, or the one on trial at `scope`, serve."""
 
     version: VersionName | None = None
@@ -161,6 +170,8 @@ class VersionView(View):
     staged_by: str | None
     run_p99_s: float | None
     served_p99_s: float | None
+    full_windows: int | None = Field(description="of the largest request: as many as are sent at once")
+    full_s: float | None = Field(description="how long that took; none: there was no answer in time")
 
 
 class ModelsView(View):
@@ -278,6 +289,8 @@ def version_view(held: Held, state: str, scopes: list[str], *, served: bool) -> 
         staged_by=None if staged is None else staged.by,
         run_p99_s=None if staged is None else staged.run_p99_s,
         served_p99_s=None if staged is None else staged.served_p99_s,
+        full_windows=None if staged is None else staged.full_windows or None,
+        full_s=None if staged is None else staged.full_s,
     )
 
 

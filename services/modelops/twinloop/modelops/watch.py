@@ -18,12 +18,11 @@ from twinloop.modelops.desk import Desk
 from twinloop.modelops.errors import ModelopsError
 from twinloop.modelops.loading import Keeper
 from twinloop.modelops.metrics import Metrics
-from twinloop.modelops.plan import same_trial
+from twinloop.modelops.pairs import Comparison
 from twinloop.modelops.routes import Routes
-from twinloop.modelops.trial import Comparison, Finding, Limits, Outcome, judge
-from twinloop.modelops.uses import Uses, since
+from twinloop.modelops.trial import Finding, Limits, Outcome, judge
+from twinloop.modelops.trials import Trials
 from twinloop.runtime import logging
-from twinloop.tritonio.server import Usage
 
 log = logging.logger(__name__)
 
@@ -32,49 +31,28 @@ _BEFORE = timedelta(seconds=60)
 """A verdict may be older than its record, and clocks differ."""
 
 
-class _Trial:
-    """A trial, and what Triton had counted of both versions when it was first seen here."""
-
-    def __init__(self, route: ModelRoute, uses: Uses) -> None:
-        self.comparison = Comparison(route)
-        self._uses = uses
-        trial = self.comparison.trial
-        self._versions = (route.contract.model, route.contract.version), (trial.model, trial.version)
-        self._before = [uses.since_start(one) for one in self._versions]
-
-    def used(self) -> tuple[Usage, Usage]:
-        """Since then: of the version that serves, and of the one on trial."""
-        serving, trial = (
-            since(self._uses.since_start(one), before)
-            for one, before in zip(self._versions, self._before, strict=True)
-        )
-        return serving, trial
-
-
 class Watch:
     """All trials of the routes in force."""
 
     def __init__(
-        self, routes: Routes, desk: Desk, keeper: Keeper, uses: Uses, limits: Limits, metrics: Metrics
+        self, routes: Routes, trials: Trials, desk: Desk, keeper: Keeper, limits: Limits, metrics: Metrics
     ) -> None:
         self._routes = routes
+        self._trials = trials
         self._desk = desk
         self._keeper = keeper
-        self._uses = uses
         self._limits = limits
         self._metrics = metrics
-        self._trials: dict[str, _Trial] = {}
-        self._outcomes: dict[str, Outcome] = {}
 
     def outcome(self, scope: str) -> tuple[Comparison, Outcome] | None:
         """What the trial of a scope has shown, if there is one."""
-        trial, outcome = self._trials.get(scope), self._outcomes.get(scope)
-        return None if trial is None or outcome is None else (trial.comparison, outcome)
+        trial = self._trials.of(scope)
+        return None if trial is None or trial.outcome is None else (trial.comparison, trial.outcome)
 
     async def run(self, client: AIOKafkaConsumer, stopping: asyncio.Event) -> None:
         """Read verdicts, from the beginning of the oldest trial, and judge after each batch."""
         self.sync()
-        await seek(client, [trial.comparison.route for trial in self._trials.values()])
+        await seek(client, [trial.comparison.route for _, trial in self._trials])
         while not stopping.is_set():
             batches = (await client.getmany(timeout_ms=_POLL_MS)).values()
             self.sync()
@@ -83,19 +61,9 @@ class Watch:
             await self.judge()
 
     def sync(self) -> None:
-        """Begin with trials that are new, let go of those that are over."""
-        routes = self._routes.known
-        for scope, trial in list(self._trials.items()):
-            route = routes.get(scope)
-            if route is None or not same_trial(route, trial.comparison.route):
-                del self._trials[scope]
-                self._outcomes.pop(scope, None)
-            else:
-                trial.comparison.route = route  # its share or terms may be others now
-        for scope, route in routes.items():
-            if route.trial is not None and scope not in self._trials:
-                self._trials[scope] = _Trial(route, self._uses)
-        self._metrics.routes.set(len(routes))
+        """Follow the trials that there are now."""
+        self._trials.sync(self._routes.known)
+        self._metrics.routes.set(len(self._routes.known))
         self._metrics.trials.set(len(self._trials))
 
     def take(self, batch: Iterable[ConsumerRecord]) -> None:
@@ -107,18 +75,17 @@ class Watch:
                 verdict: Verdict = decode(SCORES, record.value or b"")
             except Undecodable:
                 self._metrics.unreadable.inc()
-                continue
-            if (trial := self._trials.get(self._scope(verdict))) is not None:
-                trial.comparison.take(verdict)
+            else:
+                self._trials.take(verdict)
 
     async def judge(self) -> None:
         """End what has shown enough. What cannot be ended now is tried again after the next batch."""
-        for scope, trial in list(self._trials.items()):
+        for _, trial in self._trials:
             comparison = trial.comparison
             sick = self._keeper.sick(comparison.trial)
             if self._keeper.sick(comparison.route.contract) is not None:
                 sick = None  # it is not this version that is to blame
-            outcome = self._outcomes[scope] = judge(comparison, *trial.used(), self._limits, sick)
+            outcome = trial.outcome = judge(comparison, *trial.used(), self._limits, sick)
             auto = comparison.route.trial is not None and comparison.route.trial.auto
             if outcome.finding is Finding.STOP or (outcome.finding is Finding.MAY_PASS and auto):
                 await self._conclude(comparison.route, outcome)
@@ -133,13 +100,8 @@ class Watch:
         else:
             log.warning("a trial is over", scope=route.scope, promoted=promote, why=outcome.why)
 
-    def _scope(self, verdict: Verdict) -> str:
-        """As the detector chooses: a route for the asset goes before that for its signal set."""
-        own = self._routes.known.get(verdict.asset)
-        return verdict.asset if own is not None and _judges(own, verdict) else verdict.signal_set
-
     def _show(self) -> None:
-        tallies = [one.comparison.tally for one in self._trials.values()]
+        tallies = [one.comparison.tally for _, one in self._trials]
         for name, values in {
             "both": [one.both for one in tallies],
             "serving": [one.only_serving for one in tallies],
@@ -148,10 +110,6 @@ class Watch:
         }.items():
             self._metrics.pairs.labels(name).set(sum(values))
         self._metrics.unpaired.set(sum(one.alone for one in tallies))
-
-
-def _judges(route: ModelRoute, verdict: Verdict) -> bool:
-    return route.contract.signal_set == verdict.signal_set
 
 
 async def seek(client: AIOKafkaConsumer, trials: Iterable[ModelRoute]) -> None:
