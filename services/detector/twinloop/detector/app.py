@@ -46,7 +46,8 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     )
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
     routes, known, circuit = Routes(), asyncio.Event(), Circuit(server, metrics)
-    context.health.add("routes", lambda: None if known.is_set() else "reading the topic of models")
+    context.health.add("models", lambda: None if known.is_set() else "reading the topic of models")
+    context.health.add("routes", routes.problem)
     context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
     scorer = Scorer(circuit, metrics)
@@ -88,10 +89,16 @@ async def main(settings: DetectorSettings, context: Context) -> None:
 
 
 def apply(record: ConsumerRecord, routes: Routes, metrics: Metrics) -> None:
-    """Bring the table up to a record of `models`. One that is no route is logged: the old one stays."""
+    """Bring the table up to a record of `models`. What cannot be followed is logged and told: it stays as it
+    was."""
     scope = (record.key or b"").decode(errors="replace")
     try:
-        routes.set(scope, None if record.value is None else decode(MODELS, record.value))
+        route = None if record.value is None else decode(MODELS, record.value)
     except Undecodable as error:
-        log.error("a route cannot be read; the one before it stays", scope=scope, problem=str(error))
+        routes.refuse(scope, str(error))
+    else:
+        routes.set(scope, route)
+    if (why := routes.problems.get(scope)) is not None:
+        log.error("a route cannot be followed", scope=scope, problem=why)
     metrics.routes.set(len(routes))
+    metrics.routes_refused.set(len(routes.problems))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.contracts.frame_batch import named
-from twinloop.detector.routes import Bench, Judge, Lane, Role, Routes, Share
+from twinloop.detector.cuts import Lane
+from twinloop.detector.routes import Bench, Judge, Role, Routes, Share
 
 Ints = NDArray[np.int64]
 

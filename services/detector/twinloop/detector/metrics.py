@@ -78,3 +78,9 @@ class Metrics:
             "Routes followed: assets and signal sets with a model.",
             registry=registry,
         )
+        self.routes_refused = Gauge(
+            "twinloop_detector_routes_refused",
+            "Assets and signal sets whose newest route cannot be followed, or only in part. /health/ready says"
+            " why; announce a sound one.",
+            registry=registry,
+        )

@@ -20,8 +20,9 @@ from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
 from twinloop.contracts.frames import Frame, decode_frame
 from twinloop.detector.assets import Assets
+from twinloop.detector.cuts import Lane
 from twinloop.detector.remembered import Remembered
-from twinloop.detector.routes import ALL, Judge, Lane, Routes, Share
+from twinloop.detector.routes import ALL, Judge, Routes, Share
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
 from twinloop.features.ordering import Order, SequenceGate
@@ -85,10 +86,10 @@ class Turns(Protocol):
 class Pending:
     """`N` windows of one partition, `partition`, for one judge.
 
-    `values` float32 [N, window, signals]; `assets` int64 [N], the number of each one's asset in the
-    partition, whose windows come in their order. Of the frame that completed each: `sequences` uint64 [N],
-    `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample
-    in it. `sources` [number of an asset] and `remembered`: the partition's.
+    `values` float32 [N, window, signals], of the signals that the judge reads; `assets` int64 [N], the number
+    of each one's asset in the partition, whose windows come in their order. Of the frame that completed each:
+    `sequences` uint64 [N], `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of
+    the window's last sample in it. `sources` [number of an asset] and `remembered`: the partition's.
     """
 
     partition: TopicPartition
@@ -338,7 +339,7 @@ class Partition:
             whole = Pending(
                 self._of,
                 judge,
-                windows.values,
+                _read_by(judge, windows.values),
                 assets,
                 sequences,
                 windows.row,
@@ -358,6 +359,11 @@ class Partition:
             if len(new):
                 kept.append(one.select(new))
         taken.pending = kept
+
+
+def _read_by(judge: Judge, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of windows with all columns of their frames, what a judge reads."""
+    return values if judge.columns is None else values.take(judge.columns, axis=2)
 
 
 def _sizes(batch: FrameBatch) -> Ints:
