@@ -22,7 +22,8 @@ LIMITED_OVER = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The model that serves `signal_set`, and the detector's settings."""
+    """The model that serves `signal_set`, and the detector's settings. `signals`: how many a frame has;
+    `takes`: which of them the model is given, in its order; empty: all."""
 
     signal_set: str
     signals: int
@@ -31,6 +32,7 @@ class Rules:
     threshold: float
     memory: int
     limit: int = 1000
+    takes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,11 @@ class _Partition:
     def _windows(self, record: Given, frame: TelemetryFrame) -> None:
         rules = self._rules
         size = 4 * rules.signals
-        rows = [frame.samples[at : at + size] for at in range(0, len(frame.samples), size)]
+        takes = rules.takes or tuple(range(rules.signals))
+        rows = [
+            b"".join(frame.samples[at + 4 * k : at + 4 * k + 4] for k in takes)
+            for at in range(0, len(frame.samples), size)
+        ]
         ring = self._rings.get(frame.asset)
         if (
             ring is None

@@ -80,7 +80,7 @@ class Metrics:
         )
         self.routes_refused = Gauge(
             "twinloop_detector_routes_refused",
-            "Assets and signal sets whose newest route cannot be followed, or only in part. /health/ready says"
-            " why; announce a sound one.",
+            "Assets and signal sets whose newest route cannot be followed, or not all of it. /health/ready"
+            " says why; announce a sound one.",
             registry=registry,
         )
