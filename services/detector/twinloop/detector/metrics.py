@@ -1,6 +1,6 @@
 """What the detector counts and measures beside its stream (`twinloop.runtime.stream.metrics`).
 
-The label `model` is a served model, `reason` one of the dead-letter reasons.
+The label `model` is a served model, `reason` one of the dead-letter reasons or of `beside.Reason`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,13 @@ class Metrics:
         )
         self.anomalies = Counter(
             "twinloop_detector_anomalies_total", "Windows judged anomalous.", ["model"], registry=registry
+        )
+        self.trial_failures = Counter(
+            "twinloop_detector_trial_failures_total",
+            "Windows without a verdict of a version that decides nothing: it is on trial, or kept ready, and"
+            " failed, or was unavailable or late. Those that decide are not held up; its trial is stopped.",
+            ["model", "reason"],
+            registry=registry,
         )
         self.batch_windows = Histogram(
             "twinloop_detector_batch_windows",

@@ -2,20 +2,27 @@
 
 A recurrent model is asked step by step: in each for at most one window of an asset, with what it remembers of
 the one before. Trouble with the server or a model is for the caller to wait out. Windows that a healthy model
-cannot take are found by halving, and refused; what is remembered of their asset stays as it was."""
+cannot take are found by halving, and refused; what is remembered of their asset stays as it was.
+
+All of that is for windows that their version decides of. For answers to others nobody waits long, and none of
+them is refused: see `beside`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.models import ModelContract
+from twinloop.detector.beside import Patience
+from twinloop.detector.beside import Reason as Dropped
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Ints, Pending, Refused
+from twinloop.detector.routes import Role
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import InferenceFailed
 from twinloop.tritonio.server import Floats, Inference, join
@@ -53,26 +60,48 @@ class Scored:
     refused: list[tuple[TopicPartition, Refused]] = field(default_factory=list)
     learnt: list[Learnt] = field(default_factory=list)
 
+    def add(self, other: Scored) -> None:
+        """More of it."""
+        self.answers += other.answers
+        self.refused += other.refused
+        self.learnt += other.learnt
+
 
 class Scorer:
-    """Asks `models` for answers."""
+    """Asks `models` for answers; `patience` is for versions that decide nothing."""
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
+    def __init__(self, models: Models, metrics: Metrics, patience: Patience | None = None) -> None:
         self._models = models
         self._metrics = metrics
+        self._patience = patience or Patience(metrics)
 
     async def score(self, parts: Iterable[Pending]) -> Scored:
-        """Answers for all windows of `parts`.
+        """Answers for all windows of `parts`; of one that its version does not decide of, if there is one.
 
-        Raises `TritonError` when the server or a model cannot answer now, whatever it is asked.
+        Raises `TritonError` when the server or a model that decides cannot answer now, whatever it is asked.
         """
         scored = Scored()
         for request in _by_version(parts):
-            if request.contract.memory:
-                answers = await self._ask_step_by_step(request, scored)
-            else:
-                answers = await self._ask(request, np.arange(len(request)), None, scored)
-            scored.answers += request.apart(answers)
+            scored.add(await (self._answers(request) if request.decides else self._beside(request)))
+        return scored
+
+    async def _beside(self, request: _Request) -> Scored:
+        """The answers of a version that decides nothing."""
+        contract = request.contract
+        found = await self._patience.wait_for(contract, len(request), partial(self._answers, request))
+        if found is None:
+            return Scored()
+        if found.refused:
+            self._patience.dropped(contract, len(found.refused), Dropped.FAILED)
+        return Scored(found.answers, learnt=found.learnt)
+
+    async def _answers(self, request: _Request) -> Scored:
+        scored = Scored()
+        if request.contract.memory:
+            answers = await self._ask_step_by_step(request, scored)
+        else:
+            answers = await self._ask(request, np.arange(len(request)), None, scored)
+        scored.answers += request.apart(answers)
         return scored
 
     async def _ask_step_by_step(self, request: _Request, scored: Scored) -> list[_Answer]:
@@ -120,11 +149,13 @@ _Answer = tuple[Ints, Inference]
 
 
 class _Request:
-    """Windows of one model, at least one, from whichever partitions they are; numbered through."""
+    """Windows of one model, at least one, from whichever partitions they are; numbered through. `decides`:
+    whether it decides of them."""
 
     def __init__(self, parts: Sequence[Pending]) -> None:
         self.parts = parts
         self.contract = parts[0].judge.contract
+        self.decides = parts[0].judge.role is Role.DECIDES
         self._ends = np.cumsum([len(one) for one in parts])
 
     def __len__(self) -> int:
@@ -200,9 +231,11 @@ class _Owners:
 
 
 def _by_version(parts: Iterable[Pending]) -> list[_Request]:
-    versions: dict[tuple[str, int], list[Pending]] = {}
+    """Those that decide come first."""
+    versions: dict[tuple[bool, str, int], list[Pending]] = {}
     for one in parts:
         if len(one):
             contract = one.judge.contract
-            versions.setdefault((contract.model, contract.version), []).append(one)
-    return [_Request(same) for same in versions.values()]
+            beside = one.judge.role is not Role.DECIDES
+            versions.setdefault((beside, contract.model, contract.version), []).append(one)
+    return [_Request(versions[key]) for key in sorted(versions)]
