@@ -257,6 +257,7 @@ class Twinloop(Strategy):
                 np.zeros(1, np.int64),
                 [_Record(encode_frame(frame))],
                 [b""],
+                np.zeros(1, np.uint64),
                 _NOTHING,
             )
             anomalies, _ = judge_windows(pending, answer.part(n, n + 1), loop.cell.now, score_every=0)

@@ -89,7 +89,8 @@ class Pending:
     `values` float32 [N, window, signals], of the signals that the judge reads; `assets` int64 [N], the number
     of each one's asset in the partition, whose windows come in their order. Of the frame that completed each:
     `sequences` uint64 [N], `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of
-    the window's last sample in it. `sources` [number of an asset] and `remembered`: the partition's.
+    the window's last sample in it. `sources` and `salts` [number of an asset] and `remembered`: the
+    partition's.
     """
 
     partition: TopicPartition
@@ -101,6 +102,7 @@ class Pending:
     which: Ints
     records: Sequence[Record]
     sources: Sequence[bytes]
+    salts: NDArray[np.uint64]
     remembered: Remembered
 
     def __len__(self) -> int:
@@ -346,6 +348,7 @@ class Partition:
                 which,
                 records,
                 self._assets.sources,
+                self._assets.salts,
                 self._remembered,
             )
             taken.pending.append(whole if len(some) == len(whole) else whole.select(some))

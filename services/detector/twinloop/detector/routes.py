@@ -27,8 +27,8 @@ class Role(StrEnum):
 class Judge:
     """A version's part at some of the assets of a route. Windows of one judge can be asked for together.
 
-    `every`: the verdict on each n-th window is published; `None`: as the detector is set. `may_decide`: in
-    the place of one whose windows have no past yet. `columns`: which of its lane's it reads, in its order;
+    `every`: the verdict on one of so many windows is published; `None`: as the detector is set. `may_decide`:
+    in the place of one whose windows have no past yet. `columns`: which of its lane's it reads, in its order;
     `None`: all of them as they are.
     """
 

@@ -16,7 +16,7 @@ class DetectorSettings(ServiceSettings):
 
     triton: str = Field(validation_alias="TWINLOOP_TRITON", description="gRPC address, host:port")
     score_every: int = Field(
-        default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
+        default=100, ge=0, description="publish the verdict on one of so many windows; 0: on none"
     )
     group: str = Field(
         default="detector",
