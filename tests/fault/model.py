@@ -79,4 +79,5 @@ def rules_of(contract: ModelContract, memory_records: int) -> Rules:
         contract.threshold,
         memory_records,
         takes=tuple(COLUMNS.index(one) for one in contract.signals),
+        digest=contract.digest,
     )

@@ -23,7 +23,7 @@ LIMITED_OVER = 10_000
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The model that serves `signal_set`, and the detector's settings. `signals`: how many a frame has;
-    `takes`: which of them the model is given, in its order; empty: all."""
+    `takes`: which of them the model is given, in its order; empty: all. `digest` is that of its file."""
 
     signal_set: str
     signals: int
@@ -33,6 +33,7 @@ class Rules:
     memory: int
     limit: int = 1000
     takes: tuple[int, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Judged:
     row: int
     score: float
     anomalous: bool
+    model_digest: str
     input_digest: str
 
 
@@ -243,6 +245,7 @@ class _Partition:
             row=row,
             score=score,
             anomalous=score > self._rules.threshold,
+            model_digest=self._rules.digest,
             input_digest=hashlib.sha256(window).hexdigest(),
         )
         self._expected.verdicts[judged] += 1

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -46,7 +46,7 @@ def contract(model: str = "m", version: int = 1) -> ModelContract:
         window=2,
         hop=2,
         threshold=1.0,
-        digest="",
+        digest="the file's",
     )
 
 
@@ -199,6 +199,7 @@ async def test_every_partition_gets_its_own_outputs() -> None:
     assert told == {0: ["anomalies", "scores", "scores"], 1: ["anomalies", "scores", "dead-letters"], 2: []}
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: list[bool]) -> None:
     server = Server()
@@ -220,6 +221,7 @@ async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() 
     assert (one.features, one.deviations) == ({"a.mean": 1.5}, {"a.mean": 3.0})
     assert (one.caused_by, one.model, one.model_version, one.threshold) == ("e2", "m", 1, 1.0)
     assert [verdict.anomalous for verdict in verdicts] == [False, False, True]
+    assert {one.model_digest for one in (one, *verdicts)} == {"the file's"}
 
 
 async def test_ids_are_of_the_window_and_the_model() -> None:

@@ -78,5 +78,6 @@ def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, An
         "threshold": contract.threshold,
         "model": contract.model,
         "model_version": contract.version,
+        "model_digest": contract.digest,
         "input_digest": hashlib.sha256(pending.values[n].tobytes()).hexdigest(),
     }
