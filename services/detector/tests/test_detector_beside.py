@@ -113,7 +113,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         metrics = Metrics(self.registry)
-        scorer = Scorer(self.triton, metrics, Patience(metrics, patience_s=0.05, rest_s=60))
+        scorer = Scorer(self.triton, metrics, patience=Patience(metrics, patience_s=0.05, rest_s=60))
         self.detection = Detection(self.routes, scorer, nothing_kept, ManualClock(NOW), Memory(), 1, metrics)
 
     async def try_out(

@@ -13,7 +13,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.routes import Routes
-from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
+from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed, TritonError, TritonUnavailable
 from twinloop.tritonio.server import Floats, Inference
 
 CONTRACT = ModelContract(
@@ -84,11 +84,12 @@ async def test_after_a_failure_only_the_probe_is_asked_until_it_succeeds() -> No
     assert scene.metric("circuit_opened_total") == 1
 
 
-async def test_windows_that_a_model_cannot_take_do_not_open_it() -> None:
+@pytest.mark.parametrize("failure", [InferenceFailed("these windows"), DeadlineExceeded("so many")])
+async def test_windows_that_a_model_cannot_take_do_not_open_it(failure: TritonError) -> None:
     scene = Scene()
-    scene.server.failure = InferenceFailed("these windows")
+    scene.server.failure = failure
     for _ in range(2):
-        with pytest.raises(InferenceFailed):
+        with pytest.raises(type(failure)):
             await scene.circuit.infer(CONTRACT, WINDOWS)
     assert scene.server.asked == [3, 3]
 

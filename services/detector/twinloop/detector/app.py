@@ -50,7 +50,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     context.health.add("routes", routes.problem)
     context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
-    scorer = Scorer(circuit, metrics)
+    scorer = Scorer(circuit, metrics, deadline_s=settings.infer_timeout_s)
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
         group.create_task(circuit.run(routes, stopping))

@@ -16,7 +16,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.routes import Routes
 from twinloop.runtime import logging
-from twinloop.tritonio.errors import InferenceFailed, TritonError, TritonUnavailable
+from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed, TritonError, TritonUnavailable
 from twinloop.tritonio.server import Floats, Inference, InferenceServer
 
 log = logging.logger(__name__)
@@ -45,13 +45,14 @@ class Circuit:
     ) -> Inference:
         """See `InferenceServer`. Raises `TritonUnavailable` at once while the circuit is open.
 
-        An `InferenceFailed` leaves it as it is: the windows may be to blame, `probe` tells.
+        An `InferenceFailed` or a `DeadlineExceeded` leaves it as it is: the windows, or their number, may be
+        to blame; `probe` tells.
         """
         if (why := self._open.get(_version(contract))) is not None:
             raise TritonUnavailable(why)
         try:
             return await self._server.infer(contract, *windows, memory=memory)
-        except InferenceFailed:
+        except (InferenceFailed, DeadlineExceeded):
             raise
         except TritonError as trouble:
             self._opened(contract, str(trouble))

@@ -2,13 +2,15 @@
 
 A recurrent model is asked step by step: in each for at most one window of an asset, with what it remembers of
 the one before. Trouble with the server or a model is for the caller to wait out. Windows that a healthy model
-cannot take are found by halving, and refused; what is remembered of their asset stays as it was.
+cannot take are found by halving, and refused; what is remembered of their asset stays as it was. What is too
+much for it within the deadline is asked for in portions.
 
 All of that is for windows that their version decides of. For answers to others nobody waits long, and none of
 them is refused: see `beside`."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +24,10 @@ from twinloop.detector.beside import Patience
 from twinloop.detector.beside import Reason as Dropped
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.partition import Ints, Pending, Refused
+from twinloop.detector.portions import Portions
 from twinloop.detector.routes import Role
 from twinloop.runtime.stream.ports import TopicPartition
-from twinloop.tritonio.errors import InferenceFailed
+from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed
 from twinloop.tritonio.server import Floats, Inference, join
 
 
@@ -68,11 +71,14 @@ class Scored:
 
 
 class Scorer:
-    """Asks `models` for answers; `patience` is for versions that decide nothing."""
+    """Asks `models` for answers, each within `deadline_s`; `patience` is for versions that decide nothing."""
 
-    def __init__(self, models: Models, metrics: Metrics, patience: Patience | None = None) -> None:
+    def __init__(
+        self, models: Models, metrics: Metrics, *, deadline_s: float = 5.0, patience: Patience | None = None
+    ) -> None:
         self._models = models
         self._metrics = metrics
+        self._portions = Portions(deadline_s)
         self._patience = patience or Patience(metrics)
 
     async def score(self, parts: Iterable[Pending]) -> Scored:
@@ -125,9 +131,18 @@ class Scorer:
         todo = [np.arange(len(index))]
         while todo:
             places = todo.pop()
+            if len(places) > (most := self._portions.most(request.contract)):
+                places, rest = np.split(places, [most])
+                todo.append(rest)
             some = index[places]
             try:
                 answer = await self._infer(request, some, None if memory is None else memory[places])
+            except DeadlineExceeded:
+                self._portions.missed(request.contract, len(some))
+                await self._models.probe(request.contract)  # does it hang?
+                if len(some) == 1:
+                    raise
+                todo.append(places)
             except InferenceFailed as failure:
                 await self._models.probe(request.contract)  # is it the model that fails?
                 if len(some) > 1:
@@ -140,8 +155,11 @@ class Scorer:
 
     async def _infer(self, request: _Request, index: Ints, memory: Floats | None) -> Inference:
         self._metrics.batch_windows.observe(len(index))
+        begun = time.perf_counter()
         with self._metrics.infer_seconds.time():
-            return await self._models.infer(request.contract, *request.values(index), memory=memory)
+            answer = await self._models.infer(request.contract, *request.values(index), memory=memory)
+        self._portions.answered(request.contract, len(index), time.perf_counter() - begun)
+        return answer
 
 
 _Answer = tuple[Ints, Inference]
