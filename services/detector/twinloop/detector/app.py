@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from aiokafka import ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
-from twinloop.contracts.topics import MODEL_MEMORY, MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
+from twinloop.contracts.topics import MODEL_MEMORY, MODELS
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
@@ -33,8 +33,6 @@ from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.client import triton
 
 log = logging.logger(__name__)
-
-SOURCES = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE)
 
 
 async def main(settings: DetectorSettings, context: Context) -> None:
@@ -75,7 +73,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
         await stack.enter_async_context(
             membership(
                 kafka,
-                SOURCES,
+                settings.sources,
                 prefix,
                 stopping,
                 group=settings.group,
