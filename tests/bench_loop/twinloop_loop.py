@@ -37,9 +37,9 @@ from twinloop.controller.state import Diagnosed, Outcome, Refused, Station
 from twinloop.controller.station import StationEvent, decide
 from twinloop.detector.cuts import Lane
 from twinloop.detector.judge import judge as judge_windows
-from twinloop.detector.partition import Pending
 from twinloop.detector.remembered import Remembered
 from twinloop.detector.routes import Judge, Role
+from twinloop.detector.taken import Pending
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec

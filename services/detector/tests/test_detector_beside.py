@@ -20,9 +20,10 @@ from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, SCORES
 from twinloop.detector.beside import Patience
 from twinloop.detector.detection import Detection
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
+from twinloop.detector.taken import Taken
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition

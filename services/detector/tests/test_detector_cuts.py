@@ -17,8 +17,9 @@ from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.contracts.topics import MODELS
 from twinloop.detector.app import apply
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.routes import Role, Routes
+from twinloop.detector.taken import Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume

@@ -22,11 +22,12 @@ from twinloop.contracts.topics import SCORES
 from twinloop.detector.detection import Detection
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Pending, Refused, Taken
+from twinloop.detector.partition import Memory
 from twinloop.detector.portions import Portions
 from twinloop.detector.remembered import Remembered
 from twinloop.detector.routes import Judge, Routes
 from twinloop.detector.score import Scored, Scorer
+from twinloop.detector.taken import Pending, Refused, Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Redo, Retry

@@ -17,10 +17,11 @@ from twinloop.contracts.topics import MODEL_MEMORY, MODELS
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Taken
+from twinloop.detector.partition import Memory
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
 from twinloop.detector.settings import DetectorSettings
+from twinloop.detector.taken import Taken
 from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
 from twinloop.runtime.kafka import consumer, follow

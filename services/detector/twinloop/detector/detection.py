@@ -13,9 +13,10 @@ from twinloop.contracts.codec import Message, message
 from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.routes import ALL, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
+from twinloop.detector.taken import Pending, Refused, Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock

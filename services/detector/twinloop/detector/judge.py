@@ -11,9 +11,9 @@ import numpy as np
 from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.times import utc
-from twinloop.detector.partition import Pending
 from twinloop.detector.routes import Role
 from twinloop.detector.sample import drawn
+from twinloop.detector.taken import Pending
 from twinloop.tritonio.server import Inference
 
 

@@ -23,9 +23,9 @@ from twinloop.contracts.models import ModelContract
 from twinloop.detector.beside import Patience
 from twinloop.detector.beside import Reason as Dropped
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Ints, Pending, Refused
 from twinloop.detector.portions import Portions
 from twinloop.detector.routes import Role
+from twinloop.detector.taken import Ints, Pending, Refused
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed
 from twinloop.tritonio.server import Floats, Inference, join
