@@ -70,7 +70,7 @@ class Metrics:
         )
         self.circuit_open = Gauge(
             "twinloop_detector_circuit_open",
-            "1 while a model is not asked because it failed, but for a probe. /health/ready says why.",
+            "1 while a version of a model is not asked because it failed, but for a probe. The log says why.",
             ["model"],
             registry=registry,
         )

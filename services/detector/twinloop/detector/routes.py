@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -142,10 +143,20 @@ class Routes:
         """The names of all lanes."""
         return frozenset(self._lane(one).name for one in self.contracts())
 
+    def deciding(self) -> list[ModelContract]:
+        """Every model version that decides for somebody, once."""
+        routes = self._by_scope.values()
+        trials = [one.trial for one in routes if one.trial is not None]
+        canaries = [one.contract for one in trials if one.share > 0 or one.assets]
+        return _once([*(one.contract for one in routes), *canaries])
+
     def contracts(self) -> list[ModelContract]:
         """Every model version that judges somebody, once."""
-        every = (one for route in self._by_scope.values() for one in route.versions())
-        return list({(one.model, one.version): one for one in every}.values())
+        return _once(one for route in self._by_scope.values() for one in route.versions())
+
+
+def _once(contracts: Iterable[ModelContract]) -> list[ModelContract]:
+    return list({(one.model, one.version): one for one in contracts}.values())
 
 
 @dataclass(frozen=True, slots=True)
