@@ -35,10 +35,11 @@ from twinloop.controller.diagnose import diagnose
 from twinloop.controller.policy import AssetPolicy, ControllerPolicy
 from twinloop.controller.state import Diagnosed, Outcome, Refused, Station
 from twinloop.controller.station import StationEvent, decide
+from twinloop.detector.cuts import Lane
 from twinloop.detector.judge import judge as judge_windows
-from twinloop.detector.partition import Pending
 from twinloop.detector.remembered import Remembered
-from twinloop.detector.routes import Judge, Lane, Role
+from twinloop.detector.routes import Judge, Role
+from twinloop.detector.taken import Pending
 from twinloop.features.checks import check_frame
 from twinloop.features.ordering import NamedGate, Order
 from twinloop.features.windows import WindowBuffer, WindowSpec
@@ -256,6 +257,7 @@ class Twinloop(Strategy):
                 np.zeros(1, np.int64),
                 [_Record(encode_frame(frame))],
                 [b""],
+                np.zeros(1, np.uint64),
                 _NOTHING,
             )
             anomalies, _ = judge_windows(pending, answer.part(n, n + 1), loop.cell.now, score_every=0)

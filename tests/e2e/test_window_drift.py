@@ -133,9 +133,11 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
     # And every metric that a service serves is documented.
     for name, text in served.items():
         found = set(re.findall(r"^# TYPE (twinloop_\w+) ", text, re.MULTILINE))
-        assert {one for one in found if not one.endswith("_created")} == documented(name)
+        assert {one for one in found if not one.endswith("_created")} == documented(PAGE_OF[name])
 
 
+PAGE_OF = {one.name: one.module.removeprefix("twinloop.") or one.name for one in SERVICES}
+"""Which service each process is."""
 JOURNEY = {
     "ingest": ["frame"],
     "detector": ["anomaly"],

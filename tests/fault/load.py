@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
 
 SIGNAL_SET = "level.v1"
-SIGNALS = 2
+SIGNALS = 4
 POISON = ("garbage", "ragged", "signals", "non_finite", "stale")
 """What ends in dead letters: bytes that are no frame; samples that are no whole rows; a signal too many; a
 NaN that is not marked bad; a sequence number from long ago."""

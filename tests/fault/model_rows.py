@@ -18,7 +18,7 @@ from support.watch import Watch
 
 from fault.bad_models import BAD, alarming
 from fault.load import SIGNAL_SET
-from fault.model import HOP, WINDOW
+from fault.model import Shape
 from fault.neighbour import NAME, NEIGHBOURS, Neighbour, apart, neighbour
 from fault.promotion import VICTIMS, Promotion, interrupted, route_of, states
 from fault.rows import Play, Told, hold, hold_time
@@ -95,9 +95,9 @@ async def played(shop: Workshop, harm: Harm) -> str:
 
 @row("swaps", _SHORT_MEMORY)
 async def swaps(shop: Workshop) -> Told:
-    """A hundred promotions in a row, between windows of unlike length and hop, at half of the maximum."""
+    """A hundred promotions in a row, between unlike windows of unlike signals, at half of the maximum."""
     run = shop.run
-    versions = [await shop.stage(*shape) for shape in SHAPES[1:]]
+    versions = [await shop.stage(shape) for shape in SHAPES[1:]]
     run.load.rate = HALF * await maximum(run)
     await asyncio.sleep(STEADY_S)
     order = [1, *versions]
@@ -184,7 +184,7 @@ async def bad_models(shop: Workshop) -> Told:
     before = states(await shop.listed())
     steps = []
     for kind, bad in BAD.items():
-        sound = dict(pack(artefact(WINDOW, HOP)))
+        sound = dict(pack(artefact(Shape())))
         answer = await shop.send(bad.spoil(sound))
         said = answer.text
         hold(answer.status_code == 422, f"{kind}: {answer.status_code} {said}")
@@ -271,7 +271,7 @@ async def disturb(shop: Workshop, other: Neighbour, way: signal.Signals) -> Wait
     await asyncio.sleep(_HUNG_S)
     await revived()
     begun = time.monotonic()
-    await shop.stage(*SHAPES[1], note=f"{at}")
+    await shop.stage(SHAPES[1], note=f"{at}")
     staging_s = time.monotonic() - begun
     if way is signal.SIGSTOP:
         with contextlib.suppress(psutil.NoSuchProcess):

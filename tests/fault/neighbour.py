@@ -11,9 +11,9 @@ import psutil
 from support.processes import ServiceProcess
 from support.watch import Watch
 
-from fault.load import SIGNALS, Content, Load, Mix
-from fault.model import HOP, THRESHOLD, WINDOW, mean_model
-from fault.oracle import Rules, expect
+from fault.load import Content, Load, Mix
+from fault.model import mean_model, rules_of
+from fault.oracle import expect
 from fault.reconcile import Reconciled
 from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
 from fault.workshop import Workshop, around
@@ -86,7 +86,8 @@ async def neighbour(shop: Workshop, seed: int) -> AsyncIterator[Neighbour]:
 
 async def apart(run: Scene) -> Reconciled:
     """The verdicts of both streams, each against what is due of it, and the dead letters of both."""
-    rules = Rules(NEIGHBOURS, SIGNALS, WINDOW, HOP, THRESHOLD, MEMORY_RECORDS)
+    contract, _ = mean_model(NAME, signal_set=NEIGHBOURS)
+    rules = rules_of(contract, MEMORY_RECORDS)
     given = await run.given()
     usual = await asyncio.to_thread(expect, given, run.rules())
     its = await asyncio.to_thread(expect, given, rules)

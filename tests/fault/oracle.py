@@ -22,7 +22,8 @@ LIMITED_OVER = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The model that serves `signal_set`, and the detector's settings."""
+    """The model that serves `signal_set`, and the detector's settings. `signals`: how many a frame has;
+    `takes`: which of them the model is given, in its order; empty: all. `digest` is that of its file."""
 
     signal_set: str
     signals: int
@@ -31,6 +32,8 @@ class Rules:
     threshold: float
     memory: int
     limit: int = 1000
+    takes: tuple[int, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Judged:
     row: int
     score: float
     anomalous: bool
+    model_digest: str
     input_digest: str
 
 
@@ -200,7 +204,11 @@ class _Partition:
     def _windows(self, record: Given, frame: TelemetryFrame) -> None:
         rules = self._rules
         size = 4 * rules.signals
-        rows = [frame.samples[at : at + size] for at in range(0, len(frame.samples), size)]
+        takes = rules.takes or tuple(range(rules.signals))
+        rows = [
+            b"".join(frame.samples[at + 4 * k : at + 4 * k + 4] for k in takes)
+            for at in range(0, len(frame.samples), size)
+        ]
         ring = self._rings.get(frame.asset)
         if (
             ring is None
@@ -237,6 +245,7 @@ class _Partition:
             row=row,
             score=score,
             anomalous=score > self._rules.threshold,
+            model_digest=self._rules.digest,
             input_digest=hashlib.sha256(window).hexdigest(),
         )
         self._expected.verdicts[judged] += 1

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from fault.load import SIGNAL_SET
+from fault.model import Shape
 from fault.rows import hold
 from fault.scene import until
 from fault.workshop import MODEL, Workshop, artefact
@@ -24,7 +25,7 @@ class Promotion:
     """A new version's way through all steps, to the end and back."""
 
     shop: Workshop
-    shape: tuple[int, int]
+    shape: Shape
     note: str
     before: str
     version: str = ""
@@ -62,10 +63,11 @@ class Promotion:
         return await self.shop.ask(verb, json={"reason": "the table of faults", **body})
 
     async def _stage(self) -> httpx.Response:
-        answer = await self.shop.send(pack(artefact(*self.shape, self.note)))
+        made = artefact(self.shape, self.note)
+        answer = await self.shop.send(pack(made))
         if answer.status_code == 200:
             self.version = answer.json()["version"]
-            self.shop.shapes[int(self.version.partition(":")[2])] = self.shape
+            self.shop.contracts[int(self.version.partition(":")[2])] = made.contract
         return answer
 
 

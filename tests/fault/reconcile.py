@@ -100,6 +100,7 @@ def verdict(event: dict[str, Any]) -> Judged:
         row=event["row"],
         score=event["score"],
         anomalous=event.get("anomalous", event["type"] == "anomaly"),
+        model_digest=event["model_digest"],
         input_digest=event["input_digest"],
     )
 

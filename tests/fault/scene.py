@@ -20,8 +20,8 @@ from support.processes import ServiceProcess
 from support.topics import records
 from support.watch import Watch
 
-from fault.load import SIGNAL_SET, SIGNALS, Content, Load, Mix
-from fault.model import HOP, THRESHOLD, WINDOW, mean_model
+from fault.load import Content, Load, Mix
+from fault.model import mean_model, rules_of
 from fault.oracle import Expected, Given, Rules, expect
 from fault.reconcile import Reconciled, reconcile
 from twinloop.contracts import codec
@@ -161,7 +161,8 @@ class Scene:
 
     def rules(self) -> Rules:
         """What the oracle is told."""
-        return Rules(SIGNAL_SET, SIGNALS, WINDOW, HOP, THRESHOLD, self.memory_records)
+        contract, _ = mean_model()
+        return rules_of(contract, self.memory_records)
 
     async def expected(self, *, since: dict[int, int] | None = None) -> Expected:
         """What the oracle says of the input."""

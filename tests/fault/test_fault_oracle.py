@@ -10,7 +10,7 @@ from itertools import islice
 
 import pytest
 
-from fault.load import SIGNAL_SET, Content, Mix
+from fault.load import SIGNAL_SET, SIGNALS, Content, Mix
 from fault.oracle import Expected, Given, Judged, Rules, expect
 from fault.reconcile import reconcile
 from twinloop.contracts.telemetry_pb2 import TelemetryFrame
@@ -44,6 +44,13 @@ def test_windows_hop_over_frames() -> None:
     assert expected.anomalies.total() == 1
     digest = hashlib.sha256(struct.pack("<4f", 0, 0, 1, 1)).hexdigest()
     assert digest in {one.input_digest for one in expected.verdicts}
+
+
+def test_a_model_is_given_its_own_signals_in_its_own_order() -> None:
+    rules = Rules(SIGNAL_SET, signals=3, window=2, hop=2, threshold=0.5, memory=100, takes=(2, 0))
+    (one,) = told(frame(0, 0, 9, 1, 2, 9, 3, signal_count=3), rules=rules).verdicts
+    digest = hashlib.sha256(struct.pack("<4f", 1, 0, 3, 2)).hexdigest()
+    assert (one.score, one.input_digest) == (1.5, digest)
 
 
 def test_windows_lie_where_the_sequence_says_unless_a_part_begins() -> None:
@@ -151,7 +158,7 @@ def test_the_load_holds_every_trouble_and_is_the_same_for_a_seed() -> None:
     assert [key for key, _ in taken] == [key for key, _ in again]
     expected = expect(
         [Given("t", 0, n, value) for n, (_, value) in enumerate(taken)],
-        Rules(SIGNAL_SET, 2, 8, 2, 0.75, 1000, limit=10_000),
+        Rules(SIGNAL_SET, SIGNALS, 8, 2, 0.75, 1000, limit=10_000),
     )
     assert min(expected.duplicates, expected.unrouted, len(expected.verdicts)) > 0
     assert {reason for _, reason in reasons(expected)} == {

@@ -15,7 +15,8 @@ ASSET = "line.station"
 
 
 def judged(offset: int, row: int = 0, version: int = 1) -> Judged:
-    return Judged(f"frame-{offset}", ASSET, "", offset, row, 0.5, False, f"window {version}/{offset}/{row}")
+    window = f"window {version}/{offset}/{row}"
+    return Judged(f"frame-{offset}", ASSET, "", offset, row, 0.5, False, "", window)
 
 
 DUE: Due = {

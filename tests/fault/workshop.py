@@ -20,9 +20,9 @@ from support.line_scene import bearer
 from support.processes import ServiceProcess
 from support.topics import records
 
-from fault.load import SIGNAL_SET, SIGNALS
-from fault.model import HOP, THRESHOLD, WINDOW, mean_model
-from fault.oracle import Expected, Given, Rules
+from fault.load import SIGNAL_SET
+from fault.model import Shape, mean_model, rules_of
+from fault.oracle import Expected, Given
 from fault.scene import Scene, Unmet, until
 from fault.swaps import Swapped, reconcile_partition
 from twinloop.contracts.codec import decode
@@ -34,9 +34,15 @@ from twinloop.tritonio.artefact import Artefact, Golden, pack
 from twinloop.tritonio.server import Inference
 
 MODEL = "mean"
-SHAPES = ((8, 2), (32, 2), (4, 2), (16, 4), (8, 4))
-"""Window and hop of versions to swap between; the first serves when a run begins. Powers of two: their means
-are exact in float32."""
+SHAPES = (
+    Shape(),
+    Shape(32, 2),
+    Shape(4, 2, ("level3", "level1")),
+    Shape(8, 2, ("level2", "level0")),
+    Shape(16, 4),
+    Shape(8, 4, ("level1", "level3", "level0", "level2")),
+)
+"""Versions to swap between; the first serves when a run begins."""
 _PATIENT_S = 120.0
 
 
@@ -49,24 +55,25 @@ _ASSET = msgspec.json.Decoder(_Named)
 
 @dataclass
 class Workshop:
-    """`shapes` of all versions, by number."""
+    """`contracts`: what was staged of all versions, by number."""
 
     run: Scene
     modelops: ServiceProcess
     token: dict[str, str]
-    shapes: dict[int, tuple[int, int]] = field(default_factory=lambda: {1: (WINDOW, HOP)})
+    contracts: dict[int, ModelContract] = field(default_factory=lambda: {1: mean_model(MODEL)[0]})
 
     async def ready(self) -> None:
         """Wait until modelops says so."""
         await until(lambda: self.modelops.ready, 60, "modelops is not ready")
 
-    async def stage(self, window: int, hop: int, note: str = "") -> int:
+    async def stage(self, shape: Shape, note: str = "") -> int:
         """A version of another shape; its number."""
-        answer = await self.send(pack(artefact(window, hop, note)))
+        made = artefact(shape, note)
+        answer = await self.send(pack(made))
         if answer.status_code != 200:
             raise Unmet(f"not staged: {answer.text}")
         version = int(answer.json()["version"].partition(":")[2])
-        self.shapes[version] = (window, hop)
+        self.contracts[version] = made.contract
         return version
 
     async def send(self, files: Mapping[str, bytes]) -> httpx.Response:
@@ -111,8 +118,7 @@ class Workshop:
         decide when."""
         routes = await self.routes()
         rules = {
-            number: Rules(SIGNAL_SET, SIGNALS, window, hop, THRESHOLD, self.run.memory_records)
-            for number, (window, hop) in self.shapes.items()
+            number: rules_of(contract, self.run.memory_records) for number, contract in self.contracts.items()
         }
         given, scores = defaultdict[int, list[Given]](list), defaultdict[int, list[bytes]](list)
         partitions = dict[bytes, int]()
@@ -140,15 +146,15 @@ class Workshop:
             raise Unmet(str(letters))
 
 
-def artefact(window: int, hop: int, note: str = "") -> Artefact:
+def artefact(shape: Shape, note: str = "") -> Artefact:
     """The mean model in a shape, as training would leave it."""
-    return around(*mean_model(MODEL, version=0, window=window, hop=hop, note=note))
+    return around(*mean_model(MODEL, version=0, shape=shape, note=note))
 
 
 def around(contract: ModelContract, onnx: bytes) -> Artefact:
     """An artefact of any file, with the golden answers of the mean model."""
     draw = np.random.default_rng(1)
-    windows = (draw.integers(0, 512, (16, contract.window, SIGNALS)) / 256).astype(np.float32)
+    windows = (draw.integers(0, 512, (16, contract.window, len(contract.signals))) / 256).astype(np.float32)
     features = windows.mean(axis=1)
     answer = Inference(windows.mean(axis=(1, 2)), features, features)
     return Artefact(contract, card_of(contract), onnx, Golden(windows, answer))

@@ -22,7 +22,7 @@ from twinloop.contracts import codec
 from twinloop.contracts.codec import Message, frame_message
 from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.frames import Frame
-from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, MODELS, SCORES, TELEMETRY_FACTORY, Topic
 from twinloop.local.stack import Stack
 from twinloop.runtime.kafka import KafkaPublisher, publisher
@@ -67,6 +67,32 @@ def threshold_model(name: str, window: int, signals: int) -> tuple[ModelContract
         digest=digest(content),
     )
     return contract, content
+
+
+def root_model(name: str) -> tuple[ModelContract, bytes]:
+    """Reads the level alone; the root of its mean is the score: NaN below zero."""
+    tensor = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["windows"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("Sqrt", ["mean"], ["score"]),
+            helper.make_node("ReduceMean", ["windows"], ["features"], axes=[1], keepdims=0),
+            helper.make_node("Identity", ["features"], ["deviations"]),
+        ],
+        name,
+        [tensor("windows", TensorProto.FLOAT, [None, WINDOW, 1])],
+        [
+            tensor("score", TensorProto.FLOAT, [None]),
+            tensor("features", TensorProto.FLOAT, [None, 1]),
+            tensor("deviations", TensorProto.FLOAT, [None, 1]),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    content = onnx.ModelProto.SerializeToString(model)
+    like, _ = threshold_model(name, WINDOW, len(SIGNALS))
+    level = {"signals": SIGNALS[:1], "features": like.features[:1], "columns": SIGNALS}
+    return msgspec.structs.replace(like, **level, digest=digest(content)), content
 
 
 def summing_model(name: str) -> tuple[ModelContract, bytes]:
@@ -294,6 +320,45 @@ async def test_a_version_of_another_shape_takes_over_without_a_gap(scene: Scene,
         versions = [one.model_version for one in of_asset]
         assert versions == sorted(versions)
         assert set(versions) == {1, 2}
+
+
+async def test_a_version_on_trial_of_other_signals_that_answers_nan_at_times_costs_nothing(
+    scene: Scene, stack: Stack
+) -> None:
+    contract, content = root_model(f"root-{uuid.uuid4().hex[:8]}")
+    publish(stack.endpoints.model_repository, contract, content)
+    await scene.triton.load(contract.model)
+    trial = Trial(contract=contract)
+    route = ModelRoute(
+        event_id="trial", scope="level.v1", at=datetime.now(UTC), contract=scene.contract, trial=trial
+    )
+    await scene.out.publish([codec.message(MODELS, route, source="test")])
+    scene.detector.start()
+    levels = [0.25] * 10 + [-1.0] + [0.25] * 10
+    await scene.send([frame("plant.asset", n, level) for n, level in enumerate(levels)])
+    rows = np.repeat(levels, ROWS)
+    begins = range(0, len(rows) - WINDOW + 1, HOP)
+    due = {divmod(at + WINDOW - 1, ROWS): float(rows[at : at + WINDOW].mean()) for at in begins}
+
+    async def judged() -> bool:
+        return sum(one.decides for one in await scene.read(SCORES)) >= len(due)
+
+    await until(judged)
+    serving, its = [
+        {(one.sequence, one.row): one for one in await scene.read(SCORES) if one.decides is decides}
+        for decides in (True, False)
+    ]
+    assert {end: one.score for end, one in serving.items()} == pytest.approx(
+        {end: mean / 2 for end, mean in due.items()}
+    )
+    assert all(one.score == pytest.approx(np.sqrt(due[end])) for end, one in its.items())
+    assert all(one.features == {"level.mean": pytest.approx(due[end])} for end, one in its.items())
+    assert {one.model_digest for one in serving.values()} == {scene.contract.digest}
+    assert {one.model_digest for one in its.values()} <= {contract.digest}
+    assert await scene.read(DEAD_LETTERS) == []
+    assert scene.detector.metric("trial_failures_total") == len(due) - len(its)
+    assert all(due[end] >= 0 for end in its)
+    await scene.triton.unload(contract.model)
 
 
 async def test_without_its_model_it_waits_is_not_ready_and_loses_nothing(scene: Scene) -> None:

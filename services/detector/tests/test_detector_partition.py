@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
-from twinloop.detector.partition import Memory, Partition, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.routes import Routes, Share
+from twinloop.detector.taken import Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime.stream.errors import PositionAhead
 from twinloop.runtime.stream.ports import TopicPartition

@@ -22,10 +22,11 @@ from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.contracts.topics import DEAD_LETTERS, MODEL_MEMORY, SCORES
 from twinloop.detector.detection import Detection
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.remembered import Remembered
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
+from twinloop.detector.taken import Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Retry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -21,15 +22,17 @@ from twinloop.contracts.topics import SCORES
 from twinloop.detector.detection import Detection
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Pending, Refused, Taken
+from twinloop.detector.partition import Memory
+from twinloop.detector.portions import Portions
 from twinloop.detector.remembered import Remembered
 from twinloop.detector.routes import Judge, Routes
 from twinloop.detector.score import Scored, Scorer
+from twinloop.detector.taken import Pending, Refused, Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime.clock import ManualClock
 from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
-from twinloop.tritonio.errors import InferenceFailed, TritonUnavailable
+from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable
 from twinloop.tritonio.fake import FakeTriton
 from twinloop.tritonio.server import Floats, Inference
 
@@ -46,7 +49,7 @@ def contract(model: str = "m", version: int = 1) -> ModelContract:
         window=2,
         hop=2,
         threshold=1.0,
-        digest="",
+        digest="the file's",
     )
 
 
@@ -103,8 +106,9 @@ def pending(asked: Judge, *levels: float, start: int = 0, partition: int = 0) ->
     of = TopicPartition("telemetry.factory", partition)
     assets = np.zeros(len(levels), np.int64)
     sequences = np.array(numbers, np.uint64)
+    salts = np.zeros(1, np.uint64)
     return Pending(
-        of, asked, values, assets, sequences, rows, which, records, [b"x"], Remembered(of.topic, {})
+        of, asked, values, assets, sequences, rows, which, records, [b"x"], salts, Remembered(of.topic, {})
     )
 
 
@@ -198,6 +202,7 @@ async def test_every_partition_gets_its_own_outputs() -> None:
     assert told == {0: ["anomalies", "scores", "scores"], 1: ["anomalies", "scores", "dead-letters"], 2: []}
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: list[bool]) -> None:
     server = Server()
@@ -219,6 +224,7 @@ async def test_above_the_threshold_is_anomalous_and_the_facts_are_the_windows() 
     assert (one.features, one.deviations) == ({"a.mean": 1.5}, {"a.mean": 3.0})
     assert (one.caused_by, one.model, one.model_version, one.threshold) == ("e2", "m", 1, 1.0)
     assert [verdict.anomalous for verdict in verdicts] == [False, False, True]
+    assert {one.model_digest for one in (one, *verdicts)} == {"the file's"}
 
 
 async def test_ids_are_of_the_window_and_the_model() -> None:
@@ -233,8 +239,73 @@ async def test_ids_are_of_the_window_and_the_model() -> None:
     assert len({one.event_id for one in [*first, *swapped]}) == 4
 
 
-@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, list(range(12))), (5, [4, 9])])
-async def test_the_sample_of_verdicts_is_the_same_for_whoever_judges(every: int, expected: list[int]) -> None:
-    part = pending(await Server().add(), *[0.0] * 12)
-    _, verdicts = judge(part, mean(part.values), NOW, score_every=every)
-    assert [one.sequence for one in verdicts] == expected
+@dataclass
+class Slow(FakeTriton):
+    """Answers so many windows within the deadline, and no more. `asked`: how many each time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.asked: list[int] = []
+
+    async def infer(
+        self, contract: ModelContract, *windows: Floats, memory: Floats | None = None
+    ) -> Inference:
+        count = sum(map(len, windows))
+        self.asked.append(count)
+        if count > self.most:
+            raise DeadlineExceeded(f"{count} windows are too many")
+        return await super().infer(contract, *windows, memory=memory)
+
+    async def probe(self, contract: ModelContract) -> None:
+        if not self.most:
+            raise DeadlineExceeded("it hangs")
+
+
+async def test_what_is_too_much_within_the_deadline_is_asked_for_in_portions() -> None:
+    slow = Slow(30)
+    server = Server(slow)
+    version = await server.add()
+    scored = await server.scorer.score([pending(version, *range(100))])
+    assert scores(scored) == {n: n for n in range(100)}
+    assert not scored.refused
+    assert slow.asked[:3] == [100, 50, 25]
+
+
+async def test_the_next_round_begins_with_what_was_not_too_much() -> None:
+    slow = Slow(0)
+    server = Server(slow)
+    version = await server.add()
+    scorer = server.scorer
+    for _ in range(4):
+        with pytest.raises(TritonUnavailable):
+            await scorer.score([pending(version, *range(20))])
+    slow.most = 2
+    assert len(scores(await scorer.score([pending(version, *range(20))]))) == 20
+    assert slow.asked[:5] == [20, 10, 5, 2, 1]
+
+
+async def test_one_window_alone_is_waited_for_and_never_refused() -> None:
+    slow = Slow(1)
+    server = Server(slow)
+    version = await server.add()
+
+    async def busy(*_: object, **__: object) -> Inference:
+        raise DeadlineExceeded("others take all of its time")
+
+    slow.infer = busy  # type: ignore[method-assign]
+    with pytest.raises(TritonUnavailable):
+        await server.scorer.score([pending(version, 1)])
+
+
+def test_portions_grow_again_once_they_are_quick() -> None:
+    portions, version = Portions(deadline_s=4), contract()
+    assert portions.most(version) == sys.maxsize
+    portions.missed(version, 16_000)
+    assert portions.most(version) == 1024
+    portions.missed(version, 1024)
+    portions.answered(version, 512, took_s=1.1)
+    portions.answered(version, 511, took_s=0.1)
+    assert portions.most(version) == 512
+    portions.answered(version, 512, took_s=0.9)
+    assert portions.most(version) == 1024

@@ -34,7 +34,7 @@ def _addresses(endpoints: Endpoints) -> list[str]:
     lines = []
     if endpoints.health:
         lines += ["Services:"]
-        lines += [f"  {name:<10} {url}/health/ready  {url}/metrics" for name, url in endpoints.health.items()]
+        lines += [f"  {name:<17} {url}/health/ready  {url}/metrics" for name, url in endpoints.health.items()]
     if endpoints.triton_http:
         lines += ["Triton:", f"  http://{endpoints.triton_http}/v2    (gRPC {endpoints.triton})"]
     if endpoints.mqtt:

@@ -60,7 +60,25 @@ SERVICES: tuple[Service, ...] = (
             "TWINLOOP_ACCESS_PEOPLE": "{certs}/people.toml",
         },
     ),
-    Service("detector", needs=("topics", "triton"), settings={"TWINLOOP_DETECTOR_SCORE_EVERY": "1"}),
+    # One for the line and one for vehicles: a model of either that hangs holds up its own stream alone.
+    Service(
+        "detector",
+        needs=("topics", "triton"),
+        settings={
+            "TWINLOOP_DETECTOR_TOPICS": "telemetry.factory",
+            "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
+        },
+    ),
+    Service(
+        "detector-vehicles",
+        needs=("topics", "triton"),
+        settings={
+            "TWINLOOP_DETECTOR_GROUP": "detector-vehicles",
+            "TWINLOOP_DETECTOR_TOPICS": "telemetry.vehicle",
+            "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
+        },
+        module="twinloop.detector",
+    ),
     Service(
         "controller",
         settings={

@@ -45,7 +45,8 @@ class JointWelded(Event, frozen=True, kw_only=True, tag="joint_welded"):
 
 class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
     """A model's verdict on one window. `sequence` is that of the window's last frame, `row` the index of the
-    window's last sample in that frame; `features` are the window's, by name. That of a model which does not
+    window's last sample in that frame; `features` are the window's, by name. `model_digest` is the SHA-256
+    (hex) of the model's ONNX file, `input_digest` that of the window. The verdict of a model which does not
     decide is to be compared with."""
 
     signal_set: str
@@ -57,6 +58,7 @@ class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
     anomalous: bool
     model: str
     model_version: int
+    model_digest: str = ""
     input_digest: str
     decides: bool = True
     features: dict[str, float] = {}
@@ -64,7 +66,8 @@ class Verdict(Event, frozen=True, kw_only=True, tag="verdict"):
 
 class Anomaly(Event, frozen=True, kw_only=True, tag="anomaly"):
     """An anomalous window. `features` are physical quantities of the window by name
-    (`oct_depth_mm.mean`), `deviations` the same in standard deviations from the model's reference."""
+    (`oct_depth_mm.mean`), `deviations` the same in standard deviations from the model's reference. The
+    digests are those of its `Verdict`."""
 
     signal_set: str
     part_id: str
@@ -76,6 +79,7 @@ class Anomaly(Event, frozen=True, kw_only=True, tag="anomaly"):
     deviations: dict[str, float]
     model: str
     model_version: int
+    model_digest: str = ""
     input_digest: str
 
 

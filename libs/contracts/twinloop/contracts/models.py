@@ -106,9 +106,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """A version on trial: it judges all assets of a route beside the version that serves (shadow), and
     decides for `assets` and for a `share`, 0 to 1, of the others (canary).
 
-    `every`: meanwhile the verdict on at least each n-th window is published, of both. It was `begun` with
-    this version and the one that serves. Windows with an alarm may be more by the share `more_alarms` of all;
-    with `auto` it is promoted once it is shown that they are not.
+    `every`: meanwhile the verdict on at least one of so many windows is published, of both. It was `begun`
+    with this version and the one that serves. Windows with an alarm may be more by the share `more_alarms` of
+    all; with `auto` it is promoted once it is shown that they are not.
     """
 
     contract: ModelContract

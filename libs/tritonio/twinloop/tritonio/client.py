@@ -18,6 +18,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.config import parameter
 from twinloop.tritonio.errors import (
     ContractMismatch,
+    DeadlineExceeded,
     InferenceFailed,
     ModelUnavailable,
     TritonError,
@@ -235,6 +236,8 @@ def _error(error: InferenceServerException, what: str, address: str) -> TritonEr
     code, text = _code(error), str(error.message()).strip().partition("\n")[0]
     if code is StatusCode.NOT_FOUND or "not at ready state" in text:  # the latter comes as UNAVAILABLE
         return ModelUnavailable(f"{what}: {text}")
+    if code is StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(f"{what}: no answer of {address} within the deadline")
     if code in _AWAY:
         return TritonUnavailable(f"{address}: {text}")
     if code is StatusCode.INVALID_ARGUMENT:

@@ -8,9 +8,16 @@ class TritonError(Exception):
 
 
 class TritonUnavailable(TritonError):
-    """Raised when the server does not answer, or not within the deadline. Try again.
+    """Raised when the server does not answer. Try again.
 
     Operator action: see whether Triton runs, and what it is busy with.
+    """
+
+
+class DeadlineExceeded(TritonUnavailable):
+    """Raised when the server does not answer within the deadline. Try again, an inference with fewer windows.
+
+    Operator action: where the probe of the model is late too, it hangs, or others take its time.
     """
 
 

@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from aiokafka import ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
-from twinloop.contracts.topics import MODEL_MEMORY, MODELS, TELEMETRY_FACTORY, TELEMETRY_VEHICLE
+from twinloop.contracts.topics import MODEL_MEMORY, MODELS
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Taken
+from twinloop.detector.partition import Memory
 from twinloop.detector.routes import Routes
 from twinloop.detector.score import Scorer
 from twinloop.detector.settings import DetectorSettings
+from twinloop.detector.taken import Taken
 from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
 from twinloop.runtime.kafka import consumer, follow
@@ -34,8 +35,6 @@ from twinloop.tritonio.client import triton
 
 log = logging.logger(__name__)
 
-SOURCES = (TELEMETRY_FACTORY, TELEMETRY_VEHICLE)
-
 
 async def main(settings: DetectorSettings, context: Context) -> None:
     """Read the routes, then telemetry, until told to stop."""
@@ -46,10 +45,11 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     )
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
     routes, known, circuit = Routes(), asyncio.Event(), Circuit(server, metrics)
-    context.health.add("routes", lambda: None if known.is_set() else "reading the topic of models")
+    context.health.add("models", lambda: None if known.is_set() else "reading the topic of models")
+    context.health.add("routes", routes.problem)
     context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
-    scorer = Scorer(circuit, metrics)
+    scorer = Scorer(circuit, metrics, deadline_s=settings.infer_timeout_s)
     async with asyncio.TaskGroup() as group:
         group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
         group.create_task(circuit.run(routes, stopping))
@@ -74,7 +74,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
         await stack.enter_async_context(
             membership(
                 kafka,
-                SOURCES,
+                settings.sources,
                 prefix,
                 stopping,
                 group=settings.group,
@@ -88,10 +88,16 @@ async def main(settings: DetectorSettings, context: Context) -> None:
 
 
 def apply(record: ConsumerRecord, routes: Routes, metrics: Metrics) -> None:
-    """Bring the table up to a record of `models`. One that is no route is logged: the old one stays."""
+    """Bring the table up to a record of `models`. What cannot be followed is logged and told: it stays as it
+    was."""
     scope = (record.key or b"").decode(errors="replace")
     try:
-        routes.set(scope, None if record.value is None else decode(MODELS, record.value))
+        route = None if record.value is None else decode(MODELS, record.value)
     except Undecodable as error:
-        log.error("a route cannot be read; the one before it stays", scope=scope, problem=str(error))
+        routes.refuse(scope, str(error))
+    else:
+        routes.set(scope, route)
+    if (why := routes.problems.get(scope)) is not None:
+        log.error("a route cannot be followed", scope=scope, problem=why)
     metrics.routes.set(len(routes))
+    metrics.routes_refused.set(len(routes.problems))

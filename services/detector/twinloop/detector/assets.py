@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.contracts.frame_batch import named
-from twinloop.detector.routes import Bench, Judge, Lane, Role, Routes, Share
+from twinloop.detector.cuts import Lane
+from twinloop.detector.routes import Bench, Judge, Role, Routes, Share
+from twinloop.detector.sample import salt_of
 
 Ints = NDArray[np.int64]
 
@@ -27,13 +29,14 @@ class Assets:
     `signals` int64, by number: how many signals its frames must have; -1 where nobody judges it. `behind`:
     whether there are assets with a judge whose windows have no past here, because it was announced when some
     of them had gone by. Such a judge is not asked, as long as there is another one that can decide. `sources`
-    [number]; `mine` bool, by number: whether it is in `share`.
+    [number]; by number, `mine` bool: whether it is in `share`; `salts` uint64: see `sample`.
     """
 
     def __init__(self, routes: Routes, share: Share) -> None:
         self._routes = routes
         self._share = share
         self.mine = np.empty(0, np.bool_)
+        self.salts = np.empty(0, np.uint64)
         self._revision = routes.revision
         self._numbers: dict[bytes, int] = {}
         self.sources: list[bytes] = []
@@ -50,7 +53,7 @@ class Assets:
         try:
             return np.fromiter([known[one] for one in sources], np.int64, len(sources))
         except KeyError:
-            mine = self.mine.tolist()
+            mine, salts = self.mine.tolist(), self.salts.tolist()
             for one in sources:
                 if one not in known:
                     known[one] = len(known)
@@ -60,7 +63,8 @@ class Assets:
                     self._benches.append(bench)
                     self._ready.append(_lanes(bench))
                     mine.append(self._share.holds(signal_set))
-            self.mine = np.array(mine, np.bool_)
+                    salts.append(salt_of(one))
+            self.mine, self.salts = np.array(mine, np.bool_), np.array(salts, np.uint64)
         self._index()
         return np.fromiter([known[one] for one in sources], np.int64, len(sources))
 

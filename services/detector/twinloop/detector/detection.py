@@ -13,9 +13,10 @@ from twinloop.contracts.codec import Message, message
 from twinloop.contracts.topics import ANOMALIES, MODEL_MEMORY, SCORES
 from twinloop.detector.judge import judge
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Memory, Partition, Pending, Refused, Taken
+from twinloop.detector.partition import Memory, Partition
 from twinloop.detector.routes import ALL, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
+from twinloop.detector.taken import Pending, Refused, Taken
 from twinloop.detector.turns import Turns
 from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
@@ -23,7 +24,7 @@ from twinloop.runtime.deadletters import dead_letter
 from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume
-from twinloop.tritonio.errors import ModelUnavailable, TritonError
+from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.server import Inference
 
 log = logging.logger(__name__)
@@ -76,12 +77,10 @@ class Detection:
                 await taken.turn.comes()
         try:
             scored = await self._scorer.score(pending)
-        except ModelUnavailable as gone:
+        except TritonError as trouble:
             outdated = {one.partition for one in pending if not self._routes.knows(one.judge)}
             if outdated:
-                raise Redo(outdated, str(gone)) from gone
-            raise Retry(str(gone)) from gone
-        except TritonError as trouble:
+                raise Redo(outdated, str(trouble)) from trouble
             raise Retry(str(trouble)) from trouble
         outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
         now = self._clock.now()

@@ -11,8 +11,9 @@ import numpy as np
 from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.times import utc
-from twinloop.detector.partition import Pending
 from twinloop.detector.routes import Role
+from twinloop.detector.sample import drawn
+from twinloop.detector.taken import Pending
 from twinloop.tritonio.server import Inference
 
 
@@ -22,8 +23,8 @@ def judge(
     """An `Anomaly` for each window whose score is above the contract's threshold, if its judge decides, and a
     `Verdict` for the sample, unless it only stands by. `answer` is to `pending.values`, window by window.
 
-    In the sample is a window when its frame's sequence plus its row is a multiple of `score_every` (0: none),
-    or of what the judge says if that is less: the same windows, whoever judges them and however often.
+    In the sample is one of `score_every` windows (0: none), or of so many as the judge says if that is less:
+    the same ones, whoever judges them and however often.
     """
     judge, contract = pending.judge, pending.judge.contract
     anomalous = answer.score > contract.threshold
@@ -47,19 +48,15 @@ def judge(
             decides=judge.role is Role.DECIDES,
             features=dict(zip(names, answer.features[n].tolist(), strict=True)),
         )
-        for n in _sample(pending, 0 if judge.role is Role.STANDS_BY else every)
+        for n in _sample(pending, every)
     ]
     return anomalies, verdicts
 
 
 def _sample(pending: Pending, every: int) -> list[int]:
-    if every == 0:
+    if pending.judge.role is Role.STANDS_BY:
         return []
-    if every == 1:
-        return list(range(len(pending)))
-    at = pending.sequences + pending.rows.astype(np.uint64)
-    chosen: list[int] = np.flatnonzero(at % np.uint64(every) == 0).tolist()
-    return chosen
+    return drawn(pending.salts[pending.assets], pending.sequences, pending.rows, every)
 
 
 def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, Any]:
@@ -81,5 +78,6 @@ def _identity(kind: str, pending: Pending, n: int, at: datetime) -> dict[str, An
         "threshold": contract.threshold,
         "model": contract.model,
         "model_version": contract.version,
+        "model_digest": contract.digest,
         "input_digest": hashlib.sha256(pending.values[n].tobytes()).hexdigest(),
     }

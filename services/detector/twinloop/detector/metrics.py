@@ -1,6 +1,6 @@
 """What the detector counts and measures beside its stream (`twinloop.runtime.stream.metrics`).
 
-The label `model` is a served model, `reason` one of the dead-letter reasons.
+The label `model` is a served model, `reason` one of the dead-letter reasons or of `beside.Reason`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ class Metrics:
         self.anomalies = Counter(
             "twinloop_detector_anomalies_total", "Windows judged anomalous.", ["model"], registry=registry
         )
+        self.trial_failures = Counter(
+            "twinloop_detector_trial_failures_total",
+            "Windows without a verdict of a version that decides nothing: it is on trial, or kept ready, and"
+            " failed, or was unavailable or late. Those that decide are not held up; its trial is stopped.",
+            ["model", "reason"],
+            registry=registry,
+        )
         self.batch_windows = Histogram(
             "twinloop_detector_batch_windows",
             "Windows in one request to Triton, over all partitions.",
@@ -63,7 +70,7 @@ class Metrics:
         )
         self.circuit_open = Gauge(
             "twinloop_detector_circuit_open",
-            "1 while a model is not asked because it failed, but for a probe. /health/ready says why.",
+            "1 while a version of a model is not asked because it failed, but for a probe. The log says why.",
             ["model"],
             registry=registry,
         )
@@ -76,5 +83,11 @@ class Metrics:
         self.routes = Gauge(
             "twinloop_detector_routes",
             "Routes followed: assets and signal sets with a model.",
+            registry=registry,
+        )
+        self.routes_refused = Gauge(
+            "twinloop_detector_routes_refused",
+            "Assets and signal sets whose newest route cannot be followed, or not all of it. /health/ready"
+            " says why; announce a sound one.",
             registry=registry,
         )

@@ -10,26 +10,25 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frame_batch import FrameBatch, FrameDecoder
-from twinloop.contracts.frames import Frame, decode_frame
+from twinloop.contracts.frames import decode_frame
 from twinloop.detector.assets import Assets
+from twinloop.detector.cuts import Lane
 from twinloop.detector.remembered import Remembered
-from twinloop.detector.routes import ALL, Judge, Lane, Routes, Share
+from twinloop.detector.routes import ALL, Judge, Routes, Share
+from twinloop.detector.taken import Ints, Pending, Refused, Taken, Turns
 from twinloop.features.checks import check_frame
 from twinloop.features.columns import Columns
 from twinloop.features.ordering import Order, SequenceGate
 from twinloop.features.windows import WindowBuffer
 from twinloop.runtime.stream.ports import Record, TopicPartition
 from twinloop.runtime.stream.recovery import Resume
-
-Ints = NDArray[np.int64]
 
 _NEVER = sys.maxsize
 _NOT_MINE = -1
@@ -51,100 +50,6 @@ class Memory:
         repeated frame that looks new, for a memory; windows, for another; where a part began, for three
         more."""
         return 5 * self.records
-
-
-class Turn(Protocol):
-    """See `twinloop.detector.turns`."""
-
-    async def comes(self) -> None:
-        """Wait for it."""
-        ...
-
-    def end(self) -> None:
-        """Let the next one come."""
-        ...
-
-
-class Turns(Protocol):
-    """See `twinloop.detector.turns`."""
-
-    def take(self) -> Turn:
-        """The next one."""
-        ...
-
-    def close(self) -> None:
-        """Let nobody wait."""
-        ...
-
-    def apart(self) -> Turns:
-        """Turns of other rounds."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pending:
-    """`N` windows of one partition, `partition`, for one judge.
-
-    `values` float32 [N, window, signals]; `assets` int64 [N], the number of each one's asset in the
-    partition, whose windows come in their order. Of the frame that completed each: `sequences` uint64 [N],
-    `which` int64 [N], index of its record in `records`; `rows` int64 [N], index of the window's last sample
-    in it. `sources` [number of an asset] and `remembered`: the partition's.
-    """
-
-    partition: TopicPartition
-    judge: Judge
-    values: NDArray[np.float32]
-    assets: Ints
-    sequences: NDArray[np.uint64]
-    rows: Ints
-    which: Ints
-    records: Sequence[Record]
-    sources: Sequence[bytes]
-    remembered: Remembered
-
-    def __len__(self) -> int:
-        return len(self.which)
-
-    def record(self, n: int) -> Record:
-        """The record that completed window `n`."""
-        return self.records[int(self.which[n])]
-
-    def frame(self, n: int) -> Frame:
-        """The frame that completed window `n`."""
-        return decode_frame(self.record(n).value)
-
-    def select(self, index: Ints) -> Pending:
-        """Some of the windows, by index."""
-        return replace(
-            self,
-            values=self.values[index],
-            assets=self.assets[index],
-            sequences=self.sequences[index],
-            rows=self.rows[index],
-            which=self.which[index],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A frame that no window may be made of, or no model can take."""
-
-    record: Record
-    reason: Reason
-    detail: str
-
-
-@dataclass(slots=True)
-class Taken:
-    """What came of a partition's records. `turn`: theirs at what recurrent models remember."""
-
-    turn: Turn
-    pending: list[Pending] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    duplicates: int = 0
-    unrouted: int = 0
-    too_wide: int = 0
-    silent: int = 0
 
 
 class Partition:
@@ -338,13 +243,14 @@ class Partition:
             whole = Pending(
                 self._of,
                 judge,
-                windows.values,
+                _read_by(judge, windows.values),
                 assets,
                 sequences,
                 windows.row,
                 which,
                 records,
                 self._assets.sources,
+                self._assets.salts,
                 self._remembered,
             )
             taken.pending.append(whole if len(some) == len(whole) else whole.select(some))
@@ -358,6 +264,11 @@ class Partition:
             if len(new):
                 kept.append(one.select(new))
         taken.pending = kept
+
+
+def _read_by(judge: Judge, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of windows with all columns of their frames, what a judge reads."""
+    return values if judge.columns is None else values.take(judge.columns, axis=2)
 
 
 def _sizes(batch: FrameBatch) -> Ints:

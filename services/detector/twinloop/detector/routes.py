@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinloop.contracts.models import ModelContract, ModelRoute
-from twinloop.features.windows import WindowSpec
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lane:
-    """Assets whose windows are cut alike, whatever model judges them. One object a cut."""
-
-    signal_set: str
-    spec: WindowSpec
-
-    @property
-    def name(self) -> str:
-        """What it is known by from one process to the next."""
-        return f"{self.signal_set}/{self.spec.window}/{self.spec.hop}"
+from twinloop.detector.cuts import Cut, Lane, cut, followable, reads
 
 
 class Role(StrEnum):
@@ -37,8 +28,9 @@ class Role(StrEnum):
 class Judge:
     """A version's part at some of the assets of a route. Windows of one judge can be asked for together.
 
-    `every`: the verdict on each n-th window is published; `None`: as the detector is set. `may_decide`: in
-    the place of one whose windows have no past yet.
+    `every`: the verdict on one of so many windows is published; `None`: as the detector is set. `may_decide`:
+    in the place of one whose windows have no past yet. `columns`: which of its lane's it reads, in its order;
+    `None`: all of them as they are.
     """
 
     scope: str
@@ -47,6 +39,11 @@ class Judge:
     lane: Lane
     every: int | None = None
     may_decide: bool = True
+    columns: NDArray[np.intp] | None = None
+
+    def takes(self, other: Judge) -> bool:
+        """Whether it takes windows that were cut for `other` as they are."""
+        return self.lane is other.lane and self.contract.signals == other.contract.signals
 
 
 Bench = tuple[Judge, ...]
@@ -54,25 +51,42 @@ Bench = tuple[Judge, ...]
 
 
 class Routes:
-    """A route for an asset goes before the route for its signal set. `revision` grows with every change."""
+    """A route for an asset goes before the route for its signal set. `revision` grows with every change.
+    `problems`: why what the topic says of a scope cannot be followed, or only in part."""
 
     def __init__(self) -> None:
         self.revision = 0
+        self.problems: dict[str, str] = {}
         self._by_scope: dict[str, ModelRoute] = {}
-        self._lanes: dict[tuple[str, WindowSpec], Lane] = {}
+        self._lanes: dict[Cut, Lane] = {}
         self._benches: dict[tuple[str, bool], Bench] = {}  # one object, however many assets sit before it
 
     def __len__(self) -> int:
         return len(self._by_scope)
 
     def set(self, scope: str, route: ModelRoute | None) -> None:
-        """What the topic says of `scope` now; `None`: nobody serves it any more."""
+        """What the topic says of `scope` now; `None`: nobody serves it any more. Where that cannot be
+        followed, what it said before stays."""
+        self.problems.pop(scope, None)
         if route is None:
             self._by_scope.pop(scope, None)
         else:
-            self._by_scope[scope] = route
+            followed, why = followable(route)
+            if followed is not None:
+                self._by_scope[scope] = followed
+            if why is not None:
+                self.problems[scope] = why
         self._benches.clear()
         self.revision += 1
+
+    def refuse(self, scope: str, why: str) -> None:
+        """What the topic says of `scope` now cannot be read: what it said before stays."""
+        self.problems[scope] = why
+
+    def problem(self) -> str | None:
+        """Health check: what cannot be followed."""
+        told = (f"the route of {scope} cannot be followed: {why}" for scope, why in self.problems.items())
+        return next(told, None)
 
     def of(self, asset: str, signal_set: str) -> Bench:
         """Who judges these frames; empty when nobody does."""
@@ -89,7 +103,8 @@ class Routes:
         every = None if route.trial is None else route.trial.every
 
         def judge(contract: ModelContract, role: Role, *, may_decide: bool = True) -> Judge:
-            return Judge(route.scope, contract, role, self._lane(contract), every, may_decide)
+            lane = self._lane(contract)
+            return Judge(route.scope, contract, role, lane, every, may_decide, reads(contract))
 
         serving = judge(route.contract, Role.SHADOWS if trial_decides else Role.DECIDES)
         bench = [serving]
@@ -102,8 +117,8 @@ class Routes:
         return tuple(bench)
 
     def _lane(self, contract: ModelContract) -> Lane:
-        cut = contract.signal_set, WindowSpec(contract.window, contract.hop, contract.signals)
-        return self._lanes.setdefault(cut, Lane(*cut))
+        key = cut(contract)
+        return self._lanes.setdefault(key, Lane(*key))
 
     def now(self, judge: Judge) -> Judge | None:
         """Who is to be asked instead of `judge`, whose windows were cut some time ago: whoever serves now, if
@@ -117,7 +132,7 @@ class Routes:
         if judge.role is not Role.DECIDES:
             return None
         (first, *_) = self._bench(route, trial_decides=False)
-        return first if first.lane is judge.lane else judge
+        return first if first.takes(judge) else judge
 
     def knows(self, judge: Judge) -> bool:
         """Whether its version is still named by its route: else nobody keeps it loaded."""
@@ -128,10 +143,20 @@ class Routes:
         """The names of all lanes."""
         return frozenset(self._lane(one).name for one in self.contracts())
 
+    def deciding(self) -> list[ModelContract]:
+        """Every model version that decides for somebody, once."""
+        routes = self._by_scope.values()
+        trials = [one.trial for one in routes if one.trial is not None]
+        canaries = [one.contract for one in trials if one.share > 0 or one.assets]
+        return _once([*(one.contract for one in routes), *canaries])
+
     def contracts(self) -> list[ModelContract]:
         """Every model version that judges somebody, once."""
-        every = (one for route in self._by_scope.values() for one in route.versions())
-        return list({(one.model, one.version): one for one in every}.values())
+        return _once(one for route in self._by_scope.values() for one in route.versions())
+
+
+def _once(contracts: Iterable[ModelContract]) -> list[ModelContract]:
+    return list({(one.model, one.version): one for one in contracts}.values())
 
 
 @dataclass(frozen=True, slots=True)

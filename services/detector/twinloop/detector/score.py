@@ -2,22 +2,32 @@
 
 A recurrent model is asked step by step: in each for at most one window of an asset, with what it remembers of
 the one before. Trouble with the server or a model is for the caller to wait out. Windows that a healthy model
-cannot take are found by halving, and refused; what is remembered of their asset stays as it was."""
+cannot take are found by halving, and refused; what is remembered of their asset stays as it was. What is too
+much for it within the deadline is asked for in portions.
+
+All of that is for windows that their version decides of. For answers to others nobody waits long, and none of
+them is refused: see `beside`."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.models import ModelContract
+from twinloop.detector.beside import Patience
+from twinloop.detector.beside import Reason as Dropped
 from twinloop.detector.metrics import Metrics
-from twinloop.detector.partition import Ints, Pending, Refused
+from twinloop.detector.portions import Portions
+from twinloop.detector.routes import Role
+from twinloop.detector.taken import Ints, Pending, Refused
 from twinloop.runtime.stream.ports import TopicPartition
-from twinloop.tritonio.errors import InferenceFailed
+from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed
 from twinloop.tritonio.server import Floats, Inference, join
 
 
@@ -53,26 +63,51 @@ class Scored:
     refused: list[tuple[TopicPartition, Refused]] = field(default_factory=list)
     learnt: list[Learnt] = field(default_factory=list)
 
+    def add(self, other: Scored) -> None:
+        """More of it."""
+        self.answers += other.answers
+        self.refused += other.refused
+        self.learnt += other.learnt
+
 
 class Scorer:
-    """Asks `models` for answers."""
+    """Asks `models` for answers, each within `deadline_s`; `patience` is for versions that decide nothing."""
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
+    def __init__(
+        self, models: Models, metrics: Metrics, *, deadline_s: float = 5.0, patience: Patience | None = None
+    ) -> None:
         self._models = models
         self._metrics = metrics
+        self._portions = Portions(deadline_s)
+        self._patience = patience or Patience(metrics)
 
     async def score(self, parts: Iterable[Pending]) -> Scored:
-        """Answers for all windows of `parts`.
+        """Answers for all windows of `parts`; of one that its version does not decide of, if there is one.
 
-        Raises `TritonError` when the server or a model cannot answer now, whatever it is asked.
+        Raises `TritonError` when the server or a model that decides cannot answer now, whatever it is asked.
         """
         scored = Scored()
         for request in _by_version(parts):
-            if request.contract.memory:
-                answers = await self._ask_step_by_step(request, scored)
-            else:
-                answers = await self._ask(request, np.arange(len(request)), None, scored)
-            scored.answers += request.apart(answers)
+            scored.add(await (self._answers(request) if request.decides else self._beside(request)))
+        return scored
+
+    async def _beside(self, request: _Request) -> Scored:
+        """The answers of a version that decides nothing."""
+        contract = request.contract
+        found = await self._patience.wait_for(contract, len(request), partial(self._answers, request))
+        if found is None:
+            return Scored()
+        if found.refused:
+            self._patience.dropped(contract, len(found.refused), Dropped.FAILED)
+        return Scored(found.answers, learnt=found.learnt)
+
+    async def _answers(self, request: _Request) -> Scored:
+        scored = Scored()
+        if request.contract.memory:
+            answers = await self._ask_step_by_step(request, scored)
+        else:
+            answers = await self._ask(request, np.arange(len(request)), None, scored)
+        scored.answers += request.apart(answers)
         return scored
 
     async def _ask_step_by_step(self, request: _Request, scored: Scored) -> list[_Answer]:
@@ -96,9 +131,18 @@ class Scorer:
         todo = [np.arange(len(index))]
         while todo:
             places = todo.pop()
+            if len(places) > (most := self._portions.most(request.contract)):
+                places, rest = np.split(places, [most])
+                todo.append(rest)
             some = index[places]
             try:
                 answer = await self._infer(request, some, None if memory is None else memory[places])
+            except DeadlineExceeded:
+                self._portions.missed(request.contract, len(some))
+                await self._models.probe(request.contract)  # does it hang?
+                if len(some) == 1:
+                    raise
+                todo.append(places)
             except InferenceFailed as failure:
                 await self._models.probe(request.contract)  # is it the model that fails?
                 if len(some) > 1:
@@ -111,8 +155,11 @@ class Scorer:
 
     async def _infer(self, request: _Request, index: Ints, memory: Floats | None) -> Inference:
         self._metrics.batch_windows.observe(len(index))
+        begun = time.perf_counter()
         with self._metrics.infer_seconds.time():
-            return await self._models.infer(request.contract, *request.values(index), memory=memory)
+            answer = await self._models.infer(request.contract, *request.values(index), memory=memory)
+        self._portions.answered(request.contract, len(index), time.perf_counter() - begun)
+        return answer
 
 
 _Answer = tuple[Ints, Inference]
@@ -120,11 +167,13 @@ _Answer = tuple[Ints, Inference]
 
 
 class _Request:
-    """Windows of one model, at least one, from whichever partitions they are; numbered through."""
+    """Windows of one model, at least one, from whichever partitions they are; numbered through. `decides`:
+    whether it decides of them."""
 
     def __init__(self, parts: Sequence[Pending]) -> None:
         self.parts = parts
         self.contract = parts[0].judge.contract
+        self.decides = parts[0].judge.role is Role.DECIDES
         self._ends = np.cumsum([len(one) for one in parts])
 
     def __len__(self) -> int:
@@ -200,9 +249,11 @@ class _Owners:
 
 
 def _by_version(parts: Iterable[Pending]) -> list[_Request]:
-    versions: dict[tuple[str, int], list[Pending]] = {}
+    """Those that decide come first."""
+    versions: dict[tuple[bool, str, int], list[Pending]] = {}
     for one in parts:
         if len(one):
             contract = one.judge.contract
-            versions.setdefault((contract.model, contract.version), []).append(one)
-    return [_Request(same) for same in versions.values()]
+            beside = one.judge.role is not Role.DECIDES
+            versions.setdefault((beside, contract.model, contract.version), []).append(one)
+    return [_Request(versions[key]) for key in sorted(versions)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from twinloop.contracts.topics import TELEMETRY_FACTORY, TELEMETRY_VEHICLE, Topic
 from twinloop.detector.routes import Share
 from twinloop.runtime.settings import ServiceSettings, check_address
+
+_TELEMETRY = {one.name: one for one in (TELEMETRY_FACTORY, TELEMETRY_VEHICLE)}
 
 
 class DetectorSettings(ServiceSettings):
@@ -16,12 +19,15 @@ class DetectorSettings(ServiceSettings):
 
     triton: str = Field(validation_alias="TWINLOOP_TRITON", description="gRPC address, host:port")
     score_every: int = Field(
-        default=100, ge=0, description="publish the verdict on every n-th window of an asset; 0: on none"
+        default=100, ge=0, description="publish the verdict on one of so many windows; 0: on none"
     )
     group: str = Field(
         default="detector",
         pattern=r"[A-Za-z0-9._-]+",
         description="consumer group: one for each of several detectors that share the signal sets",
+    )
+    topics: str = Field(
+        default=",".join(_TELEMETRY), description="read these telemetry topics, separated by commas"
     )
     signal_sets: str = Field(
         default="", description="judge only these, separated by commas; empty: all of them"
@@ -48,15 +54,29 @@ class DetectorSettings(ServiceSettings):
     )
 
     @property
+    def sources(self) -> tuple[Topic, ...]:
+        """What this one reads."""
+        return tuple(_TELEMETRY[name] for name in _names(self.topics))
+
+    @property
     def share(self) -> Share:
         """Which signal sets are this one's."""
-        only, without = (
-            frozenset(name.strip() for name in one.split(",") if name.strip())
-            for one in (self.signal_sets, self.without)
-        )
-        return Share(only, without)
+        return Share(frozenset(_names(self.signal_sets)), frozenset(_names(self.without)))
+
+    @field_validator("topics")
+    @classmethod
+    def _are_telemetry(cls, value: str) -> str:
+        names = _names(value)
+        if not names or not set(names) <= _TELEMETRY.keys():
+            raise ValueError(f"{value!r} must name one or more of {', '.join(_TELEMETRY)}")
+        return value
 
     @field_validator("triton")
     @classmethod
     def _is_address(cls, value: str) -> str:
         return check_address(value)
+
+
+def _names(listed: str) -> list[str]:
+    """What is separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))

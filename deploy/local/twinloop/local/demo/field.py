@@ -96,7 +96,7 @@ async def _serve_cells(stack: Stack, say: Say) -> None:
     say(made.strip())
     async with modelops(stack) as people:
         say(await into_service(people, out, "vehicles of this fleet have 96 cell groups"))
-    await served(where.health["detector"], routes=2)
+    await served(where.health["detector-vehicles"], routes=2)
 
 
 def _order(name: str, vehicles: int, start: datetime, days: float, a_week: float) -> dict[str, Any]:
