@@ -18,6 +18,10 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
 
     A model with `memory` M > 0 is recurrent: it also takes `memory` float32 [N, M], what it answered as
     `next_memory` [N, M] to the same asset's window before, or zeros for an asset's first one.
+
+    `columns`: the signals of a frame of `signal_set`, in their order; empty: they are `signals`. It reads
+    only its own of them. `quiet`: of so many windows of an asset, at its beginning or after its memory is
+    lost, it gives no verdict worth comparing.
     """
 
     model: str
@@ -30,6 +34,8 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     digest: str
     memory: int = 0
+    columns: tuple[str, ...] = ()
+    quiet: int = 0
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
