@@ -18,6 +18,7 @@ from twinloop.trainer.__main__ import main, parse
 from twinloop.trainer.card import alarmed, reference
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.training.arguments import spec_of
+from twinloop.trainer.training.csv_files import frames, read_csv
 from twinloop.trainer.training.layout import Layout
 from twinloop.trainer.training.parts import parts_of
 from twinloop.trainer.training.recordings import from_csv, from_parquet
@@ -120,6 +121,32 @@ def test_csv_files_are_recordings_whatever_separates_their_values(tmp_path: Path
         from_csv([tmp_path / "none.csv"], "s.v1", SPEC)
     with pytest.raises(BadRecording, match="cannot be read"):
         from_csv([tmp_path / "away.csv"], "s.v1", SPEC)
+
+
+@pytest.mark.parametrize(
+    ("times", "begins"),
+    [
+        ("00:00 00:01 00:02 00:04 00:05", [0, 3]),  # one is missing
+        ("00:00 00:01 00:02 00:01 00:02", [0, 3]),  # the clock was set back
+        ("00:00 00:00 00:01 00:01 00:02", [0]),  # more rows than the clock tells apart
+        ("00:00 00:00 00:00 00:00 00:00", [0]),
+    ],
+)
+def test_a_stretch_ends_where_time_jumps(tmp_path: Path, times: str, begins: list[int]) -> None:
+    rows = [f"2026-01-01T00:{one},{n},{n}" for n, one in enumerate(times.split())]
+    (tmp_path / "f.csv").write_text("time,a,b\n" + "\n".join(rows) + "\n")
+    table = read_csv(tmp_path / "f.csv", "ab")
+    assert table.begins().tolist() == begins
+    assert sum(len(frame.samples) for _, frame in frames(table, 2)) == 5
+
+
+def test_a_column_of_times_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("time,a,b\n2026-01-01,1,2\nnoon,3,4\n")
+    with pytest.raises(BadRecording, match=r"f\.csv, line 3: 'noon' is no time in ISO 8601"):
+        from_csv([tmp_path / "f.csv"], "s.v1", SPEC)
+    (tmp_path / "f.csv").write_text("time,part_id\n1,7\n2,8\n3,9\n")
+    (one,) = from_csv([tmp_path / "f.csv"], "s.v1", WindowSpec(3, 1, ("time", "part_id"))).recordings
+    assert one.windows[0].tolist() == [[1, 7], [2, 8], [3, 9]]  # who names them as signals has them
 
 
 def test_how_windows_are_cut_is_said_or_known(tmp_path: Path) -> None:

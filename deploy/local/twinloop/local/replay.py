@@ -3,9 +3,9 @@
     learn from the first 400 rows -> artefact -> modelops -> Triton
     CSV replay -> Kafka -> detector -> verdicts -> score
 
-`twinloop train` learns one model from all files: a drift filter unless another architecture is named. `pca` needs
-no torch: a model is fitted for each file. The score is counted on verdicts read back from Kafka. Exit status 0
-when every row is accounted for.
+`twinloop train` learns one model from all files: a drift filter, unless another architecture is named. `pca`
+needs no torch: a model is fitted for each file. The score is counted on verdicts read back from Kafka. Exit
+status 0 when every row is accounted for.
 """
 
 from __future__ import annotations

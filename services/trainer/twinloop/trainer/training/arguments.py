@@ -10,7 +10,7 @@ from twinloop.features.windows import WindowSpec
 from twinloop.trainer.as_csv import NO_SIGNALS
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.recipes import RECIPES
-from twinloop.trainer.training.recordings import header_of
+from twinloop.trainer.training.csv_files import header_of
 from twinloop.trainer.words import add_frames, folder_name, positive, setting, signals_of
 
 ARCHITECTURES: Final = {
