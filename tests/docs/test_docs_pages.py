@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from docs.metrics_page import PAGE, SERVICES, documented, page
-
 from twinloop.local.services import select
 
 
