@@ -9,8 +9,8 @@ shift, of n values against a reference of m, PSI / (1/n + 1/m) is about chi-squa
 freedom (B. Yurdakul, "Statistical Properties of Population Stability Index", 2018): what chance alone may do
 is told with it. Half a value is added to every bin, so that an empty one has an index.
 
-The bins are tenths of the reference, and two more: all that is below its least value, and all that is above its
-largest.
+The bins are tenths of the reference, and two more: all that is below its least value, and all that is above
+its largest.
 
 What is seen is kept in KLL sketches (Karnin, Lang and Liberty 2016, FOCS), by epoch: the newest two count.
 """

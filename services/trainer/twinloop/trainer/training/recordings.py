@@ -36,12 +36,14 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recordings:
-    """Of assets with the same signals. `source` says where they were read."""
+    """Of assets with the same signals. `source` says where they were read. `columns`: all signals of a frame,
+    in their order, where the windows have only some of them, or others first."""
 
     source: str
     signal_set: str
     spec: WindowSpec
     recordings: tuple[Recording, ...]
+    columns: tuple[str, ...] = ()
 
     @property
     def trained(self) -> Trained:
@@ -72,19 +74,31 @@ def from_parquet(
     assets: Sequence[str],
     since: datetime | None = None,
     until: datetime | None = None,
+    *,
+    columns: tuple[str, ...] = (),
 ) -> Recordings:
-    """See `frames_of_assets`. Raises `BadRecording`."""
+    """See `frames_of_assets`; frames have `columns`, or the signals of `spec`. Raises `BadRecording`."""
     those_of = frames_of_assets(folder, signal_set, assets, since, until)
+    for asset, those in those_of.items():
+        _check_width(asset, {frame.samples.shape[1] for _, frame in those}, columns or spec.signals)
     found = tuple(
         Recording(
             asset,
-            cut(those, spec),
+            cut(those, spec, columns),
             utc(min(frame.first_at_ns for _, frame in those)),
             utc(max(frame.first_at_ns + (len(frame.samples) - 1) * frame.period_ns for _, frame in those)),
         )
         for asset, those in those_of.items()
     )
-    return Recordings(f"{folder.name} in Parquet", signal_set, spec, found)
+    return Recordings(f"{folder.name} in Parquet", signal_set, spec, found, columns)
+
+
+def _check_width(asset: str, widths: set[int], columns: tuple[str, ...]) -> None:
+    if len(columns) not in widths:
+        raise BadRecording(
+            f"frames of {asset} have {min(widths)} signals, not {len(columns)}: name all of them, in their"
+            " order, with --columns"
+        )
 
 
 def from_csv(paths: Sequence[Path], signal_set: str, spec: WindowSpec, rows: int | None = None) -> Recordings:
