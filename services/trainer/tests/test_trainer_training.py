@@ -191,10 +191,16 @@ def test_a_model_may_learn_from_some_signals_of_a_frame(
         assert (spec_of(said, (10, 1)).signals, columns_of(said)) == (signals, columns)
 
 
-@pytest.mark.parametrize("signals", ["plasma,plasma", "plasma,volts"])
-def test_signals_must_be_some_of_those_of_a_frame(signals: str) -> None:
+@pytest.mark.parametrize(
+    ("signals", "why"),
+    [
+        ("plasma,plasma", "--signals must name each signal once"),
+        ("plasma,volts", r"a frame of weld\.v1 has no volts: it has plasma, window_temperature_c"),
+    ],
+)
+def test_signals_must_be_some_of_those_of_a_frame(signals: str, why: str) -> None:
     said = parse([*WORDS, "weld.v1", "--signals", signals, "--csv", "f"])
-    with pytest.raises(BadRecording, match="--signals must name each signal once"):
+    with pytest.raises(BadRecording, match=why):
         spec_of(said, (10, 1))
 
 

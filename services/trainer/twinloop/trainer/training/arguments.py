@@ -96,8 +96,10 @@ def spec_of(given: Namespace, own: tuple[int, int] | None) -> WindowSpec:
     (`own`: window and hop). Raises `BadRecording` where nothing says it."""
     recipe, columns = RECIPES.get(given.signal_set), columns_of(given)
     signals = given.signals or columns
-    if wrong := [one for one in signals if one not in columns or signals.count(one) > 1]:
-        raise BadRecording(f"--signals must name each signal once: {wrong[0]} is no such one of {columns}")
+    if wrong := [one for one in signals if one not in columns]:
+        raise BadRecording(f"a frame of {given.signal_set} has no {wrong[0]}: it has {', '.join(columns)}")
+    if len(set(signals)) < len(signals):
+        raise BadRecording("--signals must name each signal once")
     usual = (recipe.spec.window, recipe.spec.hop) if recipe else own
     if usual is None and not (given.window and given.hop):
         raise BadRecording("nothing says how windows are cut: give --window and --hop")
