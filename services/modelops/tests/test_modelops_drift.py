@@ -175,13 +175,13 @@ async def test_the_gauge_forgets_the_version_before() -> None:
     def shown() -> float | None:
         return registry.get_sample_value("twinloop_modelops_drift_psi", {"asset": "a", "model": "level"})
 
-    say(drift, 3.0, 300)
+    say(drift, 0.0, 300)
+    await watch.look()
+    assert (shown() or 9) < 0.25
+    routes.routes[CONTRACT.signal_set] = msgspec.structs.replace(route, contract=other, previous=CONTRACT)
+    say(drift, 3.0, 300, model_version=2)
     await watch.look()
     assert (shown() or 0) > 0.25
-    routes.routes[CONTRACT.signal_set] = msgspec.structs.replace(route, contract=other, previous=CONTRACT)
-    say(drift, 0.0, 300, model_version=2)
-    await watch.look()
-    assert (shown() or 0) < 0.25
 
 
 async def test_it_is_shown_and_an_alarm_asks_a_person() -> None:

@@ -156,6 +156,15 @@ def test_a_stretch_ends_where_time_jumps(tmp_path: Path, times: str, begins: lis
     assert sum(len(frame.samples) for _, frame in frames(table, 2)) == 5
 
 
+def test_a_stretch_ends_where_another_part_begins(tmp_path: Path) -> None:
+    rows = [f"{part},{n},{n}" for n, part in enumerate("xxxyyyyyzz")]
+    (tmp_path / "f.csv").write_text("part_id,a,b\n" + "\n".join(rows) + "\n")
+    assert read_csv(tmp_path / "f.csv", "ab").begins().tolist() == [0, 3, 8]
+    (one,) = from_csv([tmp_path / "f.csv"], "s.v1", SPEC).recordings
+    assert one.windows[:, :, 0].tolist() == [[0, 1, 2], [3, 4, 5], [5, 6, 7]]
+    assert (one.since, one.until) == (None, None)
+
+
 def test_a_column_of_times_must_be_one(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("time,a,b\n2026-01-01,1,2\nnoon,3,4\n")
     with pytest.raises(BadRecording, match=r"f\.csv, line 3: 'noon' is no time in ISO 8601"):
