@@ -15,7 +15,7 @@ help:  ## What can be made
 demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=window-drift|defocus|gap|healthy|plc-refuses|line-off|field
 	@$(RUN) -m twinloop.local.demo --scenario $(SCENARIO) $(if $(VEHICLES),--vehicles $(VEHICLES)) $(if $(KEEP),--keep)
 
-replay: install $(if $(ARCHITECTURE),install-train)  ## Send recorded data through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=drift-filter to train
+replay: install $(if $(filter pca,$(ARCHITECTURE)),,install-train)  ## Train on recorded data, send it through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=pca to do without torch
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
 up: install  ## Start everything and leave it running

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from docs.metrics_page import PAGE, SERVICES, documented, page
+from twinloop.local.services import select
 
 
 def test_the_page_of_metrics_is_what_is_declared() -> None:
@@ -20,6 +21,13 @@ def test_names_say_service_and_unit() -> None:
 
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_remedy_for_a_slow_model_is_more_time_than_it_had() -> None:
+    (modelops,) = select(["modelops"])
+    page = (REPOSITORY / "docs/howto/swap-a-model.md").read_text()
+    (remedy,) = re.findall(r"`TWINLOOP_MODELOPS_BUDGET_S=([\d.]+) make up`", page)
+    assert float(remedy) > float(modelops.settings["TWINLOOP_MODELOPS_BUDGET_S"])
 
 
 def test_each_guardrail_of_the_page_of_safety_has_tests_of_its_number() -> None:

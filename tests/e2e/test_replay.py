@@ -32,8 +32,9 @@ def write_recording(folder: Path, name: str, seed: int) -> None:
 
 
 def replay(data: Path, state: Path) -> subprocess.CompletedProcess[str]:
+    words = ("--data", str(data), "--state", str(state), "--architecture", "pca")  # no torch here
     return subprocess.run(
-        [sys.executable, "-m", "twinloop.local.replay", "--data", str(data), "--state", str(state)],
+        [sys.executable, "-m", "twinloop.local.replay", *words],
         env={**os.environ, "COLUMNS": "160"},
         capture_output=True,
         text=True,

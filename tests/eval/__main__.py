@@ -90,8 +90,12 @@ def _channels(given: argparse.Namespace) -> list[data.Channel]:
 async def _timed(what: str, work: Awaitable[T]) -> T:
     began = time.monotonic()
     done = await work
-    sys.stderr.write(f"{what}: {time.monotonic() - began:.0f} s\n")
+    _took(what, began)
     return done
+
+
+def _took(what: str, began: float) -> None:
+    sys.stderr.write(f"{what}: {time.monotonic() - began:.0f} s\n")
 
 
 def record(found: Found) -> None:
@@ -103,7 +107,7 @@ def record(found: Found) -> None:
             Panel(
                 f"{which}: file {one.file.name}, F1 {one.part.score.f1:.2f}",
                 one.said.score,
-                4.0,
+                one.said.threshold,
                 one.said.alarmed,
                 one.file.anomalous,
                 top=20.0,
@@ -116,7 +120,7 @@ def record(found: Found) -> None:
             Panel(
                 f"{which}: channel {one.channel.name}",
                 one.said.score,
-                1.0,
+                one.said.threshold,
                 one.said.alarmed,
                 telemetry.labels(one.channel),
                 top=4.0,
@@ -134,7 +138,7 @@ def _splice(begin: str, end: str, boards: Sequence[Board]) -> None:
 
 
 def main() -> int:
-    given = parse()
+    given, began = parse(), time.monotonic()
     logging.configure("eval", "text", "ERROR")
     try:
         if given.ablations:
@@ -146,6 +150,7 @@ def main() -> int:
         sys.stderr.write(f"eval: {error}\n")
         return 2
     Console(width=_WIDTH, highlight=False).print(report.console(boards))
+    _took("all of it", began)
     text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
     if given.json:
         given.json.write_text(text)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.recipes import SKAB
 from twinloop.trainer.skab import read_folder
-from twinloop.trainer.training.recordings import read_csv
+from twinloop.trainer.training.csv_files import read_csv
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -70,7 +70,7 @@ def healthy(folder: Path) -> list[Labelled]:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise BadRecording(f"{folder} holds no CSV file")
-    read = [(path.stem, read_csv(path, SKAB.spec.signals)) for path in files]
+    read = [(path.stem, read_csv(path, SKAB.spec.signals).values) for path in files]
     return [Labelled(name, rows, np.zeros(len(rows), np.bool_)) for name, rows in read]
 
 

@@ -46,10 +46,11 @@ ROUND = 64
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
     """What was said of one stretch: by row, whether the last verdict was an alarm, and its score: NaN and no
-    alarm before the first."""
+    alarm before the first. `threshold`: that of the last one, NaN where there is none."""
 
     alarmed: Flags
     score: NDArray[np.float64]
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,5 +187,5 @@ def _by_stretch(verdicts: Sequence[Verdict], lengths: Sequence[int], frame_rows:
             known = latest >= 0
             score[known] = np.array([one.score for one in mine])[latest[known]]
             alarmed[known] = np.array([one.anomalous for one in mine])[latest[known]]
-        said.append(Said(alarmed, score))
+        said.append(Said(alarmed, score, mine[-1].threshold if mine else np.nan))
     return said

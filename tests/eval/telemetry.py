@@ -13,19 +13,46 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from eval.data import Channel, Flags
 from eval.score import Events, Figure, events, figures, sequences
 from eval.service import Said, Service
 from eval.trained import artefact, recordings
 from twinloop.features.windows import WindowSpec
-from twinloop.trainer.training.detectors.base import Setting
+from twinloop.trainer.training.detectors import DETECTORS
+from twinloop.trainer.training.detectors.base import Setting, choose
+from twinloop.trainer.training.detectors.novelty import Novelty
 from twinloop.trainer.training.job import Order
+from twinloop.trainer.training.layout import Layout
 
 SIGNAL_SET = "telemetry.v1"
 SPEC = WindowSpec(110, 10, ("telemetry",))
 FRAME_ROWS = 10
+NOVELTY, FROZEN = "novelty", "novelty, its limit frozen after train"
 Row = dict[str, Figure]
+
+
+class FrozenLimit(Novelty):
+    """Its limit is learnt from the rows before the first gap alone: from train. Of a channel that has too
+    few rows there, from as many more as it needs. What was heard becomes known as ever."""
+
+    def __init__(self, spec: WindowSpec, settings: Mapping[str, Setting]) -> None:
+        super().__init__(spec, settings)
+        self.layout = Layout((*self.layout.parts, ("stretches", ())))
+
+    def _record(self, was: dict[str, Tensor], now: dict[str, Tensor], distance: Tensor, on: Tensor) -> None:
+        super()._record(was, now, distance, on)
+        begins = now["since"] < self.spec.window + 0.5
+        now["stretches"] = (was["stretches"] + begins.to(distance.dtype)).clamp(max=2.0)
+        enough = was["learnt"] * self.spec.hop > self.number("calibration_rows") - 0.5
+        frozen = (now["stretches"] > 1.5) & enough
+        for name in ("record", "block", "in_block", "learnt", "late"):
+            wide = frozen.reshape(-1, *(1,) * (now[name].dim() - 1))
+            now[name] = choose(wide, was[name], now[name])
+
+
+DETECTORS[FROZEN] = FrozenLimit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,26 +78,29 @@ def labels(one: Channel) -> Flags:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Of all channels, beside simple detectors."""
+    """Of all channels, also with a limit that is frozen after train, beside simple detectors."""
 
     heard: list[Heard]
+    frozen: list[Heard]
     controls: dict[str, Row]
 
     def figures(self) -> dict[str, Row]:
         """Of every row of the scoreboard."""
         told = {f"control: {name}": row for name, row in self.controls.items()}
-        told["novelty"] = figures([one.events for one in self.heard], sequences)
+        told[NOVELTY] = figures([one.events for one in self.heard], sequences)
+        told[FROZEN] = figures([one.events for one in self.frozen], sequences)
         return told
 
 
 async def evaluate(channels: Sequence[Channel], pool: Sequence[Channel]) -> Telemetry:
     """Train, export, judge and count; the scale of the data is learnt from the `pool`'s healthy rows."""
     heard = await hear(channels, pool, {})
+    frozen = await hear(channels, pool, {}, architecture=FROZEN)
     controls = {
         name: figures([events(one.events, detect(one)) for one in channels], sequences)
         for name, detect in CONTROLS.items()
     }
-    return Telemetry(heard, controls)
+    return Telemetry(heard, frozen, controls)
 
 
 async def hear(
@@ -78,10 +108,11 @@ async def hear(
     pool: Sequence[Channel],
     settings: Mapping[str, Setting],
     spec: WindowSpec = SPEC,
+    architecture: str = NOVELTY,
 ) -> list[Heard]:
     """What the model with these settings says of the channels' test rows."""
     data = recordings("telemetry", SIGNAL_SET, spec, {one.name: one.train for one in pool})
-    order = Order("novelty", architecture="novelty", settings=settings, apart=False)
+    order = Order("novelty", architecture=architecture, settings=settings, apart=False)
     with tempfile.TemporaryDirectory() as folder:
         service = Service(Path(folder))
         await service.serve_artefact(artefact(order, data), SIGNAL_SET)

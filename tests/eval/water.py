@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from eval.data import Flags, Labelled
+from eval.data import Labelled
 from eval.score import Figure, Part, figures, part, rows
 from eval.service import Said, Service
 from eval.trained import artefact, recordings, say
@@ -122,8 +120,3 @@ def best_and_worst(those: Sequence[Judged]) -> tuple[Judged, Judged]:
     """By F1."""
     ordered = sorted(those, key=lambda one: (one.part.score.f1, one.file.name))
     return ordered[-1], ordered[0]
-
-
-def shown(one: Judged) -> tuple[np.ndarray, Flags, Flags]:
-    """Score, alarms and labels of a file."""
-    return one.said.score, one.said.alarmed, one.file.anomalous

@@ -359,8 +359,7 @@ async def test_requests_are_counted_by_version(bench: Bench) -> None:
         (3, 0, 15),
         (1, 0, 7),
     ]
-    assert used[1].mean_s is not None
-    assert 0 < used[1].mean_s < 5
+    assert 0 < used[1].busy_s < 15
 
 
 @pytest.mark.parametrize("kind", MORTAL, indirect=True)

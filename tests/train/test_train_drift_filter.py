@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,12 @@ import torch
 from train import drift_reference as reference
 from train.made import process, served, stream, tensor, windows
 from twinloop.features.windows import WindowSpec
+from twinloop.modelops.stability import Stability
 from twinloop.trainer.errors import UnfitData
 from twinloop.trainer.training.detectors.drift_filter import DriftFilter
+from twinloop.trainer.training.job import Order, train
+from twinloop.trainer.training.recordings import Recording, Recordings
+from twinloop.tritonio.onnx_server import OnnxModel
 
 SPEC = WindowSpec(10, 1, ("a", "b", "c", "d"))
 
@@ -86,3 +93,22 @@ def test_too_short_a_recording_is_refused_with_a_sentence() -> None:
     broken[30, 1] = np.nan
     with pytest.raises(UnfitData, match="no finite numbers"):
         made.learn([tensor(windows(broken, 10))])
+
+
+def test_a_healthy_asset_has_not_drifted_by_the_card_that_was_made_of_it(tmp_path: Path) -> None:
+    """Though each stands at a level of its own, and wanders on."""
+    whole = {f"asset{seed}": process(seed, 2400) + 40 * seed for seed in range(3)}
+    recordings = (Recording(name, windows(rows[:1200], 10)) for name, rows in whole.items())
+    data, at = Recordings("a test", "made.v1", SPEC, tuple(recordings)), datetime(2026, 1, 1, tzinfo=UTC)
+    order = Order("made", architecture="drift-filter", apart=False)
+    made = train(order, data, tmp_path / "checkpoint", at, lambda _: None)
+    live = stream(OnnxModel(made.contract, made.onnx), [windows(one[1200:], 10) for one in whole.values()])
+    for name, said in zip(whole, live, strict=True):
+        card = made.card.reference_of(name)
+        assert card is not None
+        stability = Stability(card, timedelta(hours=1))
+        for one in said[made.contract.quiet :]:
+            features = dict(zip(made.contract.features, one.features[0].tolist(), strict=True))
+            stability.add({"score": float(one.score[0]), **features}, at)
+        assert [(shift.name, shift.large) for shift in stability.shifts()] == [("score", False)]
+    assert made.card.reference_of("another") is None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ from twinloop.features.windows import WindowSpec
 from twinloop.trainer.__main__ import main
 from twinloop.trainer.fit import answer, fit_mahalanobis
 from twinloop.trainer.recipes import WELD, Statistic
+from twinloop.trainer.training.descent import Say
 from twinloop.trainer.training.detectors.base import Answer
 from twinloop.trainer.training.detectors.whitened import Mahalanobis
+from twinloop.trainer.training.job import Order, train
+from twinloop.trainer.training.recordings import Recording, Recordings
 from twinloop.tritonio.artefact import Artefact, read
 from twinloop.tritonio.onnx_server import OnnxModel
 
@@ -53,7 +57,9 @@ def test_a_drift_filter_from_csv_files_is_a_whole_artefact(
     assert (made.contract.version, made.contract.memory, made.contract.window) == (0, 11 * 4 + 3 + 11 * 4, 10)
     assert made.card.architecture == "drift-filter"
     assert made.card.trained.assets == ("asset0", "asset1", "asset2")
-    assert set(made.card.reference) == {"score", "a.mean", "b.mean", "c.mean", "d.mean"}
+    assert (made.contract.quiet, made.contract.columns) == (391, ())
+    assert (made.card.reference, set(made.card.by_asset)) == ({}, set(made.card.trained.assets))
+    assert [set(one.quantiles) for one in made.card.by_asset.values()] == [{"score"}] * 3
     (figure,) = made.card.measured
     assert figure.value < 0.2
     assert main(said) == 1
@@ -63,7 +69,8 @@ def test_a_drift_filter_from_csv_files_is_a_whole_artefact(
 def test_windows_without_a_verdict_make_no_figure(tmp_path: Path) -> None:
     more = ["--rows", "400", "--learn-from-all", "--csv", *recorded(tmp_path)]
     assert main(words(tmp_path, "--architecture", "drift-filter", *more)) == 0
-    assert read(tmp_path / "made").card.measured == ()
+    card = read(tmp_path / "made").card
+    assert (card.measured, card.by_asset) == ((), {})
 
 
 def test_settings_are_those_of_the_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +84,9 @@ def test_a_module_of_one_s_own_becomes_an_artefact(tmp_path: Path) -> None:
     more = ["--csv", *recorded(tmp_path), "--window", "32", "--hop", "8", "--epochs", "3"]
     assert main(words(tmp_path, "--module", f"{EXAMPLE}:Forecast", *more)) == 0
     made = read(tmp_path / "made")
-    assert made.contract.memory == 0
+    assert (made.contract.memory, made.contract.quiet) == (0, 0)
+    assert set(made.card.reference) == {"score", "a.mean", "b.mean", "c.mean", "d.mean"}
+    assert made.card.by_asset["asset1"].quantiles.keys() == made.card.reference.keys()
     odd = windows(process(9, 64), 32, 8)
     odd[:, 20:, 1] += 40
     answer = OnnxModel(made.contract, made.onnx).infer(odd)
@@ -102,6 +111,7 @@ def test_a_module_that_remembers_is_asked_step_by_step(tmp_path: Path) -> None:
         "    def __init__(self, window, signals):\n"
         "        super().__init__()\n"
         "        self.memory = signals\n"
+        "        self.quiet = 5\n"
         "    def forward(self, windows, memory):\n"
         "        memory = 0.9 * memory + 0.1 * windows.mean(dim=1)\n"
         "        return memory.square(), memory\n"
@@ -109,9 +119,21 @@ def test_a_module_that_remembers_is_asked_step_by_step(tmp_path: Path) -> None:
     more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
     assert main(words(tmp_path, "--module", f"{tmp_path}/own.py:Slow", *more)) == 0
     made = read(tmp_path / "made")
-    assert made.contract.memory == 4
+    assert (made.contract.memory, made.contract.quiet) == (4, 5)
     assert made.golden.memory is not None
     assert np.abs(made.golden.memory).max() > 0
+
+
+def test_a_model_of_some_signals_says_which_columns_it_leaves_out(tmp_path: Path) -> None:
+    """A recording that holds no window is left out, too."""
+    files = recorded(tmp_path)
+    (tmp_path / "empty.csv").write_text("a,b,c,d\n1,2,3,4\n")
+    more = ["--signals", "d,b", "--columns", "a,b,c,d", "--csv", *files, str(tmp_path / "empty.csv")]
+    assert main(words(tmp_path, "--architecture", "drift-filter", *more)) == 0
+    made = read(tmp_path / "made")
+    assert (made.contract.signals, made.contract.columns) == (("d", "b"), ("a", "b", "c", "d"))
+    assert made.golden.windows.shape[2] == 2
+    assert "empty" not in made.card.trained.assets
 
 
 @pytest.mark.parametrize(
@@ -177,10 +199,40 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     same(read(whole), read(killed))
 
 
+def test_what_a_module_draws_by_chance_is_drawn_again(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "class Drawn(torch.nn.Module):\n"
+        "    def __init__(self, window, signals):\n"
+        "        super().__init__()\n"
+        "        self.net = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(signals, signals))\n"
+        "    def forward(self, windows):\n"
+        "        return (windows - self.net(windows)).square().mean(dim=1)\n"
+        "    def loss(self, windows):\n"
+        "        return self(windows).mean()\n"
+    )
+    cut = Recording("a", windows(process(1, 300), 8))
+    data = Recordings("a test", "made.v1", WindowSpec(8, 1, ("a", "b", "c", "d")), (cut,))
+    order = Order("made", module=f"{tmp_path}/own.py:Drawn", epochs=4)
+
+    def trained(name: str, say: Say) -> Artefact:
+        return train(order, data, tmp_path / name, datetime(2026, 1, 1, tzinfo=UTC), say)
+
+    def die(told: str) -> None:
+        if told.startswith("epoch 2 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained("killed", die)
+    told: list[str] = []
+    same(trained("whole", lambda _: None), trained("killed", told.append))
+    assert "going on after epoch 2 of 4" in told
+
+
 def same(one: Artefact, other: Artefact) -> None:
     assert one.onnx == other.onnx
     assert one.contract == other.contract
-    assert one.card.reference == other.card.reference
+    assert (one.card.reference, one.card.by_asset) == (other.card.reference, other.card.by_asset)
     assert (one.golden.answer.score == other.golden.answer.score).all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from eval.telemetry import FrozenLimit
 
 from train.made import Rows, served, stream, tensor, windows
 from twinloop.features.windows import WindowSpec
@@ -119,3 +120,24 @@ def test_the_range_is_that_of_all_recordings() -> None:
     assert (float(detector.centre), float(detector.half_range)) == (5.0, 2.0)
     with pytest.raises(UnfitData, match="a window must be 100 rows and a hop"):
         Novelty(WindowSpec(100, 10, ("x",)), {})
+
+
+def test_a_limit_that_is_frozen_after_train_learns_nothing_from_what_is_judged() -> None:
+    """The variant of the evaluation: up to the gap it answers as ever, and afterwards its limit stands."""
+    before, after = telemetry(1, 1400), 1.5 * telemetry(2, 900)
+    cut = [windows(before, WINDOW, HOP), windows(after, WINDOW, HOP)]
+    spec, (gap, end) = WindowSpec(WINDOW, HOP, ("x",)), np.cumsum([len(one) for one in cut])
+    half = np.ones((1, WINDOW, 1), np.float32)
+    said, limits = [], []
+    for kind in (Novelty, FrozenLimit):
+        detector = kind(spec, SETTINGS)
+        with torch.no_grad():
+            detector.learn([tensor(half), tensor(-half)])
+        (answers,) = stream(served(detector), [np.concatenate(cut)])
+        kept = [detector.unpack(torch.from_numpy(answers[n - 1].memory)) for n in (gap, end)]
+        limits.append([torch.maximum(one["record"].amax(dim=3), one["block"]) for one in kept])
+        said.append(np.array([float(one.score[0]) for one in answers]))
+    assert (said[0][:gap] == said[1][:gap]).all()
+    assert torch.equal(*limits[1])
+    assert (limits[0][1] > limits[0][0]).any()
+    assert (said[0][gap:] != said[1][gap:]).any()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinloop.contracts.models import Reference
 from twinloop.modelops.stability import Shift, Stability, psi
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,8 +18,12 @@ HOUR = timedelta(hours=1)
 LEVELS = np.linspace(0, 1, 21)
 
 
+def reference(learnt: np.ndarray) -> Reference:
+    return Reference(windows=len(learnt), quantiles={"x": tuple(np.quantile(learnt, LEVELS).tolist())})
+
+
 def shift(learnt: np.ndarray, seen: np.ndarray) -> Shift:
-    one = Stability({"x": np.quantile(learnt, LEVELS).tolist()}, HOUR)
+    one = Stability(reference(learnt), HOUR)
     for value in seen.tolist():
         one.add({"x": value, "unknown": 1.0}, T0)
     (found,) = one.shifts()
@@ -57,8 +62,30 @@ def test_a_value_that_fills_several_bins_is_one() -> None:
     assert shift(np.ones(100), np.zeros(50) + 2).large
 
 
+@pytest.mark.parametrize("learnt", [np.full(1000, 5.0), np.maximum(np.linspace(0, 10, 1000), 5.0)])
+@pytest.mark.parametrize("seen", [0.0, 4.999, 10.01, 1e6])
+def test_what_was_never_learnt_from_is_a_shift_on_either_side(learnt: np.ndarray, seen: float) -> None:
+    """Also below and above a value that is frequent, such as a limit at which a sensor is cut off."""
+    assert shift(learnt, np.full(200, seen)).large
+
+
+def test_what_quantiles_leave_open_is_no_shift() -> None:
+    """That a value has between 95 and 100 % is all that twenty-one of them say."""
+    learnt = np.concatenate([np.zeros(995), np.linspace(1, 2, 5)])
+    assert shift(learnt, np.concatenate([np.zeros(9_990), np.ones(10)])).psi < 0.05
+    assert shift(learnt, np.concatenate([np.zeros(970), np.ones(30)])).psi < 0.05
+    assert shift(learnt, np.concatenate([np.zeros(500), np.ones(500)])).large
+
+
+@pytest.mark.parametrize("few", [30, 60, 200])
+def test_a_reference_of_few_windows_is_no_shift(few: int) -> None:
+    rng = np.random.default_rng(10)
+    found = [shift(rng.normal(size=few), rng.normal(size=500)) for _ in range(60)]
+    assert not any(one.large for one in found)
+
+
 def test_what_was_seen_two_epochs_ago_does_not_count() -> None:
-    one = Stability({"x": np.quantile(np.arange(1000.0), LEVELS).tolist()}, HOUR)
+    one = Stability(reference(np.arange(1000.0)), HOUR)
     assert list(one.shifts()) == []
     for hour, low in ((0, 0), (1, 500), (2, 500)):
         for value in range(low, 1000):

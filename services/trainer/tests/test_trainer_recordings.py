@@ -13,6 +13,7 @@ import pytest
 
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.topics import Format
+from twinloop.features.windows import WindowSpec
 from twinloop.historian.tables import table
 from twinloop.ingest.csv_source import frames as frames_of_csv
 from twinloop.ingest.normalize import Normalized
@@ -20,7 +21,7 @@ from twinloop.ingest.signal_sets import CsvShape
 from twinloop.ingest.signal_sets import load as signal_sets
 from twinloop.trainer.__main__ import main
 from twinloop.trainer.recipes import WELD
-from twinloop.trainer.training.recordings import from_csv, from_parquet
+from twinloop.trainer.training.recordings import Recording, from_csv, from_parquet
 
 FIRST_NS = 1_767_225_600_123_456_000  # 2026-01-01T00:00:00.123456Z
 WELD1, WELD2 = "acme.line1.weld1", "acme.line1.weld2"
@@ -88,6 +89,36 @@ def test_csv_files_lead_to_the_windows_that_parquet_leads_to(
     assert again.windows.shape == (4, 300, 6)
     assert np.array_equal(again.windows, kept.recordings[0].windows)
     assert sorted(one.name for one in into.iterdir()) == [f"{WELD1}.csv", f"{WELD2}.csv"]
+
+
+def of_both(tmp_path: Path, frames: list[Frame], spec: WindowSpec) -> tuple[Recording, Recording]:
+    """What is learnt from, read from Parquet and from the CSV file that is made of it."""
+    parquet = archive(tmp_path / "parquet", frames)
+    into = tmp_path / "csv"
+    assert (
+        main(["recordings", "--parquet", str(parquet), "--signal-set", "weld.v1", "--into", str(into)]) == 0
+    )
+    (kept,) = from_parquet(parquet / "telemetry.factory", "weld.v1", spec, []).recordings
+    (again,) = from_csv([into / f"{WELD1}.csv"], "weld.v1", spec).recordings
+    return kept, again
+
+
+def test_no_window_spans_two_parts_even_if_one_was_cut_short(tmp_path: Path) -> None:
+    short = weld(WELD1, 2)
+    frames = [weld(WELD1, 0), weld(WELD1, 1), replace(short, samples=short.samples[:290]), weld(WELD1, 3)]
+    kept, again = of_both(tmp_path, frames, WELD.spec)
+    assert len(again.windows) == 3
+    assert np.array_equal(again.windows, kept.windows)
+    assert (again.since, again.until) == (kept.since, kept.until)
+    assert again.until is not None
+
+
+def test_no_window_spans_a_gap_in_time(tmp_path: Path) -> None:
+    """Frames of 300 rows without parts, of which the fourth is lost."""
+    stream = [weld(WELD1, n, part_id="", first_at_ns=FIRST_NS + n * 300 * 10**6) for n in range(6)]
+    kept, again = of_both(tmp_path, [*stream[:3], *stream[4:]], WindowSpec(100, 10, WELD.spec.signals))
+    assert len(again.windows) == 81 + 51
+    assert np.array_equal(again.windows, kept.windows)
 
 
 def test_a_row_says_when_and_of_which_part(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
     learn from the first 400 rows -> artefact -> modelops -> Triton
     CSV replay -> Kafka -> detector -> verdicts -> score
 
-Without an architecture a model is fitted for each file; with one, `twinloop train` learns one model from all
-of them. The score is counted on verdicts read back from Kafka. Exit status 0 when every row is accounted for.
+`twinloop train` learns one model from all files: a drift filter, unless another architecture is named. `pca`
+needs no torch: a model is fitted for each file. The score is counted on verdicts read back from Kafka. Exit
+status 0 when every row is accounted for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ SERVICES = ("modelops", "detector")
 TRAIN_ROWS = 400
 """The benchmark's protocol: the first rows of a file are healthy and for training."""
 SIGNAL_SET = "skab.v1"
+DRIFT_FILTER, PCA = "drift-filter", "pca"
 _JOB_S = 300.0
 
 Say = Callable[[str], None]
@@ -58,7 +60,7 @@ def csv_files(data: Path) -> list[Path]:
     return sorted(data.glob("*.csv"), key=lambda path: (len(path.stem), path.stem))
 
 
-async def replay(data: Path, architecture: str | None, state: Path, console: Console) -> int:
+async def replay(data: Path, architecture: str, state: Path, console: Console) -> int:
     """Start Kafka, Triton, modelops and the detector; learn, replay, score; stop everything."""
 
     def say(text: str) -> None:
@@ -75,9 +77,9 @@ async def replay(data: Path, architecture: str | None, state: Path, console: Con
     return 0
 
 
-async def play(stack: Stack, data: Path, architecture: str | None, say: Say) -> None:
+async def play(stack: Stack, data: Path, architecture: str, say: Say) -> None:
     """The same on a running stack. Raises `LocalError`."""
-    if architecture is None:
+    if architecture == PCA:
         await _fitted(stack, data, say)
     else:
         await _trained(stack, data, architecture, say)
@@ -126,13 +128,22 @@ async def _job(stack: Stack, log: str, module: str, *words: str) -> str:
     return printed.strip("\n")
 
 
-def main() -> int:
-    """Parse the command line and turn what went wrong into one sentence."""
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(prog="twinloop.local.replay", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of SKAB CSV files")
-    parser.add_argument("--architecture", help="train one of these, with torch (default: fit, without)")
+    parser.add_argument(
+        "--architecture",
+        default=DRIFT_FILTER,
+        help=f"what `twinloop train` learns (%(default)s), or {PCA}: fitted without torch",
+    )
     parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
-    options = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    """Do what the command line says, and turn what went wrong into one sentence."""
+    options = parse()
     console = Console(highlight=False)
 
     async def work() -> int:

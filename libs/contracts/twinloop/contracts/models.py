@@ -57,12 +57,22 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     until: Instant | None = None
 
 
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """How features, and `score`, lay in what was learnt from: of each the values at `QUANTILES`. Of so many
+    `windows`, counted as if none overlapped."""
+
+    windows: int
+    quantiles: dict[str, tuple[float, ...]]
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should know of a model before it serves. `digest` is that of its ONNX file, `seed` that
     of what was drawn by chance, where anything was.
 
     `reference`: of each feature, and of `score`, the values at `QUANTILES` of the windows that it learnt
-    from: drift is measured against them. Of what has learnt nothing it is empty.
+    from: drift is measured against them, as of `reference_windows` that do not overlap (0: as of all that
+    were learnt from). Of assets in `by_asset` it is measured against their own. Of what has learnt nothing
+    both are empty. A model that calibrates itself at each asset has only scores, and only by asset.
     """
 
     model: str
@@ -75,6 +85,15 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     measured: tuple[Measured, ...]
     limits: tuple[str, ...]
     reference: dict[str, tuple[float, ...]]
+    reference_windows: int = 0
+    by_asset: dict[str, Reference] = {}
+
+    def reference_of(self, asset: str) -> Reference | None:
+        """What drift at `asset` is measured against, if there is anything."""
+        if asset in self.by_asset:
+            return self.by_asset[asset]
+        windows = self.reference_windows or self.trained.windows
+        return Reference(windows=windows, quantiles=self.reference) if self.reference else None
 
 
 QUANTILES = tuple(n / 20 for n in range(21))

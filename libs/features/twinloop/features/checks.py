@@ -8,7 +8,6 @@ import numpy as np
 
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.frames import Frame
-from twinloop.features.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,3 @@ def check_frame(
     if max_ahead_ns is not None and -age_ns > max_ahead_ns:
         return Refusal(Reason.IN_FUTURE, f"{-age_ns / 1e9:.3f} s ahead, at most {max_ahead_ns / 1e9:g} s")
     return None
-
-
-def all_finite(columns: Columns) -> bool:
-    """Whether every value of every frame is finite: asked first, as it is nearly always true."""
-    return bool(np.isfinite(columns.samples).all())

@@ -57,12 +57,6 @@ class Usage:
         """One request later."""
         return Usage(self.requests + 1, self.failures + failed, self.windows + windows, self.busy_s + busy_s)
 
-    @property
-    def mean_s(self) -> float | None:
-        """Of a request that succeeded."""
-        succeeded = self.requests - self.failures
-        return self.busy_s / succeeded if succeeded > 0 else None
-
 
 class InferenceServer(Protocol):
     """An inference server with explicit model control.

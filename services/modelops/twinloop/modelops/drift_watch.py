@@ -12,7 +12,7 @@ from twinloop.contracts.codec import Undecodable, decode, message
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id, trace_id
 from twinloop.contracts.topics import ALARMS, SCORES
-from twinloop.modelops.drift import At, Drift, Drifted
+from twinloop.modelops.drift import Drift, Drifted, decides
 from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.routes import Routes
 from twinloop.runtime import logging
@@ -69,7 +69,7 @@ class DriftWatch:
 
     async def look(self) -> None:
         """Show what has shifted most, and tell what has drifted."""
-        self._drift.forget(self._serves)
+        self._drift.forget(lambda at: decides(at, self._routes.known))
         shifts = await asyncio.to_thread(self._drift.shifts)
         self._metrics.drift.clear()
         for at, some in sorted(shifts.items(), key=lambda one: -one[1][0].psi)[:SHOWN]:
@@ -81,13 +81,6 @@ class DriftWatch:
                 await self._out.publish([message(ALARMS, self._alarm(one), source=SOURCE)])
             except KafkaError as error:
                 log.error("an alarm is lost", asset=one.at.asset, text=one.text, problem=repr(error))
-
-    def _serves(self, at: At) -> bool:
-        return any(
-            (one.model, one.version) == (at.model, at.version)
-            for route in self._routes.known.values()
-            for one in route.versions()
-        )
 
     def _alarm(self, one: Drifted) -> Alarm:
         now, at = self._clock.now(), one.at

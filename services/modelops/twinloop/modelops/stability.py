@@ -5,9 +5,12 @@ Of B bins that hold a share p of the reference each, with the share q of what is
     PSI = sum((q - p) ln(q / p))
 
 Source: N. Siddiqi, "Credit Risk Scorecards" (2006), which calls 0.1 a small and 0.25 a large shift. Without a
-shift, n times PSI is about chi-squared with B - 1 degrees of freedom when the reference is large (B.
-Yurdakul, "Statistical Properties of Population Stability Index", 2018): what chance alone may do is told with
-it. Half a value is added to every bin, so that an empty one has an index.
+shift, of n values against a reference of m, PSI / (1/n + 1/m) is about chi-squared with B - 1 degrees of
+freedom (B. Yurdakul, "Statistical Properties of Population Stability Index", 2018): what chance alone may do
+is told with it. Half a value is added to every bin, so that an empty one has an index.
+
+The bins are tenths of the reference, and two more: all that is below its least value, and all that is above
+its largest.
 
 What is seen is kept in KLL sketches (Karnin, Lang and Liberty 2016, FOCS), by epoch: the newest two count.
 """
@@ -19,11 +22,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import pairwise
 from typing import Final
 
 import datasketches
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2
+
+from twinloop.contracts.models import Reference
+
+Floats = NDArray[np.floating]
 
 BINS: Final = 10
 LARGE: Final = 0.25
@@ -49,21 +57,24 @@ class Shift:
         return self.psi > max(LARGE, self.chance)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Bins:
-    """Half-open from below: up to `edges` [0], up to [1], ..., above the last; each with its share of the
-    reference."""
+    """Half-open from below: up to `edges` [0], up to [1], ..., above the last. The share of the reference up
+    to each edge is between `least` and `most`: quantiles leave open where within them a frequent value ends.
+    """
 
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
+    edges: Floats
+    least: Floats
+    most: Floats
 
 
 class Stability:
-    """What is seen at one asset by one model version, against `reference`: by name, values at evenly spaced
-    quantiles, the first at 0 and the last at 1."""
+    """What is seen at one asset by one model version, against `reference`: values at evenly spaced quantiles,
+    the first at 0 and the last at 1."""
 
-    def __init__(self, reference: Mapping[str, Sequence[float]], epoch: timedelta) -> None:
-        self._bins = {name: _bins(values) for name, values in reference.items()}
+    def __init__(self, reference: Reference, epoch: timedelta) -> None:
+        self._bins = {name: _bins(values) for name, values in reference.quantiles.items()}
+        self._windows = max(1, reference.windows)
         self._epoch = epoch
         self._begun: datetime | None = None
         self._now: dict[str, datasketches.kll_floats_sketch] = {}
@@ -88,7 +99,7 @@ class Stability:
                 if sketch is not None:
                     seen.merge(sketch)
             if seen.n:
-                yield _shift(name, bins, seen)
+                yield _shift(name, bins, seen, self._windows)
 
 
 def psi(reference: Sequence[float], seen: Sequence[float]) -> float:
@@ -98,25 +109,32 @@ def psi(reference: Sequence[float], seen: Sequence[float]) -> float:
 
 @cache
 def _limit(bins: int) -> float:
-    """What n times the index exceeds by chance once in 1 / `_CHANCE`."""
-    return float(chi2.isf(_CHANCE, max(1, bins - 1)))
+    """What the index, over 1/n + 1/m, exceeds by chance once in 1 / `_CHANCE`."""
+    return float(chi2.isf(_CHANCE, bins - 1))
 
 
 def _bins(quantiles: Sequence[float]) -> _Bins:
-    """`BINS` of equal share; fewer where a value is so frequent that it fills several."""
-    last = len(quantiles) - 1
-    share_up_to: dict[float, float] = {}
-    for n in range(1, BINS):
-        edge = quantiles[round(n * last / BINS)]
-        at_most = max(k for k, value in enumerate(quantiles) if value <= edge)
-        share_up_to[edge] = at_most / last
-    levels = [0.0, *share_up_to.values(), 1.0]
-    return _Bins(tuple(share_up_to), tuple(max(high - low, _RARE) for low, high in pairwise(levels)))
+    """Edges right below the least value, at each tenth, and at the largest; one where several are equal."""
+    values = np.asarray(quantiles, np.float32)  # as a sketch keeps them
+    tenths = np.round(np.arange(1, BINS + 1) * (len(values) - 1) / BINS).astype(int)
+    edges = np.unique(np.append(values[tenths], np.nextafter(values[0], np.float32(-np.inf))))
+    up_to = np.searchsorted(values, edges, side="right")
+    several = up_to - np.searchsorted(values, edges) > 1
+    least = np.maximum(up_to - 1, 0) / (len(values) - 1)
+    most = np.minimum(np.where(several, up_to, up_to - 1).clip(min=0) / (len(values) - 1), 1.0)
+    return _Bins(edges, least, most)
 
 
-def _shift(name: str, bins: _Bins, seen: datasketches.kll_floats_sketch) -> Shift:
-    count, spread = seen.n, len(bins.shares)
-    shares = [
-        (share * count + 0.5) / (count + 0.5 * spread) for share in seen.get_pmf(list(bins.edges), True)
-    ]
-    return Shift(name, psi(bins.shares, shares), _limit(spread) / count, count)
+def _shift(name: str, bins: _Bins, seen: datasketches.kll_floats_sketch, learnt: int) -> Shift:
+    count, spread = seen.n, len(bins.edges) + 1
+    up_to = np.array(seen.get_cdf(bins.edges.tolist(), True)[:-1])
+    due = _shares(np.clip(up_to, bins.least, bins.most))
+    due[[0, -1]] = 1 / (learnt + 1)  # the next one may be the least, or the largest, of all
+    shares = (_shares(up_to) * count + 0.5) / (count + 0.5 * spread)
+    chance = _limit(spread) * (1 / count + 1 / learnt)
+    return Shift(name, psi(np.maximum(due, _RARE).tolist(), shares.tolist()), chance, count)
+
+
+def _shares(up_to: Floats) -> Floats:
+    """Of each bin, from those up to each edge."""
+    return np.diff(up_to, prepend=0.0, append=1.0)

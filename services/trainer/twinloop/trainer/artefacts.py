@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from twinloop.contracts.models import Measured, ModelCard, Trained
-from twinloop.trainer.card import alarmed, reference
+from twinloop.trainer.card import alarmed, references_of
 from twinloop.trainer.errors import AlreadyThere, NotAsFitted, UnfitData
 from twinloop.trainer.export import contract_of, to_onnx
 from twinloop.trainer.fit import (
@@ -76,6 +76,7 @@ def fitted(
     contract = contract_of(model, recipe, name, file)
     said = inference(answer(model, windows))
     figure = _figure(recipe, fitting, windows)
+    references = references_of(contract, [(name, said)])
     card = ModelCard(
         model=name,
         digest=contract.digest,
@@ -85,7 +86,8 @@ def fitted(
         settings=dict(fitting.settings),
         measured=() if figure is None else (figure,),
         limits=fitting.limits,
-        reference=reference(contract.features, [said]),
+        reference=references.pooled,
+        reference_windows=references.windows,
     )
     some = np.linspace(0, len(windows) - 1, min(GOLDEN, len(windows))).astype(np.int64)
     return checked(Artefact(contract, card, file, Golden(windows[some], said.select(some))))

@@ -2,8 +2,8 @@
 
     time,part_id,<signal>,<signal>,...
 
-The numbers are the recorded ones, so what learns from whole parts, such as welds, learns the same from the
-file as from Parquet. A gap in a recording without parts shows only in the times.
+The numbers are the recorded ones, so what is learnt from the file is what is learnt from Parquet. A gap in a
+recording without parts shows only in the times: `training/csv_files.py` finds it there.
 """
 
 from __future__ import annotations

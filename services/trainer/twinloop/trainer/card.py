@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from twinloop.contracts.models import QUANTILES, Measured, ModelCard
+from twinloop.contracts.models import QUANTILES, Measured, ModelCard, ModelContract, Reference
 from twinloop.tritonio.server import Floats, Inference
 
 RESAMPLED: Final = 2000
@@ -17,15 +18,50 @@ FEW: Final = 8
 """With fewer recordings than this, each is cut into blocks for its interval."""
 
 
-def reference(features: Sequence[str], answers: Sequence[Inference]) -> dict[str, tuple[float, ...]]:
-    """Of each feature, and of the score, its values at `QUANTILES` over all `answers`."""
-    columns: dict[str, Floats] = {"score": np.concatenate([one.score for one in answers])}
-    table = np.concatenate([one.features for one in answers])
-    columns |= {name: table[:, n] for n, name in enumerate(features)}
-    return {
-        name: tuple(np.quantile(values, QUANTILES).astype(np.float64).tolist())
-        for name, values in columns.items()
+@dataclass(frozen=True, slots=True)
+class References:
+    """What a card says that drift is measured against: see `ModelCard`."""
+
+    pooled: dict[str, tuple[float, ...]]
+    windows: int
+    by_asset: dict[str, Reference]
+
+
+def references_of(contract: ModelContract, answers: Iterable[tuple[str, Inference]]) -> References:
+    """Of what a model answers to the windows that it has learnt from, each recording with its asset.
+
+    Where assets differ, none lies as all of them do together: so each has its own. What a model that
+    calibrates itself sees of an asset may be anywhere: of its windows only the scores count, once it judges.
+    """
+    by_asset: dict[str, list[Inference]] = {}
+    for asset, one in answers:
+        by_asset.setdefault(asset, []).append(one)
+    names = () if contract.quiet else contract.features
+    own = {
+        asset: _reference(contract, names, those)
+        for asset, those in by_asset.items()
+        if any(len(one) > contract.quiet for one in those)
     }
+    if contract.quiet:
+        return References({}, 0, own)
+    pooled = _reference(contract, names, [one for those in by_asset.values() for one in those])
+    return References(pooled.quantiles, pooled.windows, own if len(own) > 1 else {})
+
+
+def _reference(contract: ModelContract, names: Sequence[str], answers: Sequence[Inference]) -> Reference:
+    """Of the score and of the features `names`."""
+    judged = [one.part(contract.quiet, len(one)) for one in answers if len(one) > contract.quiet]
+    columns: dict[str, Floats] = {"score": np.concatenate([one.score for one in judged])}
+    table = np.concatenate([one.features for one in judged])
+    columns |= {name: table[:, n] for n, name in enumerate(names)}
+    apart = min(1.0, contract.hop / contract.window)
+    return Reference(
+        windows=max(1, round(len(table) * apart)),
+        quantiles={
+            name: tuple(np.quantile(values, QUANTILES).astype(np.float64).tolist())
+            for name, values in columns.items()
+        },
+    )
 
 
 def alarmed(flags: Sequence[NDArray[np.bool_]], what: str) -> Measured | None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from twinloop.trainer.scoreboard import PUBLISHED, Score, everything, position, score, total
 from twinloop.trainer.skab import TRAIN_ROWS, Recorded
 
-_WIDTH = 100
+_WIDTH = 110
 
 
 def render(files: Sequence[Recorded], scores: Sequence[Score]) -> str:
@@ -29,8 +29,9 @@ def render(files: Sequence[Recorded], scores: Sequence[Score]) -> str:
     for name, control in (("every row anomalous", everything), ("rows 170 to 580 anomalous", position)):
         table.add_row(f"control: {name}", *_cells(total(score(one, control(one)) for one in labels)))
     table.add_section()
-    for name, f1, far, mar in PUBLISHED:
-        table.add_row(f"published, 34 files: {name}", f"{f1:.2f}", f"{far:.1f}", f"{mar:.1f}")
+    for name, f1, *rates in PUBLISHED:
+        shown = ("-" if rate is None else f"{100 * rate:.1f}" for rate in rates)
+        table.add_row(f"published, 34 files: {name}", f"{f1:.2f}", *shown)
     out = io.StringIO()
     console = Console(file=out, width=_WIDTH, highlight=False)
     console.print(table)

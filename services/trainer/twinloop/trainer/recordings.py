@@ -10,7 +10,7 @@ from typing import Any, Final
 from twinloop.trainer import as_csv
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.windows import frames_of_assets, good
-from twinloop.trainer.words import add_frames, signals_of
+from twinloop.trainer.words import add_frames, names, signals_of
 
 FOLDER: Final = "TWINLOOP_HISTORIAN_FOLDER"
 
@@ -25,6 +25,9 @@ def add_recordings(commands: Any) -> None:
     recordings.add_argument("--parquet", type=Path, help=f"the historian's folder (default: ${FOLDER})")
     recordings.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="of the CSV files")
     add_frames(recordings)
+    recordings.add_argument(
+        "--signals", type=names, metavar="A,B,...", help="columns in their order, where the set is new"
+    )
 
 
 def run(given: Namespace) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,20 @@ def good(frames: Iterable[tuple[int, Frame]], signals: tuple[str, ...]) -> list[
     ]
 
 
-def cut(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> NDArray[np.float32]:
-    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals]."""
-    return cut_in_time(frames, spec).values
+def cut(
+    frames: Iterable[tuple[int, Frame]], spec: WindowSpec, columns: tuple[str, ...] = ()
+) -> NDArray[np.float32]:
+    """The windows of one asset's frames, as the detector cuts them: float32 [N, window, signals]. `columns`:
+    the signals of a frame, where a window has only some of them, or in another order."""
+    whole = replace(spec, signals=columns or spec.signals)
+    values = cut_in_time(frames, whole).values
+    if spec.signals == whole.signals:
+        return values
+    return values[:, :, [whole.signals.index(one) for one in spec.signals]]
 
 
 def cut_in_time(frames: Iterable[tuple[int, Frame]], spec: WindowSpec) -> Cut:
-    """The same, and when they were."""
+    """The windows of one asset's frames with the signals of `spec`, and when they were."""
     sound = good(frames, spec.signals)
     found = WindowBuffer(spec).push(sound)
     first_at, period = (

@@ -12,7 +12,7 @@ from twinloop.trainer.recipes import RECIPES
 
 
 def add_frames(command: argparse.ArgumentParser) -> None:
-    """Which frames of the historian's folder are meant, and their signals."""
+    """Which frames of the historian's folder are meant."""
     command.add_argument(
         "--topic", default=TELEMETRY_FACTORY.name, help="in that folder (default: %(default)s)"
     )
@@ -22,9 +22,6 @@ def add_frames(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="until", type=time, metavar="TIME", help="not included")
     command.add_argument("--asset", action="append", default=[], help="of these alone; may be repeated")
     command.add_argument("--signal-set", required=True, help=f"such as {', '.join(sorted(RECIPES))}")
-    command.add_argument(
-        "--signals", type=names, metavar="A,B,...", help="columns in their order, where the set is new"
-    )
 
 
 def signals_of(signal_set: str, given: Sequence[str] | None) -> tuple[str, ...]:

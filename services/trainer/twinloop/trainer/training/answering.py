@@ -35,7 +35,7 @@ AT_ONCE = 1024
 
 @torch.no_grad()
 def answers(detector: Detector, recordings: Sequence[Tensor]) -> list[Answers]:
-    """Of each recording's windows [n, window, signals]: those of a model with a memory step by step."""
+    """Of each recording's windows [n > 0, window, signals]: those of a model with a memory step by step."""
     if detector.layout.size:
         return _in_turn(detector, recordings)
     return [_together(detector, one) for one in recordings]
@@ -61,9 +61,8 @@ def _in_turn(detector: Detector, recordings: Sequence[Tensor]) -> list[Answers]:
         memory[alive] = said[3]
     made = []
     for one, those in zip(recordings, found, strict=True):
-        if those:
-            stacked = [torch.stack(part).numpy() for part in zip(*those, strict=True)]
-            made.append(Answers(one.numpy(), Inference(*stacked[:4]), stacked[4]))
+        stacked = [torch.stack(part).numpy() for part in zip(*those, strict=True)]
+        made.append(Answers(one.numpy(), Inference(*stacked[:4]), stacked[4]))
     return made
 
 

@@ -10,8 +10,8 @@ from twinloop.features.windows import WindowSpec
 from twinloop.trainer.as_csv import NO_SIGNALS
 from twinloop.trainer.errors import BadRecording
 from twinloop.trainer.recipes import RECIPES
-from twinloop.trainer.training.recordings import header_of
-from twinloop.trainer.words import add_frames, folder_name, positive, setting, signals_of
+from twinloop.trainer.training.csv_files import header_of
+from twinloop.trainer.words import add_frames, folder_name, names, positive, setting, signals_of
 
 ARCHITECTURES: Final = {
     "drift-filter": "several signals that stand still but for noise and drift; remembers",
@@ -38,6 +38,13 @@ def add_train(commands: Any) -> None:
     source.add_argument("--parquet", type=Path, help="the historian's folder")
     source.add_argument("--csv", type=Path, nargs="+", metavar="FILE", help="each the recording of one asset")
     add_frames(train)
+    train.add_argument("--signals", type=names, metavar="A,B,...", help="those to learn from (default: all)")
+    train.add_argument(
+        "--columns",
+        type=names,
+        metavar="A,B,...",
+        help="all signals of a frame in their order, where the set is new and --signals are only some",
+    )
     train.add_argument("--rows", type=positive, metavar="N", help="only the first N rows of each CSV file")
     train.add_argument(
         "--window", type=positive, metavar="ROWS", help="default: the signal set's, else the architecture's"
@@ -73,14 +80,26 @@ def out_of(given: Namespace) -> Path:
     return out or Path("artefacts") / given.model
 
 
+def columns_of(given: Namespace) -> tuple[str, ...]:
+    """All signals of a frame, in their order: as was said, else as the set is known, else as those to learn
+    from, else as the columns of the first CSV file. Raises `BadRecording` where nothing says it."""
+    if given.columns:
+        return tuple(given.columns)
+    if given.csv and not given.signals and given.signal_set not in RECIPES:
+        return tuple(one for one in header_of(given.csv[0]) if one not in NO_SIGNALS)
+    known = given.signal_set in RECIPES
+    return signals_of(given.signal_set, None if known else given.signals)
+
+
 def spec_of(given: Namespace, own: tuple[int, int] | None) -> WindowSpec:
     """How windows are cut: as was said, else as the signal set's are, else as the architecture wants it
     (`own`: window and hop). Raises `BadRecording` where nothing says it."""
-    recipe = RECIPES.get(given.signal_set)
-    if given.csv and recipe is None and not given.signals:
-        signals = tuple(one for one in header_of(given.csv[0]) if one not in NO_SIGNALS)
-    else:
-        signals = signals_of(given.signal_set, given.signals)
+    recipe, columns = RECIPES.get(given.signal_set), columns_of(given)
+    signals = given.signals or columns
+    if wrong := [one for one in signals if one not in columns]:
+        raise BadRecording(f"a frame of {given.signal_set} has no {wrong[0]}: it has {', '.join(columns)}")
+    if len(set(signals)) < len(signals):
+        raise BadRecording("--signals must name each signal once")
     usual = (recipe.spec.window, recipe.spec.hop) if recipe else own
     if usual is None and not (given.window and given.hop):
         raise BadRecording("nothing says how windows are cut: give --window and --hop")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
+from dataclasses import replace
 
 from twinloop.runtime.clock import SystemClock
 from twinloop.trainer.artefacts import check_free
 from twinloop.trainer.card import in_words
 from twinloop.trainer.errors import UnfitData
-from twinloop.trainer.training.arguments import out_of, spec_of
+from twinloop.trainer.training.arguments import columns_of, out_of, spec_of
 from twinloop.trainer.training.detectors import DETECTORS
 from twinloop.trainer.training.detectors.base import Detector
 from twinloop.trainer.training.detectors.own import Own
@@ -56,8 +57,10 @@ def run(given: Namespace) -> list[str]:
 
 
 def _data(given: Namespace, kind: type[Detector]) -> Recordings:
-    spec = spec_of(given, kind.WINDOW)
+    spec, columns = spec_of(given, kind.WINDOW), columns_of(given)
     if given.csv:
-        return from_csv(given.csv, given.signal_set, spec, given.rows)
-    folder = given.parquet / given.topic
-    return from_parquet(folder, given.signal_set, spec, given.asset, given.since, given.until)
+        found = from_csv(given.csv, given.signal_set, spec, given.rows)
+    else:
+        folder, times = given.parquet / given.topic, (given.since, given.until)
+        found = from_parquet(folder, given.signal_set, spec, given.asset, *times, columns=columns)
+    return replace(found, columns=columns)

@@ -1,4 +1,7 @@
-"""Gradient descent that can be killed: it goes on from the last epoch that was complete, to the same bits."""
+"""Gradient descent that can be killed: it goes on from the last epoch that was complete, to the same bits.
+
+What is drawn by chance is drawn by torch: the order of windows, and whatever a module draws, as dropout does.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,7 @@ def _save(
         "detector": detector.state_dict(),
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
+        "chance": torch.get_rng_state(),
     }
     with aside.open("wb") as file:
         torch.save(state, file)
@@ -95,4 +99,5 @@ def _resume(
     detector.load_state_dict(state["detector"])
     optimizer.load_state_dict(state["optimizer"])
     generator.set_state(state["generator"])
+    torch.set_rng_state(state["chance"])
     return int(state["done"])

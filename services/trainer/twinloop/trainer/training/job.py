@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twinloop.contracts.models import ModelCard, ModelContract
-from twinloop.trainer.card import alarmed, reference
+from twinloop.trainer.card import alarmed, references_of
 from twinloop.trainer.errors import UnfitData
 from twinloop.trainer.training.answering import Answers, answers, golden
 from twinloop.trainer.training.descent import Say, Schedule, descend
@@ -58,6 +58,7 @@ def train(order: Order, data: Recordings, checkpoint: Path, at: datetime, say: S
     torch.set_num_threads(1)  # sums come in the same order on every machine
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(order.seed)
+    data = replace(data, recordings=tuple(one for one in data.recordings if len(one.windows)))
     detector = build(order, data)
     recordings = [torch.from_numpy(np.ascontiguousarray(one.windows)) for one in data.recordings]
     tenths = NETWORK_TENTHS if detector.learns else TENTHS
@@ -118,6 +119,8 @@ def _finished(
         threshold=detector.threshold,
         digest=digest(file),
         memory=detector.layout.size,
+        columns=() if data.columns == data.spec.signals else data.columns,
+        quiet=detector.quiet,
     )
     check(contract, file, golden(said, CHECKED))
     say("onnxruntime answers as torch does")
@@ -129,6 +132,8 @@ def _finished(
         "which were not learnt from" if order.apart else "which were learnt from"
     )
     figure = alarmed([one > detector.threshold for one in judged], what)
+    assets = [one.asset for one in data.recordings]
+    references = references_of(contract, zip(assets, (one.answer for one in said), strict=True))
     card = ModelCard(
         model=order.model,
         digest=contract.digest,
@@ -139,7 +144,9 @@ def _finished(
         seed=order.seed,
         measured=() if figure is None else (figure,),
         limits=detector.limits,
-        reference=reference(detector.features, [one.answer for one in said]),
+        reference=references.pooled,
+        reference_windows=references.windows,
+        by_asset=references.by_asset,
     )
     return Artefact(contract, card, file, golden(said, GOLDEN))
 

@@ -5,7 +5,6 @@ From the historian's Parquet files, or from CSV files, each of which is the reco
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import Trained
 from twinloop.contracts.times import utc
 from twinloop.features.windows import WindowSpec
 from twinloop.trainer.errors import BadRecording
+from twinloop.trainer.training.csv_files import Table, frames, read_csv
 from twinloop.trainer.windows import cut, frames_of_assets
 from twinloop.tritonio.server import Floats
 
@@ -36,12 +36,14 @@ class Recording:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recordings:
-    """Of assets with the same signals. `source` says where they were read."""
+    """Of assets with the same signals. `source` says where they were read. `columns`: all signals of a frame,
+    in their order, where the windows have only some of them, or others first."""
 
     source: str
     signal_set: str
     spec: WindowSpec
     recordings: tuple[Recording, ...]
+    columns: tuple[str, ...] = ()
 
     @property
     def trained(self) -> Trained:
@@ -72,80 +74,53 @@ def from_parquet(
     assets: Sequence[str],
     since: datetime | None = None,
     until: datetime | None = None,
+    *,
+    columns: tuple[str, ...] = (),
 ) -> Recordings:
-    """See `frames_of_assets`. Raises `BadRecording`."""
-    frames = frames_of_assets(folder, signal_set, assets, since, until)
+    """See `frames_of_assets`; frames have `columns`, or the signals of `spec`. Raises `BadRecording`."""
+    those_of = frames_of_assets(folder, signal_set, assets, since, until)
+    for asset, those in those_of.items():
+        _check_width(asset, {frame.samples.shape[1] for _, frame in those}, columns or spec.signals)
     found = tuple(
         Recording(
             asset,
-            cut(those, spec),
+            cut(those, spec, columns),
             utc(min(frame.first_at_ns for _, frame in those)),
             utc(max(frame.first_at_ns + (len(frame.samples) - 1) * frame.period_ns for _, frame in those)),
         )
-        for asset, those in frames.items()
+        for asset, those in those_of.items()
     )
-    return Recordings(f"{folder.name} in Parquet", signal_set, spec, found)
+    return Recordings(f"{folder.name} in Parquet", signal_set, spec, found, columns)
+
+
+def _check_width(asset: str, widths: set[int], columns: tuple[str, ...]) -> None:
+    if len(columns) not in widths:
+        raise BadRecording(
+            f"frames of {asset} have {min(widths)} signals, not {len(columns)}: name all of them, in their"
+            " order, with --columns"
+        )
 
 
 def from_csv(paths: Sequence[Path], signal_set: str, spec: WindowSpec, rows: int | None = None) -> Recordings:
-    """The first `rows` rows of each file, or all. Values are separated by `,` or `;`; the header names the
-    signals among its columns. Raises `BadRecording`, with file and line."""
+    """The first `rows` rows of each file, or all: see `csv_files`. Raises `BadRecording`."""
     if not paths:
         raise BadRecording("no CSV file is named")
-    found = tuple(Recording(path.stem, of_rows(read_csv(path, spec.signals, rows), spec)) for path in paths)
+    found = tuple(_of_file(path, spec, rows) for path in paths)
     return Recordings(", ".join(path.name for path in paths), signal_set, spec, found)
 
 
-def read_csv(path: Path, signals: Sequence[str], rows: int | None = None) -> Floats:
-    """The columns `signals`, float32 [rows, signals]."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            separator = ";" if ";" in file.readline() else ","
-            file.seek(0)
-            lines = csv.reader(file, delimiter=separator)
-            header = next(lines, [])
-            if missing := [name for name in signals if header.count(name) != 1]:
-                raise BadRecording(f"{path}: the header must have the column {missing[0]!r} once")
-            places = [header.index(name) for name in signals]
-            values: list[list[float]] = []
-            for line in lines:
-                if rows is not None and len(values) == rows:
-                    break
-                if line:
-                    try:
-                        values.append([float(line[place]) for place in places])
-                    except (ValueError, IndexError):
-                        why = "not a number for every signal"
-                        raise BadRecording(f"{path}, line {lines.line_num}: {why}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecording(f"{path} cannot be read: {error}") from error
-    table = np.array(values, np.float32).reshape(-1, len(places))
-    if not np.isfinite(table).all():
-        raise BadRecording(f"{path}: a value is no finite number")
-    return table
+def _of_file(path: Path, spec: WindowSpec, rows: int | None) -> Recording:
+    table = read_csv(path, spec.signals, rows)
+    since, until = _range(table.times_ns)
+    return Recording(path.stem, cut(frames(table, spec.hop), spec), since, until)
 
 
-def header_of(path: Path) -> list[str]:
-    """The names of a CSV file's columns. Raises `BadRecording`."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecording(f"{path} cannot be read: {error}") from error
-    return first.split(";" if ";" in first else ",")
+def _range(times_ns: NDArray[np.int64] | None) -> tuple[datetime | None, datetime | None]:
+    if times_ns is None or not len(times_ns):
+        return None, None
+    return utc(int(times_ns.min())), utc(int(times_ns.max()))
 
 
 def of_rows(rows: Floats, spec: WindowSpec) -> Floats:
     """The windows of consecutive rows [N, signals]."""
-    whole = Frame(
-        asset="",
-        signal_set="",
-        sequence=0,
-        first_at_ns=0,
-        period_ns=0,
-        samples=rows,
-        observed_at_ns=0,
-        event_id="",
-        trace_id="",
-    )
-    return cut([(0, whole)], spec)
+    return cut(frames(Table(rows), spec.hop), spec)

@@ -9,7 +9,7 @@ Each signal comes in its own standard deviations around its mean, in the recordi
 score is the sum over the signals. With a method `loss(self, windows)` that returns a number, the parameters
 are learnt, in 60 epochs unless `--epochs` says otherwise. With an attribute `memory`, a number M > 0,
 `forward(self, windows, memory)` takes, and returns as the second of a pair, float32 [N, M]; zeros are for a
-new asset.
+new asset. An attribute `quiet` says on how many first windows of an asset it gives no verdict yet.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Own(Detector):
         self.features = tuple(f"{one}.mean" for one in spec.signals)
         if memory := int(getattr(module, "memory", 0)):
             self.layout = Layout((("all", (memory,)),))
+        self.quiet = int(getattr(module, "quiet", 0))
         self.register_buffer("middle", torch.zeros(len(spec.signals)))
         self.register_buffer("size", torch.ones(len(spec.signals)))
 
@@ -67,7 +68,9 @@ class Own(Detector):
     def calibrate(self, learnt: Sequence[Tensor], apart: Sequence[Tensor]) -> None:
         """See the class."""
         self._try(apart[0][:2])
-        found = torch.cat([torch.from_numpy(one.answer.score) for one in answers(self, apart)])
+        found = torch.cat([torch.from_numpy(one.answer.score)[self.quiet :] for one in answers(self, apart)])
+        if not len(found):
+            raise UnfitData(f"the recordings are too short: the first {self.quiet} windows get no verdict")
         if not torch.isfinite(found).all():
             raise UnfitData("the module answers NaN or infinity")
         self.limit.copy_(self.number("margin") * found.quantile(self.number("quantile")))
