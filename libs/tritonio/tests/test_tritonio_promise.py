@@ -15,7 +15,7 @@ from twinloop.contracts.models import QUANTILES
 from twinloop.tritonio.artefact import BadArtefact, pack, unpack
 from twinloop.tritonio.errors import ContractMismatch
 from twinloop.tritonio.onnx_file import problems
-from twinloop.tritonio.promise import columns, unkept, unusable
+from twinloop.tritonio.promise import unkept, unusable
 from twinloop.tritonio.repository import publish
 
 MADE = artefact_of("one", 1.0)
@@ -59,7 +59,7 @@ def test_a_contract_that_cannot_be_kept_is_refused(bad: tuple[dict[str, Any], st
 def test_one_that_reads_some_signals_of_a_frame_in_its_own_order_is_kept() -> None:
     some = replace(CONTRACT, columns=("noise", "hum", "level"), quiet=391)
     assert unkept(some) == []
-    assert (columns(CONTRACT), columns(some)) == (CONTRACT.signals, ("noise", "hum", "level"))
+    assert (CONTRACT.frame, some.frame) == (CONTRACT.signals, ("noise", "hum", "level"))
 
 
 RAMP = [float(n) for n in QUANTILES]
@@ -77,6 +77,16 @@ def test_a_card_that_drift_cannot_be_told_by_is_refused(bad: tuple[dict[str, lis
     with pytest.raises(BadArtefact, match=r"^card\.json: ") as caught:
         unpack(with_json("card.json", reference=reference))
     assert why in str(caught.value)
+    at_asset = {"plant.weld1": {"windows": 60, "quantiles": reference}}
+    with pytest.raises(BadArtefact, match=r"^card\.json: .*'plant\.weld1'") as caught:
+        unpack(with_json("card.json", by_asset=at_asset))
+    assert why in str(caught.value)
+
+
+def test_a_reference_of_no_windows_is_refused() -> None:
+    at_asset = {"plant.weld1": {"windows": 0, "quantiles": {"score": RAMP}}}
+    with pytest.raises(BadArtefact, match="is of no windows"):
+        unpack(with_json("card.json", by_asset=at_asset))
 
 
 def test_a_reference_of_features_and_of_equal_values_is_one() -> None:

@@ -37,6 +37,11 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     quiet: int = 0
 
+    @property
+    def frame(self) -> tuple[str, ...]:
+        """The signals of a frame, in their order: its columns."""
+        return self.columns or self.signals
+
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """A figure with its 95 % interval, where there is one: `what` says of what, on which data, and how."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,11 +14,6 @@ from twinloop.contracts.models import QUANTILES, ModelCard, ModelContract
 NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 """What a model may be called, as a regular expression: it is the name of a folder, and part of file names."""
 MOST_SAMPLES = 2**31 - 1
-
-
-def columns(contract: ModelContract) -> tuple[str, ...]:
-    """The signals of a frame of its signal set, in their order."""
-    return contract.columns or contract.signals
 
 
 def unkept(contract: ModelContract) -> list[str]:
@@ -36,15 +31,22 @@ def unkept(contract: ModelContract) -> list[str]:
 
 def unusable(card: ModelCard, contract: ModelContract) -> list[str]:
     """What drift could not be told by: a reference that is none, in the same words."""
-    found = []
-    for name, values in card.reference.items():
-        if name != "score" and name not in contract.features:
-            found.append(f"its reference has {name[:80]!r}, which the model does not answer")
-        elif len(values) != len(QUANTILES):
-            found.append(f"its reference of {name[:80]!r} has {len(values)} values, not {len(QUANTILES)}")
-        elif not all(map(math.isfinite, values)) or any(low > high for low, high in pairwise(values)):
-            found.append(f"its reference of {name[:80]!r} does not ascend")
+    found = list(_reference("its reference", card.reference, contract))
+    for asset, one in card.by_asset.items():
+        found += _reference(f"its reference at {asset[:80]!r}", one.quantiles, contract)
+        if one.windows < 1:
+            found.append(f"its reference at {asset[:80]!r} is of no windows")
     return found
+
+
+def _reference(what: str, quantiles: Mapping[str, Sequence[float]], contract: ModelContract) -> Iterator[str]:
+    for name, values in quantiles.items():
+        if name != "score" and name not in contract.features:
+            yield f"{what} has {name[:80]!r}, which the model does not answer"
+        elif len(values) != len(QUANTILES):
+            yield f"{what} of {name[:80]!r} has {len(values)} values, not {len(QUANTILES)}"
+        elif not all(map(math.isfinite, values)) or any(low > high for low, high in pairwise(values)):
+            yield f"{what} of {name[:80]!r} does not ascend"
 
 
 def _numbers(contract: ModelContract) -> Iterator[str]:

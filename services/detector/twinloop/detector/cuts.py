@@ -35,12 +35,12 @@ Cut = tuple[str, WindowSpec]
 
 def cut(contract: ModelContract) -> Cut:
     """How windows are cut for a version that `followable` has let pass."""
-    return contract.signal_set, WindowSpec(contract.window, contract.hop, _columns(contract))
+    return contract.signal_set, WindowSpec(contract.window, contract.hop, contract.frame)
 
 
 def reads(contract: ModelContract) -> NDArray[np.intp] | None:
     """Which columns of its lane's windows a version reads, in its order; `None`: all of them as they are."""
-    columns = _columns(contract)
+    columns = contract.frame
     if contract.signals == columns:
         return None
     return np.array([columns.index(one) for one in contract.signals], np.intp)
@@ -65,7 +65,7 @@ def followable(route: ModelRoute) -> tuple[ModelRoute | None, str | None]:
 
 def _wrong(contract: ModelContract, beside: ModelContract | None = None) -> str | None:
     """Why no windows can be cut for a version, or none together with those of another."""
-    columns = _columns(contract)
+    columns = contract.frame
     problems = []
     if contract.window < 1 or contract.hop < 1:
         problems.append(f"windows of {contract.window} samples every {contract.hop} are none")
@@ -79,12 +79,8 @@ def _wrong(contract: ModelContract, beside: ModelContract | None = None) -> str 
         problems.append(f"it reads {', '.join(twice)} more than once")
     if missing := [one for one in contract.signals if one not in columns]:
         problems.append(f"it reads {', '.join(missing)}, which frames do not have")
-    if beside is not None and columns != _columns(beside):
+    if beside is not None and columns != beside.frame:
         problems.append(f"its frames have other columns than those of version {beside.version}, which serves")
     if not problems:
         return None
     return f"{contract.model} version {contract.version}: {'; '.join(problems)}"
-
-
-def _columns(contract: ModelContract) -> tuple[str, ...]:
-    return contract.columns or contract.signals

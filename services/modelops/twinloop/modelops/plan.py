@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.modelops.errors import Conflict
-from twinloop.tritonio.promise import columns
 
 MODELOPS = "modelops"
 """Who decides when nobody does."""
@@ -132,10 +131,10 @@ def refuse_other_columns(routes: Mapping[str, ModelRoute], made: ModelRoute) -> 
     known = () if before is None else before.versions()
     for new in (one for one in made.versions() if one not in known):
         for route in routes.values():
-            if route.contract.signal_set == new.signal_set and columns(route.contract) != columns(new):
+            if route.contract.signal_set == new.signal_set and route.contract.frame != new.frame:
                 raise Conflict(
-                    f"{named(new)} is for frames of {', '.join(columns(new))}, and those of {new.signal_set}"
-                    f" are {', '.join(columns(route.contract))}, by {named(route.contract)} that serves"
+                    f"{named(new)} is for frames of {', '.join(new.frame)}, and those of {new.signal_set}"
+                    f" are {', '.join(route.contract.frame)}, by {named(route.contract)} that serves"
                     f" {route.scope}: take a version that was trained on these, or give other frames a signal"
                     " set of their own"
                 )
