@@ -236,7 +236,7 @@ async def test_a_version_with_many_more_alarms_is_stopped_within_few_windows(sce
     spoke = Counter(
         one.model_version for one in await events(scene.stack.endpoints.kafka, scene.prefix, SCORES)
     )
-    assert spoke[2] < 400
+    assert spoke[2] < 1000  # of one asset; more are made while modelops reads
     assert scene.modelops.metric("decided_total", how="stopped") == 1
 
 

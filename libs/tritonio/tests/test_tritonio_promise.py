@@ -78,9 +78,9 @@ def test_a_card_that_drift_cannot_be_told_by_is_refused(bad: tuple[dict[str, lis
         unpack(with_json("card.json", reference=reference))
     assert why in str(caught.value)
     at_asset = {"plant.weld1": {"windows": 60, "quantiles": reference}}
-    with pytest.raises(BadArtefact, match=r"^card\.json: .*'plant\.weld1'") as caught:
+    with pytest.raises(BadArtefact, match=r"^card\.json: ") as caught:
         unpack(with_json("card.json", by_asset=at_asset))
-    assert why in str(caught.value)
+    assert why.replace("its reference", "its reference at 'plant.weld1'") in str(caught.value)
 
 
 def test_a_reference_of_no_windows_is_refused() -> None:
