@@ -248,11 +248,11 @@ async def test_a_new_process_reads_what_a_trial_has_shown_meanwhile(scene: Scene
     await scene.stage(scene.artefact(50.0))
     await scene.act("shadow", version=f"{scene.model}:2")
     scene.modelops.stop()
-    await scene.makes(40)
 
     async def judged() -> bool:
+        await scene.makes(20)
         told = await events(scene.stack.endpoints.kafka, scene.prefix, SCORES)
-        return sum(one.model_version == 2 for one in told) > 100
+        return sum(one.model_version == 2 for one in told) > 300
 
     await until(judged)
     assert (await scene.routes())[-1].trial is not None
