@@ -252,7 +252,7 @@ async def test_a_new_process_reads_what_a_trial_has_shown_meanwhile(scene: Scene
     async def judged() -> bool:
         await scene.makes(20)
         told = await events(scene.stack.endpoints.kafka, scene.prefix, SCORES)
-        return sum(one.model_version == 2 for one in told) > 300
+        return sum(one.model_version == 2 for one in told) > 1000
 
     await until(judged)
     assert (await scene.routes())[-1].trial is not None
