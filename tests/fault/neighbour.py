@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 from support.processes import ServiceProcess
+from support.stubs import stubs
 from support.watch import Watch
 
 from fault.load import Content, Load, Mix
@@ -41,10 +42,7 @@ class Neighbour:
         found = list[psutil.Process]()
 
         def there() -> bool:
-            for one in psutil.Process(self.run.stack.pid("triton")).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-                    if any(f"/{NAME}/" in word for word in one.cmdline()):
-                        found.append(one)
+            found.extend(stubs(NAME, of=self.run.stack.pid("triton")))
             return bool(found)
 
         await until(there, 60, "Triton has no process for the neighbour's model")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +16,7 @@ import pytest
 from support.artefacts import SIGNAL_SET, SIGNALS, WINDOW, artefact_of
 from support.line_scene import bearer
 from support.processes import ServiceProcess
+from support.stubs import stubs
 from support.topics import events, until
 
 from twinloop.contracts.codec import frame_message
@@ -276,24 +274,13 @@ async def test_what_triton_does_not_serve_is_loaded_again(scene: Scene) -> None:
     await until(lambda: scene.modelops.ready)
 
 
-def processes_of(model: str, version: int) -> list[int]:
-    """The processes in which Triton runs a version."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-            if b"triton_python_backend_stub" in words and f"/{model}/{version}/".encode() in words:
-                found.append(int(entry.name))
-    return found
-
-
 async def test_a_version_whose_process_died_answers_again_and_the_others_all_the_time(scene: Scene) -> None:
     for factor in (1.0, 2.0):
         await scene.stage(scene.artefact(factor))
     await scene.act("promote", version=f"{scene.model}:1")
     first, second = contracts(scene.repository, scene.model)
-    for one in processes_of(scene.model, 1):
-        os.kill(one, signal.SIGKILL)
+    for one in stubs(scene.model, 1):
+        one.kill()
 
     async def answers() -> bool:
         await scene.triton.probe(second)
@@ -323,7 +310,7 @@ async def test_what_a_model_may_take_is_in_force_after_a_restart_and_no_request_
 
     async def twofold() -> bool:
         await scene.triton.probe(contract)
-        return len(processes_of(scene.model, 1)) == 2
+        return len(stubs(scene.model, 1)) == 2
 
     await until(twofold)
     await scene.triton.probe(contract)

@@ -4,8 +4,6 @@ for the fake that tests use."""
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from support.artefacts import SIGNALS, WINDOW, model_of
+from support.stubs import stubs
 from tritonclient.grpc.aio import InferenceServerClient
 
 from twinloop.contracts.models import ModelContract
@@ -117,22 +116,10 @@ class FileBench:
 
 class TritonBench(FileBench):
     async def kill(self) -> None:
-        """Find the Python backend's processes by the folder of the model in its command line."""
-        found = [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and self._is_stub(entry / "cmdline")
-        ]
+        found = stubs(self.name)
         assert found
         for one in found:
-            os.kill(one, signal.SIGKILL)
-
-    def _is_stub(self, cmdline: Path) -> bool:
-        try:
-            words = cmdline.read_bytes()
-        except OSError:  # it has ended
-            return False
-        return b"triton_python_backend_stub" in words and f"/{self.name}/".encode() in words
+            one.kill()
 
 
 MORTAL = ("fake", "triton", "triton, in shared memory")

@@ -6,17 +6,16 @@ It has one core here, so that models compete; and who is served is counted, not 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from support.artefacts import SIGNALS, WINDOW, contract_of, file_of, windows_of
+from support.stubs import stubs
 from tritonclient.grpc import model_config_pb2 as pb
 
 from twinloop.contracts.models import ModelContract
@@ -112,16 +111,6 @@ async def served(
 
     await asyncio.gather(*(ask(contract) for contract, times in asked for _ in range(times)))
     return list(counts.values())
-
-
-def stubs(model: str) -> list[psutil.Process]:
-    """The processes that run a model."""
-    found = []
-    for one in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if any(f"/{model}/" in word for word in one.cmdline()):
-                found.append(one)
-    return found
 
 
 async def test_where_models_compete_the_one_of_higher_priority_is_served_more(

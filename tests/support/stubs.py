@@ -1,0 +1,22 @@
+"""The processes in which Triton's Python backend runs models."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psutil
+
+
+def stubs(model: str, version: int | None = None, of: int | None = None) -> list[psutil.Process]:
+    """Those of a model, or of one version of it, below the process `of`; by default below this one.
+
+    Found by the folder of the model in the command line.
+    """
+    folder = f"/{model}/" if version is None else f"/{model}/{version}/"
+    found = []
+    for one in psutil.Process(of).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            words = " ".join(one.cmdline())
+            if "triton_python_backend_stub" in words and folder in words:
+                found.append(one)
+    return found
