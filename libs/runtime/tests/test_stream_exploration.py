@@ -446,9 +446,18 @@ class Unfenced(MemoryCluster):
 def test_without_its_mechanisms_the_exploration_finds_the_loss_or_the_double(
     broken: type[MemoryCluster],
 ) -> None:
+    """In some dozens of runs as a rule; an unlucky draw is no reason to say that it does not."""
+
     class Broken(Exploration):
         cluster = broken
 
-    once = settings(THOROUGH, phases=[Phase.generate], print_blob=False, database=None)
+    patient = settings(
+        THOROUGH,
+        max_examples=20 * THOROUGH.max_examples,
+        derandomize=False,
+        phases=[Phase.generate],
+        print_blob=False,
+        database=None,
+    )
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Broken, settings=once)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Broken, settings=patient)  # type: ignore[no-untyped-call]
