@@ -103,4 +103,4 @@ lock:  ## Pin the requirements anew: needs uv
 	done
 
 clean: down  ## Remove what was made here; the cache folder with downloads stays
-	rm -rf .venv .venv-train .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-train .twinloop .twinloop-demo .twinloop-replay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
