@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from pydantic import Field
 
 from twinloop.contracts.topics import ALL, Topic
+from twinloop.runtime.access import Kafka, client_of
 from twinloop.runtime.settings import ServiceSettings, load
 
 
@@ -50,13 +51,13 @@ def _new(topic: Topic, prefix: str, replication: int) -> NewTopic:
 
 
 async def provision(
-    kafka: str, prefix: str, replication: int = 1, topics: Sequence[Topic] = ALL
+    kafka: Kafka, prefix: str, replication: int = 1, topics: Sequence[Topic] = ALL
 ) -> list[str]:
     """Create what is missing and return the names created.
 
     Raises `TopicMismatch`, or `aiokafka.errors.KafkaError` when the cluster does not answer.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**client_of(kafka))
     await admin.start()
     try:
         present = {one["topic"]: one for one in await admin.describe_topics()}
@@ -82,7 +83,7 @@ def main() -> int:
     """Provision from the environment; exit status 0 when every topic is there."""
     settings = load(ProvisionSettings)
     try:
-        created = asyncio.run(provision(settings.kafka, settings.topic_prefix, settings.replication))
+        created = asyncio.run(provision(settings.kafka_access, settings.topic_prefix, settings.replication))
     except (KafkaError, TopicMismatch) as error:
         sys.stderr.write(f"The topics could not be made on {settings.kafka}: {error}\n")
         return 1

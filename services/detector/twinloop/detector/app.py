@@ -39,7 +39,8 @@ log = logging.logger(__name__)
 async def main(settings: DetectorSettings, context: Context) -> None:
     """Read the routes, then telemetry, until told to stop."""
     metrics = Metrics(context.registry)
-    kafka, prefix, stack, stopping = settings.kafka, settings.topic_prefix, context.stack, context.stopping
+    kafka, prefix = settings.kafka_access, settings.topic_prefix
+    stack, stopping = context.stack, context.stopping
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, share=settings.shared_memory)
     )

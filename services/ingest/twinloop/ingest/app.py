@@ -42,7 +42,7 @@ async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> 
     context.health.add("kafka", lambda: "no connection to Kafka yet")
 
     publisher = await context.stack.enter_async_context(
-        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+        kafka.publisher(settings.kafka_access, settings.topic_prefix, context.stopping)
     )
     async with asyncio.TaskGroup() as tasks:
         path = Path(publisher, context.clock, metrics, tasks.create_task)

@@ -68,7 +68,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
         )
     )
     context.health.add("audit", audit.problem)
-    kafka, prefix = settings.kafka, settings.topic_prefix
+    kafka, prefix = settings.kafka_access, settings.topic_prefix
     out = await stack.enter_async_context(publisher(kafka, prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
