@@ -56,7 +56,9 @@ class Authority:
         write(certificate, made.public_bytes(Encoding.PEM))
         return True
 
-    def _sign(self, name: str, public: ec.EllipticCurvePublicKey, issuer: x509.Name | None) -> x509.Certificate:
+    def _sign(
+        self, name: str, public: ec.EllipticCurvePublicKey, issuer: x509.Name | None
+    ) -> x509.Certificate:
         """Without an `issuer` the authority's own."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         own = issuer is None

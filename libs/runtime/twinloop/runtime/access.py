@@ -66,7 +66,9 @@ class Tls:
         try:
             made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ca_file)
         except (OSError, ValueError) as error:
-            raise AccessUnusable(f"{self.ca_file} holds no certificates of authorities: {_why(error)}") from None
+            raise AccessUnusable(
+                f"{self.ca_file} holds no certificates of authorities: {_why(error)}"
+            ) from None
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert_file is not None:
             try:

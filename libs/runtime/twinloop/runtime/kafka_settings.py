@@ -110,7 +110,10 @@ class KafkaSettings(BaseSettings):
         if self.kafka_token_url and self.kafka_client_id and self.kafka_client_secret_file:
             return TokenProvider(
                 ClientCredentials(
-                    self.kafka_token_url, self.kafka_client_id, self.kafka_client_secret_file, self.kafka_scope
+                    self.kafka_token_url,
+                    self.kafka_client_id,
+                    self.kafka_client_secret_file,
+                    self.kafka_scope,
                 )
             )
         return None

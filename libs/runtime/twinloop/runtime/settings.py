@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twinloop.runtime.kafka_settings import KafkaSettings, check_address
 
-
 __all__ = ["LogFormat", "ServiceSettings", "check_address", "load", "load_toml"]
 
 

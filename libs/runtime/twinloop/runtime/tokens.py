@@ -88,7 +88,9 @@ class ClientCredentials:
             async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
                 answer = await client.post(self.url, data=form, auth=(self.client_id, secret))
         except OSError as error:
-            raise TokenUnavailable(f"the secret in {self.secret_file} cannot be read: {error.strerror}") from None
+            raise TokenUnavailable(
+                f"the secret in {self.secret_file} cannot be read: {error.strerror}"
+            ) from None
         except httpx.HTTPError as error:
             raise TokenUnavailable(f"{self.url} does not answer: {type(error).__name__}") from None
         if answer.status_code != httpx.codes.OK:
@@ -147,4 +149,6 @@ def _why(answer: httpx.Response) -> str:
         word = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
         return ""
-    return f" ({word})" if isinstance(word, str) and word.replace("_", "").isalpha() and len(word) < 40 else ""
+    return (
+        f" ({word})" if isinstance(word, str) and word.replace("_", "").isalpha() and len(word) < 40 else ""
+    )

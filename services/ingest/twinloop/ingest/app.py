@@ -36,7 +36,7 @@ async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> 
     metrics = Metrics(context.registry)
     source = MqttSource(settings.broker, context.clock, metrics)
     rebirths = Rebirths(settings.rebirth_interval_s)
-    key = settings.pseudonym_key.get_secret_value().encode()
+    key = settings.key()
     intake = Intake(sets, settings.ages, key, rebirths)
     context.health.add("mqtt", source.problem)
     context.health.add("kafka", lambda: "no connection to Kafka yet")

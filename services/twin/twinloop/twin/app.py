@@ -63,7 +63,9 @@ async def main(
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
     joints = Joints(list(assets.assets))
     followed = await stack.enter_async_context(
-        consumer(settings.kafka_access, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading)
+        consumer(
+            settings.kafka_access, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading
+        )
     )
     observers = Observers(followed, settings.topic_prefix, observations, joints, metrics)
     context.health.add("observations", observers.problem)
