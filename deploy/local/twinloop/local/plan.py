@@ -167,6 +167,7 @@ def make_plan(
 
     serving = Path(environ.get("TWINLOOP_SERVING") or places.config / "serving.toml")
     endpoints = _endpoints(planned, state, environ, ports, serving, with_opcua=bool(services))
+    endpoints = replace(endpoints, security={key: environ[key] for key in _SECURITY if environ.get(key)})
     if secure is not None:
         monitor = f"{endpoints.topic_prefix}{MONITOR.name}"
         endpoints = replace(endpoints, security=secure.kafka_variables(monitor))

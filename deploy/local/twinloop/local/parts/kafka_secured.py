@@ -47,6 +47,8 @@ def settings(secrets: Secrets, programs: str, certified: str, controller: str) -
         f"{_SASL}.oauthbearer.sasl.server.callback.handler.class": (
             f"{_MODULES}.oauthbearer.OAuthBearerValidatorCallbackHandler"
         ),
+        # Kafka's default one looks at no signature where it finds no keys' address.
+        "sasl.oauthbearer.jwt.validator.class": f"{_MODULES}.oauthbearer.BrokerJwtValidator",
         "sasl.oauthbearer.jwks.endpoint.url": jwks_url(secrets),
         "sasl.oauthbearer.expected.audience": AUDIENCE,
         "sasl.oauthbearer.expected.issuer": ISSUER,
