@@ -197,9 +197,7 @@ async def test_a_certificate_lets_in_as_whom_it_names(secured: Stack) -> None:
     assert not await answers(without)
 
 
-async def test_nobody_is_let_in_without_tls_or_with_another_authority(
-    secured: Stack, tmp_path: Path
-) -> None:
+async def test_nobody_is_let_in_without_tls_or_with_another_authority(secured: Stack, tmp_path: Path) -> None:
     assert not await answers(KafkaAccess(secured.endpoints.kafka))
     from twinloop.local.authority import Authority
 

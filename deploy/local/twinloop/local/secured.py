@@ -46,8 +46,8 @@ _REFERENCE_PLANT = "plant"
 
 @dataclass(frozen=True)
 class Secure:
-    """What is to be secured. `sites` are the topic prefixes of Kafka's users; `plants` are MQTT's users beside
-    ingest, each with its Sparkplug group."""
+    """What is to be secured. `sites` are the topic prefixes of Kafka's users; `plants` are MQTT's users
+    beside ingest, each with its Sparkplug group."""
 
     sites: tuple[str, ...] = ("",)
     plants: Mapping[str, str] = field(default_factory=lambda: {_REFERENCE_PLANT: "acme.berlin"})

@@ -1,8 +1,8 @@
-"""Who may do what at Kafka: each program with the topics, groups and transactional ids that it needs, and no more.
+"""Who may do what at Kafka: each program with the topics, groups and transactional ids that it needs.
 
 ACLs are generated from this (`python -m twinloop.runtime.acls`). A site's prefix goes before every name, that
-of the principal included: `acme.detector` reads `acme.telemetry.factory` and nothing of anybody else. A name that
-ends in `*` stands for all that begin with it.
+of the principal included: `acme.detector` reads `acme.telemetry.factory` and nothing of anybody else. A name
+that ends in `*` stands for all that begin with it.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ class KafkaSettings(BaseSettings):
         files = self._given("CA_FILE", "CERT_FILE", "KEY_FILE")
         if files and not self.kafka_security.encrypts:
             yield (
-                f"{', '.join(files)} would not be used, because {_PREFIX}SECURITY is {self.kafka_security}: set"
-                " that to SSL or SASL_SSL, or unset them"
+                f"{', '.join(files)} would not be used, because {_PREFIX}SECURITY is"
+                f" {self.kafka_security}: set that to SSL or SASL_SSL, or unset them"
             )
         if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
             there, missing = "CERT", "KEY"

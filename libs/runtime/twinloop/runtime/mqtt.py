@@ -1,4 +1,4 @@
-"""How an MQTT broker is reached: `TWINLOOP_MQTT` and `TWINLOOP_MQTT_*`, the same for every program, as one value.
+"""How an MQTT broker is reached: `TWINLOOP_MQTT` and `TWINLOOP_MQTT_*`, the same for every program.
 
 TLS is spoken when an authority is named; a password goes over TLS, or does not leave this machine.
 """

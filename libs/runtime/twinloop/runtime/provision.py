@@ -18,7 +18,6 @@ from twinloop.contracts.topics import ALL, Topic
 from twinloop.runtime.access import Kafka, client_of
 from twinloop.runtime.settings import ServiceSettings, load
 
-
 _ACLS_S = 30.0
 _AGAIN_S = 0.1
 

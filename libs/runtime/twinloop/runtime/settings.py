@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twinloop.contracts.models import ModelNamespace
 from twinloop.runtime.kafka_settings import KafkaSettings, check_address
 
 __all__ = ["LogFormat", "ServiceSettings", "check_address", "load", "load_toml"]
@@ -32,7 +34,17 @@ class ServiceSettings(KafkaSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    topic_prefix: str = Field(default="", validation_alias="TWINLOOP_TOPIC_PREFIX")
+    topic_prefix: str = Field(
+        default="",
+        validation_alias="TWINLOOP_TOPIC_PREFIX",
+        description="of a site among several at one Kafka, such as `acme.`: it goes before topics, groups,"
+        " transactional ids and models",
+    )
+    model_prefix: str | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_MODEL_PREFIX",
+        description="of models alone; default: that of topics",
+    )
     health_host: str = Field(default="127.0.0.1", validation_alias="TWINLOOP_HEALTH_HOST")
     health_port: int = Field(default=0, ge=0, le=65535, validation_alias="TWINLOOP_HEALTH_PORT")
     log_format: LogFormat | None = Field(
@@ -44,6 +56,21 @@ class ServiceSettings(KafkaSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias="TWINLOOP_LOG_LEVEL"
     )
     grace_s: float = Field(default=10.0, gt=0, validation_alias="TWINLOOP_GRACE_S")
+
+    @field_validator("topic_prefix", "model_prefix")
+    @classmethod
+    def _ends_in_a_dot(cls, value: str | None) -> str | None:
+        # Without the dot, `acme` would begin the names of `acmeville`, too.
+        if value and not re.fullmatch(r"([A-Za-z0-9_-]+\.)+", value):
+            raise ValueError(
+                f"{value!r} must end in a dot, as in `acme.`; letters, digits, - and _ before it"
+            )
+        return value
+
+    @property
+    def models(self) -> ModelNamespace:
+        """Which models are this site's."""
+        return ModelNamespace(self.topic_prefix if self.model_prefix is None else self.model_prefix)
 
 
 S = TypeVar("S", bound=BaseSettings)

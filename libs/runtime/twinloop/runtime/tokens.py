@@ -1,7 +1,7 @@
 """Tokens with which a client of Kafka says who it is (SASL OAUTHBEARER, RFC 7628).
 
 Either of an authorization server, by the client credentials grant (RFC 6749, 4.4), or out of a file that
-somebody else keeps fresh, such as a projected service account token. Both are asked again before a token ends.
+somebody else keeps fresh, such as a projected service account token. Both are asked again before it ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _USED_FOR = 0.8
 class TokenUnavailable(KafkaConnectionError):
     """Raised when there is no token to connect with. Retriable, as an outage of Kafka itself.
 
-    Operator action: see whether the authorization server answers and knows this client, or who writes the file.
+    Operator action: see whether the authorization server answers and knows this client, or who writes the
+    file.
     """
 
     def __init__(self, problem: str) -> None:
@@ -47,7 +48,7 @@ class Token:
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
-    """Keeps a token while it is good, and gets the next one by `fetch`. One serves all clients of a process."""
+    """Keeps a token while it is good, and gets the next one by `fetch`. One serves a whole process."""
 
     def __init__(
         self, fetch: Callable[[], Awaitable[Token]], now_s: Callable[[], float] = time.monotonic

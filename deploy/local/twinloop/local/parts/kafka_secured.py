@@ -1,7 +1,7 @@
 """The settings of a Kafka that asks who one is, and lets nobody do what no ACL allows.
 
-Three listeners, all of TLS: SASL_SSL for programs (SCRAM, PLAIN, OAUTHBEARER), TLS for who has a certificate, the
-broker itself among them, and CONTROLLER. Keys and certificates are PEM files.
+Three listeners, all of TLS: SASL_SSL for programs (SCRAM, PLAIN, OAUTHBEARER), TLS for who has a certificate,
+the broker itself among them, and CONTROLLER. Keys and certificates are PEM files.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def write_key_store(secrets: Secrets) -> None:
 
 
 def format_arguments(secrets: Secrets, into: Path) -> Sequence[str]:
-    """Those of the storage tool that make the users of SCRAM: a file that it reads, because others may see the
-    arguments of a process."""
+    """Those of the storage tool that make the users of SCRAM: a file that it reads, because others may see
+    the arguments of a process."""
     lines = []
     for user in secrets.secure.users():
         password = secret_of(secrets.kafka_password(user))

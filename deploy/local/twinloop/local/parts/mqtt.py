@@ -1,6 +1,6 @@
 """An MQTT broker: `mosquitto` where it is installed, else `amqtt` from PyPI. Loopback only, anonymous.
 
-A secured one is `amqtt`: over TLS, with a password for ingest and for each plant, and a list of topics for each.
+A secured one is `amqtt`: TLS, a password for ingest and for each plant, and a list of topics for each.
 """
 
 from __future__ import annotations
