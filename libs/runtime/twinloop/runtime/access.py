@@ -76,8 +76,8 @@ class Tls:
                 made.load_cert_chain(self.cert_file, self.key_file, password=lambda: b"")
             except (OSError, ValueError) as error:
                 raise AccessUnusable(
-                    f"{self.cert_file} and {self.key_file} are no certificate and its key (PEM, the key without"
-                    f" a password): {_why(error)}"
+                    f"{self.cert_file} and {self.key_file} are no certificate and its key (PEM,"
+                    f" the key without a password): {_why(error)}"
                 ) from None
         return made
 

@@ -110,8 +110,8 @@ class MqttSettings(BaseSettings):
             yield f"{_PREFIX}{there}_FILE is set: set {_PREFIX}{missing}_FILE, too"
         if self.mqtt_ca_file is None and (self.mqtt_cert_file or self.mqtt_key_file):
             yield (
-                f"{_PREFIX}CERT_FILE would not be used: set {_PREFIX}CA_FILE, so that TLS is spoken (a bundle of"
-                " public authorities is one, too)"
+                f"{_PREFIX}CERT_FILE would not be used: set {_PREFIX}CA_FILE, so that TLS is spoken (a bundle"
+                " of public authorities is one, too)"
             )
         if (
             self.mqtt_password_file

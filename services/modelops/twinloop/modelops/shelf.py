@@ -88,7 +88,7 @@ class Shelf:
         return tuple(one for one in repository.unreadable(self.root) if self._names.has(one.parents[1].name))
 
     def own(self, artefact: Artefact) -> Artefact:
-        """What is brought, by its name in the repository. Raises `ContractMismatch` for what can have none."""
+        """What is brought, by its name in the repository. Raises `ContractMismatch` where it has none."""
         model = self._names.full(artefact.contract.model)
         contract = msgspec.structs.replace(artefact.contract, model=model)
         if not self._names.has(model):

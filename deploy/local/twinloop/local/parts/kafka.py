@@ -124,7 +124,8 @@ class Kafka(Part):
             if mark.exists() != (secrets is not None):
                 made = "with" if mark.exists() else "without"
                 raise CannotStart(
-                    f"Kafka's data in {data} was made {made} users, and you ask for the other: set TWINLOOP_STATE to another folder, or remove it with `make clean`."
+                    f"Kafka's data in {data} was made {made} users, and you ask for the other: set"
+                    " TWINLOOP_STATE to another folder, or remove it with `make clean`."
                 )
             return ()
         users: Sequence[str] = ()
