@@ -31,6 +31,7 @@ OPERATOR = "olga"
 """Whose token the command line uses unless told otherwise."""
 
 PARTS = ("kafka", "triton", "mqtt")
+_KEY = "TWINLOOP_INGEST_PSEUDONYM_KEY"
 
 _SECURITY = frozenset(
     str(one.validation_alias) for name, one in KafkaSettings.model_fields.items() if name.startswith("kafka_")
@@ -175,6 +176,8 @@ def make_plan(
         return Plan(planned, endpoints)
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
+    if secure is not None:  # each is told of its own user, and of no other
+        shared = {key: value for key, value in shared.items() if key not in _SECURITY}
     planned["topics"] = TopicsPart(shared | _own_security("provision", endpoints, secure))
     kafka = planned.get("kafka")
     if secure is not None and isinstance(kafka, Kafka):
@@ -185,7 +188,7 @@ def make_plan(
         state=str(state.root),
         config=str(places.config),
         certs=str(state.certs),
-        pseudonym_key=str(_pseudonym_key(state, secure)),
+        pseudonym_key="" if _KEY in environ else str(_pseudonym_key(state, secure)),
     )
     health = {}
     for service in services:

@@ -27,7 +27,7 @@ _USED_FOR = 0.8
 """Of its life. A fifth is left for a connection that is being made, and for clocks that differ."""
 
 
-class TokenUnavailable(KafkaConnectionError):
+class TokenUnavailable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka is untyped
     """Raised when there is no token to connect with. Retriable, as an outage of Kafka itself.
 
     Operator action: see whether the authorization server answers and knows this client, or who writes the
