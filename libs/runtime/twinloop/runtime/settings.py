@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
-import tomllib
-from enum import StrEnum
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twinloop.contracts.models import ModelNamespace
 from twinloop.runtime.kafka_settings import KafkaSettings, check_address
+from twinloop.runtime.logging import LogFormat
+from twinloop.runtime.toml_files import load_toml, refuse
 
 __all__ = ["LogFormat", "ServiceSettings", "check_address", "load", "load_toml"]
-
-
-class LogFormat(StrEnum):
-    """How log lines look."""
-
-    CONSOLE = "console"
-    JSON = "json"
 
 
 class ServiceSettings(KafkaSettings):
@@ -74,7 +65,6 @@ class ServiceSettings(KafkaSettings):
 
 
 S = TypeVar("S", bound=BaseSettings)
-M = TypeVar("M", bound=BaseModel)
 
 
 def _variable(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
@@ -95,11 +85,6 @@ def _is_secret(kind: type[BaseSettings], location: tuple[int | str, ...]) -> boo
     return True
 
 
-def _refuse(header: str, problems: list[str]) -> NoReturn:
-    sys.stderr.write("\n".join([header, *[f"  {problem}" for problem in problems]]) + "\n")
-    raise SystemExit(2)
-
-
 def load(kind: type[S]) -> S:
     """The settings from the environment. On failure lists *every* bad field on stderr and exits with 2."""
     try:
@@ -113,19 +98,4 @@ def load(kind: type[S]) -> S:
             told = one["type"] != "missing" and not _is_secret(kind, one["loc"])
             given = f" (got {str(one['input'])[:80]!r})" if told else ""
             problems.append(f"{_variable(kind, one['loc'])}: {one['msg']}{given}")
-        _refuse("These settings must be mended before this service can start:", problems)
-
-
-def load_toml(path: Path, kind: type[M]) -> M:
-    """The file's content as `kind`. On failure lists every bad field and exits with 2, like `load`."""
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        _refuse(f"{path} cannot be read:", [str(error)])
-    except tomllib.TOMLDecodeError as error:
-        _refuse(f"{path} is no valid TOML:", [str(error)])
-    except ValidationError as error:
-        _refuse(
-            f"{path} must be mended before this service can start:",
-            [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()],
-        )
+        refuse("These settings must be mended before this service can start:", problems)
