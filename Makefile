@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto audit lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -20,8 +20,8 @@ demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=windo
 replay: install $(if $(filter pca,$(ARCHITECTURE)),,install-train)  ## Train on recorded data, send it through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=pca to do without torch
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
-up: install  ## Start everything and leave it running
-	@$(RUN) -m twinloop.local up
+up: install  ## Start everything and leave it running: SECURE=1 with TLS, users and ACLs
+	@$(if $(SECURE),TWINLOOP_SECURE=$(SECURE) )$(RUN) -m twinloop.local up
 
 down:  ## Stop everything
 	@test ! -x $(RUN) || $(RUN) -m twinloop.local down
@@ -99,8 +99,12 @@ proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/contracts --python_out=libs/contracts --mypy_out=libs/contracts twinloop/contracts/telemetry.proto
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/sparkplug --python_out=libs/sparkplug --mypy_out=libs/sparkplug twinloop/sparkplug/sparkplug.proto
 
+audit: install  ## Ask PyPI's advisories whether anything that is pinned has a known weakness
+	@$(PYTHON) deploy/local/bootstrap.py audit
+	@$(RUN) -m twinloop.local.weaknesses
+
 lock:  ## Pin the requirements anew: needs uv
-	@for one in services dev triton kafka bench train; do \
+	@for one in services dev triton kafka bench train audit; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
 

@@ -1,6 +1,6 @@
 """Install what Twinloop needs on this machine, with Python alone: `python3.11 deploy/local/bootstrap.py`.
 
-    bootstrap.py [services] [dev] [triton] [kafka] [bench] [train]     (default: services triton kafka)
+    bootstrap.py [services] [dev] [triton] [kafka] [bench] [train] [audit]    (default: services triton kafka)
     bootstrap.py accept-jars                                   (write kafka-jars.sha256 for a new version)
 
 The services' environment is `.venv` in the checkout, and that of training, with torch, `.venv-train`. Triton,
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twinloop.local.places import Places
 
-WHAT = ("services", "dev", "triton", "kafka", "bench", "train", "accept-jars")
+WHAT = ("services", "dev", "triton", "kafka", "bench", "train", "audit", "accept-jars")
 
 
 def main(arguments: "list[str]") -> int:
@@ -78,6 +78,9 @@ def install(wanted: "set[str]") -> None:
     if "bench" in wanted:
         requirements = places.requirements / "bench.txt"
         ensure_cached(places.bench, requirements, "what is compared", say, finish=lambda _log: None)
+    if "audit" in wanted:
+        requirements = places.requirements / "audit.txt"
+        ensure_cached(places.audit, requirements, "what knows weaknesses", say, finish=lambda _log: None)
     if "train" in wanted:
         ensure_training(places, say)
 

@@ -83,6 +83,11 @@ class Places:
         """What Twinloop is compared with."""
         return Installed(self.cache / f"bench-{self._key(self.requirements / 'bench.txt')}")
 
+    @property
+    def audit(self) -> Installed:
+        """What knows the weaknesses of packages."""
+        return Installed(self.cache / f"audit-{self._key(self.requirements / 'audit.txt')}")
+
     def _key(self, *locks: Path) -> str:
         return digest(*locks)[:16]
 

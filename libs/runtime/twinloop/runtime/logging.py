@@ -9,10 +9,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from enum import StrEnum
 
 import structlog
 
-from twinloop.runtime.settings import LogFormat
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
 
 
 class Sparing(logging.Filter):
