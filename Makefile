@@ -18,8 +18,9 @@ demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=windo
 replay: install $(if $(filter pca,$(ARCHITECTURE)),,install-train)  ## Train on recorded data, send it through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=pca to do without torch
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
-up: install  ## Start everything and leave it running
-	@$(RUN) -m twinloop.local up
+up: install  ## Start everything and leave it running: PROMETHEUS=1 with Prometheus and the alerts
+	@$(if $(PROMETHEUS),$(PYTHON) deploy/local/bootstrap.py prometheus)
+	@$(if $(PROMETHEUS),TWINLOOP_WITH=prometheus )$(RUN) -m twinloop.local up
 
 down:  ## Stop everything
 	@test ! -x $(RUN) || $(RUN) -m twinloop.local down
@@ -82,7 +83,7 @@ install:  # what running needs
 	@$(PYTHON) deploy/local/bootstrap.py services triton kafka
 
 install-dev:  # and what lint and tests need
-	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka prometheus
 
 install-train:  # torch, in an environment of its own: some gigabytes
 	@$(PYTHON) deploy/local/bootstrap.py train

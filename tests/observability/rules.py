@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,12 +79,15 @@ def judged(folder: Path, tests: Sequence[dict[str, Any]], interval: str = "1m") 
     """Play `tests` against the rules by `promtool test rules`; what it complains about, or ""."""
     for name, text in rendered_rules().items():
         (folder / name).write_text(text)
-    what = {"rule_files": list(rendered_rules()), "evaluation_interval": interval, "tests": list(tests)}
+    order = [one["name"] for one in groups()]
+    order.sort(key=lambda name: name != "twinloop-indicators")  # the others read what these record
+    what = {
+        "rule_files": list(rendered_rules()),
+        "evaluation_interval": interval,
+        "group_eval_order": order,
+        "tests": list(tests),
+    }
     (folder / "tests.yaml").write_text(yaml.safe_dump(what, sort_keys=False))
     done = promtool("test", "rules", "tests.yaml", cwd=folder)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
-
-def there(name: str) -> bool:
-    """Whether a program can be run."""
-    return shutil.which(name) is not None

@@ -14,6 +14,7 @@ from twinloop.local.install.machine import available_memory_bytes, check_memory
 from twinloop.local.parts.base import Part
 from twinloop.local.parts.kafka import Kafka, KafkaElsewhere
 from twinloop.local.parts.mqtt import Mqtt, MqttElsewhere
+from twinloop.local.parts.prometheus import Prometheus
 from twinloop.local.parts.triton import Triton, TritonElsewhere
 from twinloop.local.places import Places
 from twinloop.local.ports import Ports, checked_address
@@ -24,6 +25,8 @@ OPERATOR = "olga"
 """Whose token the command line uses unless told otherwise."""
 
 PARTS = ("kafka", "triton", "mqtt")
+MORE = ("prometheus",)
+"""What runs only where it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Endpoints:
     triton_http: str = ""
     mqtt: str = ""
     opcua: str = ""
+    prometheus: str = ""
     topic_prefix: str = ""
     model_repository: Path = Path()
     serving: Path = Path()
@@ -57,6 +61,7 @@ class Endpoints:
             triton_http=values.get("TWINLOOP_TRITON_HTTP", ""),
             mqtt=values.get("TWINLOOP_MQTT", ""),
             opcua=values.get("TWINLOOP_OPCUA", ""),
+            prometheus=values.get("TWINLOOP_PROMETHEUS", ""),
             topic_prefix=values.get("TWINLOOP_TOPIC_PREFIX", ""),
             model_repository=Path(values.get("TWINLOOP_MODEL_REPOSITORY", "")),
             serving=Path(values.get("TWINLOOP_SERVING", "")),
@@ -77,6 +82,7 @@ class Endpoints:
             "TWINLOOP_TRITON_HTTP": self.triton_http,
             "TWINLOOP_MQTT": self.mqtt,
             "TWINLOOP_OPCUA": self.opcua,
+            "TWINLOOP_PROMETHEUS": self.prometheus,
             "TWINLOOP_TOPIC_PREFIX": self.topic_prefix,
             "TWINLOOP_MODEL_REPOSITORY": str(self.model_repository),
             "TWINLOOP_SERVING": str(self.serving),
@@ -119,9 +125,9 @@ def make_plan(
     ports: Ports,
 ) -> Plan:
     """Choose every address. Raises `CannotStart` for what must be put right first."""
-    unknown = set(parts) - set(PARTS)
+    unknown = set(parts) - {*PARTS, *MORE}
     if unknown:
-        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *MORE))}")
     environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
     makers: dict[str, Callable[[], Part]] = {
         "kafka": lambda: Kafka(places.kafka, state.root, environ, ports),
@@ -134,7 +140,7 @@ def make_plan(
         "mqtt": MqttElsewhere,
     }
     planned: dict[str, Part] = {}
-    for name in parts:
+    for name in [one for one in parts if one in makers]:
         variable = f"TWINLOOP_{name.upper()}"
         address = environ.get(variable)
         planned[name] = elsewhere[name](checked_address(variable, address)) if address else makers[name]()
@@ -162,7 +168,24 @@ def make_plan(
         part = ServicePart(service, own | shared, ports)
         planned[service.name] = part
         stands_for[service.name] = health[service.name] = part.where
-    return Plan(planned, replace(endpoints, health=health))
+    prometheus = ""
+    if "prometheus" in parts:
+        planned["prometheus"] = Prometheus(
+            state.root, places.rules, _targets(planned, services), environ, ports
+        )
+        prometheus = planned["prometheus"].where
+    return Plan(planned, replace(endpoints, health=health, prometheus=prometheus))
+
+
+def _targets(planned: Mapping[str, Part], services: Sequence[Service]) -> dict[str, list[str]]:
+    """What is scraped, by job: a program has one, however many processes of it there are."""
+    found: dict[str, list[str]] = {}
+    for one in services:
+        job = one.module.removeprefix("twinloop.") or one.name
+        found.setdefault(job, []).append(planned[one.name].where.removeprefix("http://"))
+    if isinstance(triton := planned.get("triton"), Triton):
+        found["triton"] = [triton.metrics]
+    return found
 
 
 def _endpoints(
