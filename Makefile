@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -33,6 +33,12 @@ logs: install  ## The newest lines of every log: SERVICE=<name> for one of them,
 
 open: install  ## Where to look: topics, Parquet files, health and metrics
 	@$(RUN) -m twinloop.local open
+
+alerts: install  ## What the Prometheus of `make up PROMETHEUS=1` alerts of
+	@$(RUN) -m twinloop.local alerts
+
+query: install  ## Ask that Prometheus: Q='<PromQL>'
+	@$(RUN) -m twinloop.local query '$(or $(Q),$(error say what to ask: make query Q=up))'
 
 weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second> FAULT=window-drift|defocus|gap WAIT=1
 	@$(RUN) -m twinloop.local weld $(if $(WELDS),--welds $(WELDS)) $(if $(RATE),--rate $(RATE)) $(if $(FAULT),--fault $(FAULT)) $(if $(WAIT),--wait)

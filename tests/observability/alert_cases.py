@@ -1,7 +1,7 @@
-"""Of each alert: series on which it must fire, from when on, when it is over, and series on which it must not.
+"""Of each alert: series on which it must fire, from when on, when it is over; and series on which not.
 
-Series are written as promtool reads them: `0+60x10` is 0, 60, ... 600, one value an interval. Everything is in
-the namespace `plant`.
+Series are written as promtool reads them: `0+60x10` is 0, 60, ... 600, one value an interval. Everything is
+in the namespace `plant`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _records(late: str, finished: str) -> Series:
 
 def _letters(refused: str, finished: str) -> Series:
     return {
-        'twinloop_detector_dead_letters_total{namespace="plant", job="detector", reason="non_finite"}': refused,
+        'twinloop_detector_dead_letters_total{namespace="plant", job="detector", reason="ragged"}': refused,
         'twinloop_ingest_dead_letters_total{namespace="plant", job="ingest", reason="too_old"}': refused,
         'twinloop_detector_finished_records_total{namespace="plant", job="detector"}': finished,
     }

@@ -90,4 +90,3 @@ def judged(folder: Path, tests: Sequence[dict[str, Any]], interval: str = "1m") 
     (folder / "tests.yaml").write_text(yaml.safe_dump(what, sort_keys=False))
     done = promtool("test", "rules", "tests.yaml", cwd=folder)
     return "" if done.returncode == 0 else done.stdout + done.stderr
-

@@ -127,7 +127,9 @@ def make_plan(
     """Choose every address. Raises `CannotStart` for what must be put right first."""
     unknown = set(parts) - {*PARTS, *MORE}
     if unknown:
-        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *MORE))}")
+        raise ValueError(
+            f"no such part: {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *MORE))}"
+        )
     environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
     makers: dict[str, Callable[[], Part]] = {
         "kafka": lambda: Kafka(places.kafka, state.root, environ, ports),

@@ -25,8 +25,8 @@ class AuditMetrics:
         )
         self.broken = Gauge(
             f"twinloop_{service}_audit_broken",
-            "1 when the store is not the chain that was written: somebody changed, cut or replaced it. It is read"
-            " again all the time, a piece a second. `twinloop audit verify` names the lines.",
+            "1 when the store is not the chain that was written: somebody changed, cut or replaced it. It is"
+            " read again all the time, a piece a second. `twinloop audit verify` names the lines.",
             registry=registry,
         )
         self.unpublished = Gauge(

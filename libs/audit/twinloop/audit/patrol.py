@@ -1,4 +1,4 @@
-"""Reading a store again, piece by piece, for as long as its writer lives: what was changed in place is noticed.
+"""Reading a store again, piece by piece, while its writer lives: what was changed in place is noticed.
 
 A writer that continues a chain looks at its end alone; the whole of it is long. A piece a second is little
 work, and a day of entries is gone through within minutes.

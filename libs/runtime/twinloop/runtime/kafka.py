@@ -209,9 +209,7 @@ class _Counted(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await self._listener.on_partitions_revoked(revoked)
 
 
-async def measure_lag(
-    lags: Lags, places: Callable[[], Awaitable[Mapping[TopicPartition, Place]]]
-) -> None:
+async def measure_lag(lags: Lags, places: Callable[[], Awaitable[Mapping[TopicPartition, Place]]]) -> None:
     """Ask where a consumer is, every other second, for ever. While that cannot be told, because
     Kafka or a partition is away, the last figures stay."""
     while True:

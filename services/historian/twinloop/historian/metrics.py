@@ -56,8 +56,8 @@ class Metrics:
         )
         self.violations = Counter(
             "twinloop_historian_reconciliation_violations_total",
-            "Records and outputs of detectors that are missing (records_lost, outputs_lost) or there more than"
-            " once (records_repeated, outputs_repeated). Must be 0: the log names partition and offsets.",
+            "Records and outputs of detectors that are missing (records_lost, outputs_lost) or there more"
+            " than once (records_repeated, outputs_repeated). Must be 0: the log names what and where.",
             ["kind"],
             registry=registry,
         )
@@ -75,6 +75,7 @@ class Metrics:
         )
         self.reconciled_at = Gauge(
             "twinloop_historian_reconciliation_timestamp_seconds",
-            "When the reconciliation last knew all that was committed. Standing still: nobody would notice a loss.",
+            "When the reconciliation last knew all that was committed. Standing still: nobody would notice a"
+            " loss.",
             registry=registry,
         )

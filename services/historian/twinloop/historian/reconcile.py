@@ -47,8 +47,8 @@ class _Account:
 
 
 class Reconciliation:
-    """`topics`: the outputs that are read, by their names on the cluster. A transaction is judged `patience_s`
-    after the first that was read of it: so long its records may take to be readable everywhere."""
+    """`topics`: the outputs that are read, by their names on the cluster. A transaction is judged
+    `patience_s` after the first that was read of it: so long its records may take to be readable."""
 
     def __init__(self, topics: Collection[str], patience_s: float) -> None:
         self._topics = frozenset(topics)

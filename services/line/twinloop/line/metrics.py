@@ -31,7 +31,11 @@ class Metrics:
             ["code"],
             registry=registry,
         )
-        for code in ("watchdog", "audit_away", "mode_shed"):  # from 0 on: what comes first is an increase, too
+        for code in (
+            "watchdog",
+            "audit_away",
+            "mode_shed",
+        ):  # from 0 on: what comes first is an increase, too
             self.sheds.labels(code)
         self.illegal = Gauge(
             "twinloop_line_illegal_controls",

@@ -12,8 +12,8 @@ from twinloop.local.places import Places
 
 PROGRAMS = ("prometheus", "promtool")
 MISSING = (
-    "Prometheus is not installed and this is no Debian or Ubuntu with apt-get to fetch it from: put the programs"
-    " prometheus and promtool on the path, and run the same command again."
+    "Prometheus is not installed and this is no Debian or Ubuntu with apt-get to fetch it from: put the"
+    " programs prometheus and promtool on the path, and run the same command again."
 )
 
 

@@ -27,9 +27,9 @@ def tool(program: str) -> Path | None:
 class Prometheus(Part):
     """`targets`: by job, the addresses that it scrapes.
 
-    The environment may name another folder of rules (`TWINLOOP_PROMETHEUS_RULES`), another interval of scraping
-    and judging (`TWINLOOP_PROMETHEUS_INTERVAL_S`), and more targets (`TWINLOOP_PROMETHEUS_TARGETS`:
-    `job=host:port,...`).
+    The environment may name another folder of rules (`TWINLOOP_PROMETHEUS_RULES`), another interval of
+    scraping and judging (`TWINLOOP_PROMETHEUS_INTERVAL_S`), and more targets
+    (`TWINLOOP_PROMETHEUS_TARGETS`: `job=host:port,...`).
     """
 
     name = NAME
@@ -78,10 +78,19 @@ class Prometheus(Part):
         return await probes.http_ok(self.where, "/-/ready")
 
     def _config(self) -> str:
-        lines = ["global:", f"  scrape_interval: {self._interval_s}s", f"  scrape_timeout: {self._interval_s}s"]
+        lines = [
+            "global:",
+            f"  scrape_interval: {self._interval_s}s",
+            f"  scrape_timeout: {self._interval_s}s",
+        ]
         lines += [f"  evaluation_interval: {self._interval_s}s", "rule_files:", f"  - {self._rules}/*.yaml"]
         lines += ["scrape_configs:"]
         for job, addresses in self._targets.items():
-            lines += [f"  - job_name: {job}", "    honor_labels: true", "    static_configs:", "      - targets:"]
+            lines += [
+                f"  - job_name: {job}",
+                "    honor_labels: true",
+                "    static_configs:",
+                "      - targets:",
+            ]
             lines += [f"          - {address}" for address in addresses]
         return "\n".join(lines) + "\n"

@@ -46,7 +46,7 @@ _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
 
 FRESH_S = 5.0
-"""What is done later than this after its producer's timestamp is late: the objective of `docs/observability.md`."""
+"""What is done later than this after its producer's timestamp is late (`docs/observability.md`)."""
 
 W = TypeVar("W")
 Outputs = Mapping[TopicPartition, Sequence[Message]]
@@ -402,9 +402,7 @@ class Engine(Generic[W]):
         await self._pause_s(after_s)
         while not self._stopping.is_set():
             try:
-                worker = await open_worker(
-                    self._cluster, self._group, one, self._processor, self._receipts
-                )
+                worker = await open_worker(self._cluster, self._group, one, self._processor, self._receipts)
             except StreamError as error:
                 if one not in self._cannot_open:
                     log.warning("a partition cannot be opened", partition=_name(one), problem=str(error))
