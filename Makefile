@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs dashboards proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -99,6 +99,9 @@ bench-field: install-dev  ## Measure how sure the slow loop is, on simulated fle
 
 docs: install-dev  ## Write the pages of docs/ that are made from the code
 	PYTHONPATH=tests $(RUN) -m docs
+
+dashboards: install-dev  ## Write Grafana's dashboards
+	PYTHONPATH=deploy $(RUN) -m grafana
 
 proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/contracts --python_out=libs/contracts --mypy_out=libs/contracts twinloop/contracts/telemetry.proto

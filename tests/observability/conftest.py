@@ -1,4 +1,4 @@
-"""One stack for the runbooks and for the alerts: everything, with Prometheus and the rules in shorter times."""
+"""One stack for the runbooks and for the alerts: everything, with Prometheus and rules in shorter times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twinloop.local.services import SERVICES
 from twinloop.local.stack import Stack
 
 ROOT = Path(__file__).parents[2]
-AUTHORITY = "authority = 350.0         # ..."
+AUTHORITY = ("authority = 350.0 ", "authority = 1.0 ")
 """In the controller's file: made small, so that a drift exhausts it soon."""
 
 
@@ -45,8 +45,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     rules = checkout / "rules"
     write_shortened(rules)
     policy = (ROOT / "deploy/local/config/controller.toml").read_text()
-    assert "authority = 350.0 " in policy
-    (checkout / "controller.toml").write_text(policy.replace("authority = 350.0 ", "authority = 1.0 "))
+    assert AUTHORITY[0] in policy
+    (checkout / "controller.toml").write_text(policy.replace(*AUTHORITY))
     own = {
         "controller": {"TWINLOOP_CONTROLLER_ASSETS": str(checkout / "controller.toml")},
         "historian": {"TWINLOOP_HISTORIAN_RECONCILE_PATIENCE_S": "4"},

@@ -1,7 +1,7 @@
 """The chart's rules with shorter times, so that a test need not wait for hours.
 
-Each duration in an expression, and each `for`, is replaced by the one that the table says: their order stays. So
-does every threshold, but for the one that is itself a time.
+Each duration in an expression, and each `for`, is replaced by the one that the table says. Every threshold
+stays, but for the one that is itself a time.
 """
 
 from __future__ import annotations

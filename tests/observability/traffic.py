@@ -1,4 +1,4 @@
-"""Telemetry of many assets at a steady rate, and records that are none, written to the topic as ingest does."""
+"""Telemetry of many assets at a steady rate, and records that are none, written as ingest does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
-
 from support.artefacts import SIGNAL_SET
+
 from twinloop.contracts.codec import frame_message
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.ids import event_id, trace_id
