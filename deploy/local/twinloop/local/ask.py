@@ -15,7 +15,7 @@ Row = tuple[str, ...]
 
 _ANSWER_S = 10.0
 _NONE = (
-    "This stack has no Prometheus: stop it with `make down` and start it with `make up PROMETHEUS=1`, or ask the"
+    "This stack has no Prometheus: stop it with `make down` and start it with `make up PROMETHEUS=1`, or ask"
     " one of your own."
 )
 

@@ -16,7 +16,7 @@ from aiokafka.partitioner import murmur2
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
-from twinloop.runtime import aiokafka_mends, logging
+from twinloop.runtime import aiokafka_mends, logging, tracing
 from twinloop.runtime.metrics import ConsumerMetrics, Lags, Place
 
 log = logging.logger(__name__)
@@ -59,6 +59,7 @@ class KafkaPublisher:
 
     async def publish(self, messages: Iterable[Message]) -> None:
         """Send all, then wait for all acknowledgements."""
+        messages = list(messages)
         futures = [
             await self._producer.send(
                 one.topic.named(self._prefix),
@@ -71,6 +72,7 @@ class KafkaPublisher:
         ]
         if futures:
             await asyncio.gather(*futures)
+            tracing.published(messages)
 
 
 class MemoryPublisher:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
+from twinloop.runtime import tracing
 from twinloop.runtime.stream.errors import StreamError
 from twinloop.runtime.stream.ports import Cluster, Processor, Producer, State, TopicPartition
 from twinloop.runtime.stream.receipts import Receipts
@@ -103,6 +104,7 @@ class Worker(Generic[W]):
         except BaseException:
             self.lost = True
             raise
+        tracing.published(messages)
         self._committed = position.offset
         self._committed_at = now
         self._taken = 0
