@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
@@ -100,12 +100,12 @@ class OtelSpans:
 
     def close(self) -> None:
         """See `Spans`."""
-        self._processor.shutdown()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
 
     def _wanted(self, trace: str) -> bool:
-        return (
-            self._ratio is None or self._ratio.should_sample(None, int(trace, 16), "").decision.is_sampled()
-        )
+        if self._ratio is None:
+            return True
+        return self._ratio.should_sample(None, int(trace, 16), "").decision is Decision.RECORD_AND_SAMPLE
 
     def _tell(
         self,
@@ -140,11 +140,9 @@ def _sampler(environ: Mapping[str, str]) -> TraceIdRatioBased | None:
     which = environ.get("OTEL_TRACES_SAMPLER", "").removeprefix("parentbased_")
     if which == "always_off":
         return TraceIdRatioBased(0.0)
-    return (
-        TraceIdRatioBased(float(environ.get("OTEL_TRACES_SAMPLER_ARG") or 1))
-        if which == "traceidratio"
-        else None
-    )
+    if which == "traceidratio":
+        return TraceIdRatioBased(float(environ.get("OTEL_TRACES_SAMPLER_ARG") or 1))
+    return None
 
 
 def _span_of(event: str) -> str:

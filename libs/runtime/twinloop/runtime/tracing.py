@@ -1,14 +1,14 @@
 """Traces: one from a frame to the write to the PLC, as OpenTelemetry spans.
 
 Every event has a `trace_id`, and an `event_id` whose first 16 digits are its span's id, so its `traceparent`
-header (`twinloop.contracts.codec`) is a link to it, and the id in a log line is that of the trace. The event that
-led to it (`caused_by`) is the parent. So spans need no context that is handed around: whoever publishes an event
-tells it, and the tree comes together where it is stored.
+header (`twinloop.contracts.codec`) is a link to it, and the id in a log line is that of the trace. The event
+that led to it (`caused_by`) is the parent. So spans need no context that is handed around: whoever publishes
+an event tells it, and the tree comes together where it is stored.
 
-Nothing is exported, and nothing of OpenTelemetry imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set: then each
-call here is one look at a variable. Its other standard variables count, too: OTEL_TRACES_SAMPLER=traceidratio
-with OTEL_TRACES_SAMPLER_ARG (all services choose the same traces), OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_*.
+Nothing is exported, and nothing of OpenTelemetry imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set: without
+it each call here is one look at a variable. Its other standard variables count, too: OTEL_TRACES_SAMPLER, which
+all services follow alike (traceidratio with OTEL_TRACES_SAMPLER_ARG), OTEL_SERVICE_NAME,
+OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_*.
 """
 
 from __future__ import annotations
