@@ -6,8 +6,8 @@ that led to it (`caused_by`) is the parent. So spans need no context that is han
 an event tells it, and the tree comes together where it is stored.
 
 Nothing is exported, and nothing of OpenTelemetry imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set: without
-it each call here is one look at a variable. Its other standard variables count, too: OTEL_TRACES_SAMPLER, which
-all services follow alike (traceidratio with OTEL_TRACES_SAMPLER_ARG), OTEL_SERVICE_NAME,
+it each call here is one look at a variable. Its other standard variables count, too: OTEL_TRACES_SAMPLER, as
+traceidratio with OTEL_TRACES_SAMPLER_ARG (all services choose the same traces), OTEL_SERVICE_NAME,
 OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_*.
 """
 
