@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto audit lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -20,8 +20,9 @@ demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=windo
 replay: install $(if $(filter pca,$(ARCHITECTURE)),,install-train)  ## Train on recorded data, send it through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=pca to do without torch
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
-up: install  ## Start everything and leave it running: SECURE=1 with TLS, users and ACLs
-	@$(if $(SECURE),TWINLOOP_SECURE=$(SECURE) )$(RUN) -m twinloop.local up
+up: install  ## Start everything and leave it running: SECURE=1 with TLS, users and ACLs, PROMETHEUS=1 with Prometheus and the alerts
+	@$(if $(PROMETHEUS),$(PYTHON) deploy/local/bootstrap.py prometheus)
+	@$(if $(SECURE),TWINLOOP_SECURE=$(SECURE) )$(if $(PROMETHEUS),TWINLOOP_WITH=prometheus )$(RUN) -m twinloop.local up
 
 down:  ## Stop everything
 	@test ! -x $(RUN) || $(RUN) -m twinloop.local down
@@ -34,6 +35,12 @@ logs: install  ## The newest lines of every log: SERVICE=<name> for one of them,
 
 open: install  ## Where to look: topics, Parquet files, health and metrics
 	@$(RUN) -m twinloop.local open
+
+alerts: install  ## What the Prometheus of `make up PROMETHEUS=1` alerts of
+	@$(RUN) -m twinloop.local alerts
+
+query: install  ## Ask that Prometheus: Q='<PromQL>'
+	@$(RUN) -m twinloop.local query '$(or $(Q),$(error say what to ask: make query Q=up))'
 
 weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second> FAULT=window-drift|defocus|gap WAIT=1
 	@$(RUN) -m twinloop.local weld $(if $(WELDS),--welds $(WELDS)) $(if $(RATE),--rate $(RATE)) $(if $(FAULT),--fault $(FAULT)) $(if $(WAIT),--wait)
@@ -84,7 +91,7 @@ install:  # what running needs
 	@$(PYTHON) deploy/local/bootstrap.py services triton kafka
 
 install-dev:  # and what lint and tests need
-	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka
+	@$(PYTHON) deploy/local/bootstrap.py dev triton kafka prometheus
 
 install-train:  # torch, in an environment of its own: some gigabytes
 	@$(PYTHON) deploy/local/bootstrap.py train
@@ -94,6 +101,9 @@ bench-field: install-dev  ## Measure how sure the slow loop is, on simulated fle
 
 docs: install-dev  ## Write the pages of docs/ that are made from the code
 	PYTHONPATH=tests $(RUN) -m docs
+
+dashboards: install-dev  ## Write Grafana's dashboards
+	PYTHONPATH=deploy $(RUN) -m grafana
 
 proto: install-dev  ## Generate the Protobuf modules
 	PATH=.venv/bin:$$PATH $(RUN) -m grpc_tools.protoc -I libs/contracts --python_out=libs/contracts --mypy_out=libs/contracts twinloop/contracts/telemetry.proto

@@ -1,6 +1,7 @@
 """Install what Twinloop needs on this machine, with Python alone: `python3.11 deploy/local/bootstrap.py`.
 
-    bootstrap.py [services] [dev] [triton] [kafka] [bench] [train] [audit]    (default: services triton kafka)
+    bootstrap.py [services] [dev] [triton] [kafka] [prometheus] [bench] [train] [audit]
+                                                                (default: services triton kafka)
     bootstrap.py accept-jars                                   (write kafka-jars.sha256 for a new version)
 
 The services' environment is `.venv` in the checkout, and that of training, with torch, `.venv-train`. Triton,
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twinloop.local.places import Places
 
-WHAT = ("services", "dev", "triton", "kafka", "bench", "train", "audit", "accept-jars")
+WHAT = ("services", "dev", "triton", "kafka", "prometheus", "bench", "train", "audit", "accept-jars")
 
 
 def main(arguments: "list[str]") -> int:
@@ -54,6 +55,7 @@ def install(wanted: "set[str]") -> None:
         check_memory,
         free_disk_bytes,
     )
+    from twinloop.local.install.prometheus import ensure_prometheus
     from twinloop.local.install.triton import ensure_triton
     from twinloop.local.places import find_places
 
@@ -75,6 +77,8 @@ def install(wanted: "set[str]") -> None:
         ensure_triton(places, say)
     if kafka:
         ensure_kafka(places, say)
+    if "prometheus" in wanted:
+        ensure_prometheus(places, say)
     if "bench" in wanted:
         requirements = places.requirements / "bench.txt"
         ensure_cached(places.bench, requirements, "what is compared", say, finish=lambda _log: None)

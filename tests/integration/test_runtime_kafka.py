@@ -18,7 +18,7 @@ from support.topics import until
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ALL, ANOMALIES, MODELS, SCORES
 from twinloop.runtime.kafka import consumer, follow, publisher
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.metrics import ConsumerMetrics, Place
 from twinloop.runtime.provision import TopicMismatch, provision
 
 
@@ -123,8 +123,8 @@ async def test_lag_is_told_of_what_is_held_also_while_paused(kafka: str, topic_p
 def test_partitions_that_went_away_are_not_shown() -> None:
     registry = CollectorRegistry()
     lags = ConsumerMetrics(registry, "some").lags()
-    lags.show({TopicPartition("t", 0): 5, TopicPartition("t", 1): 7})
-    lags.show({TopicPartition("t", 1): 2})
+    lags.show({TopicPartition("t", 0): Place(1, 6), TopicPartition("t", 1): Place(3, 10)})
+    lags.show({TopicPartition("t", 1): Place(8, 10)})
 
     def shown(partition: str) -> float | None:
         return registry.get_sample_value("twinloop_some_lag_records", {"topic": "t", "partition": partition})

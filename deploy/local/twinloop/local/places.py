@@ -56,6 +56,16 @@ class Places:
         return self.repository / "deploy" / "local" / "config"
 
     @property
+    def rules(self) -> Path:
+        """Those of Prometheus: the chart's files."""
+        return self.repository / "helm" / "twinloop" / "files" / "rules"
+
+    @property
+    def prometheus(self) -> Path:
+        """Where Prometheus is unpacked when it is not on the path."""
+        return self.cache / "prometheus"
+
+    @property
     def jar_manifest(self) -> Path:
         """SHA-256 of every Kafka jar, one a line, as `sha256sum` writes it."""
         return self.repository / "deploy" / "local" / "kafka-jars.sha256"

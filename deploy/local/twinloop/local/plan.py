@@ -16,6 +16,7 @@ from twinloop.local.install.machine import available_memory_bytes, check_memory
 from twinloop.local.parts.base import Part
 from twinloop.local.parts.kafka import Kafka, KafkaElsewhere
 from twinloop.local.parts.mqtt import Mqtt, MqttElsewhere
+from twinloop.local.parts.prometheus import Prometheus
 from twinloop.local.parts.triton import Triton, TritonElsewhere
 from twinloop.local.places import Places
 from twinloop.local.ports import Ports, checked_address
@@ -31,6 +32,8 @@ OPERATOR = "olga"
 """Whose token the command line uses unless told otherwise."""
 
 PARTS = ("kafka", "triton", "mqtt")
+MORE = ("prometheus",)
+"""What runs only where it is asked for."""
 _KEY = "TWINLOOP_INGEST_PSEUDONYM_KEY"
 
 _SECURITY = frozenset(
@@ -48,6 +51,7 @@ class Endpoints:
     triton_http: str = ""
     mqtt: str = ""
     opcua: str = ""
+    prometheus: str = ""
     topic_prefix: str = ""
     model_repository: Path = Path()
     serving: Path = Path()
@@ -71,6 +75,7 @@ class Endpoints:
             triton_http=values.get("TWINLOOP_TRITON_HTTP", ""),
             mqtt=values.get("TWINLOOP_MQTT", ""),
             opcua=values.get("TWINLOOP_OPCUA", ""),
+            prometheus=values.get("TWINLOOP_PROMETHEUS", ""),
             topic_prefix=values.get("TWINLOOP_TOPIC_PREFIX", ""),
             model_repository=Path(values.get("TWINLOOP_MODEL_REPOSITORY", "")),
             serving=Path(values.get("TWINLOOP_SERVING", "")),
@@ -92,6 +97,7 @@ class Endpoints:
             "TWINLOOP_TRITON_HTTP": self.triton_http,
             "TWINLOOP_MQTT": self.mqtt,
             "TWINLOOP_OPCUA": self.opcua,
+            "TWINLOOP_PROMETHEUS": self.prometheus,
             "TWINLOOP_TOPIC_PREFIX": self.topic_prefix,
             "TWINLOOP_MODEL_REPOSITORY": str(self.model_repository),
             "TWINLOOP_SERVING": str(self.serving),
@@ -140,9 +146,11 @@ def make_plan(
     secure: Secrets | None = None,
 ) -> Plan:
     """Choose every address. Raises `CannotStart` for what must be put right first."""
-    unknown = set(parts) - set(PARTS)
+    unknown = set(parts) - {*PARTS, *MORE}
     if unknown:
-        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        raise ValueError(
+            f"no such part: {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *MORE))}"
+        )
     environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
     makers: dict[str, Callable[[], Part]] = {
         "kafka": lambda: Kafka(places.kafka, state.root, environ, ports, secure),
@@ -155,7 +163,7 @@ def make_plan(
         "mqtt": MqttElsewhere,
     }
     planned: dict[str, Part] = {}
-    for name in parts:
+    for name in [one for one in parts if one in makers]:
         variable = f"TWINLOOP_{name.upper()}"
         address = environ.get(variable)
         if address and secure is not None and name != "triton":
@@ -197,7 +205,23 @@ def make_plan(
         part = ServicePart(service, own | shared | _own_security(service.program, endpoints, secure), ports)
         planned[service.name] = part
         stands_for[service.name] = health[service.name] = part.where
-    return Plan(planned, replace(endpoints, health=health))
+    prometheus = ""
+    if "prometheus" in parts:
+        planned["prometheus"] = Prometheus(
+            state.root, places.rules, _targets(planned, services), environ, ports
+        )
+        prometheus = planned["prometheus"].where
+    return Plan(planned, replace(endpoints, health=health, prometheus=prometheus))
+
+
+def _targets(planned: Mapping[str, Part], services: Sequence[Service]) -> dict[str, list[str]]:
+    """What is scraped, by job: a program has one, however many processes of it there are."""
+    found: dict[str, list[str]] = {}
+    for one in services:
+        found.setdefault(one.program, []).append(planned[one.name].where.removeprefix("http://"))
+    if isinstance(triton := planned.get("triton"), Triton):
+        found["triton"] = [triton.metrics]
+    return found
 
 
 def _own_security(program: str, endpoints: Endpoints, secure: Secrets | None) -> dict[str, str]:

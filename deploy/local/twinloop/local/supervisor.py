@@ -16,6 +16,7 @@ from pathlib import Path
 from twinloop.local.errors import CannotStart, LocalError
 from twinloop.local.events import Event, Kind, Listener
 from twinloop.local.interrupts import run_command
+from twinloop.local.plan import PARTS
 from twinloop.local.process import Identity, tail
 from twinloop.local.secured import Secure
 from twinloop.local.services import SERVICES
@@ -37,8 +38,14 @@ def supervise(state: StateFolder) -> int:
 
     async def work() -> int:
         try:
+            more = [one for one in os.environ.get("TWINLOOP_WITH", "").split(",") if one]
             async with Stack(
-                state.root, services=SERVICES, fresh=False, secure=_secure(os.environ), listener=_report
+                state.root,
+                parts=(*PARTS, *more),
+                services=SERVICES,
+                fresh=False,
+                secure=_secure(os.environ),
+                listener=_report,
             ) as stack:
                 _let_go_of_output()
                 await stack.watch()

@@ -16,9 +16,9 @@ from aiokafka.partitioner import murmur2
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
-from twinloop.runtime import aiokafka_mends, logging
+from twinloop.runtime import aiokafka_mends, logging, tracing
 from twinloop.runtime.access import Kafka, client_of
-from twinloop.runtime.metrics import ConsumerMetrics, Lags
+from twinloop.runtime.metrics import ConsumerMetrics, Lags, Place
 
 log = logging.logger(__name__)
 
@@ -60,6 +60,7 @@ class KafkaPublisher:
 
     async def publish(self, messages: Iterable[Message]) -> None:
         """Send all, then wait for all acknowledgements."""
+        messages = list(messages)
         futures = [
             await self._producer.send(
                 one.topic.named(self._prefix),
@@ -72,6 +73,7 @@ class KafkaPublisher:
         ]
         if futures:
             await asyncio.gather(*futures)
+            tracing.published(messages)
 
 
 class MemoryPublisher:
@@ -184,7 +186,7 @@ async def consumer(
     measuring = (
         None
         if metrics is None
-        else asyncio.create_task(measure_lag(metrics.lags(), partial(_behind, client)))
+        else asyncio.create_task(measure_lag(metrics.lags(), partial(_places, client)))
     )
     try:
         yield client
@@ -212,21 +214,21 @@ class _Counted(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await self._listener.on_partitions_revoked(revoked)
 
 
-async def measure_lag(lags: Lags, behind: Callable[[], Awaitable[Mapping[TopicPartition, int]]]) -> None:
-    """Ask how far `behind` a consumer is, every other second, for ever. While that cannot be told, because
+async def measure_lag(lags: Lags, places: Callable[[], Awaitable[Mapping[TopicPartition, Place]]]) -> None:
+    """Ask where a consumer is, every other second, for ever. While that cannot be told, because
     Kafka or a partition is away, the last figures stay."""
     while True:
         with contextlib.suppress(KafkaError, IllegalStateError, TimeoutError):
             async with asyncio.timeout(_MEASURE_S):
-                lags.show(await behind())
+                lags.show(await places())
         await asyncio.sleep(_MEASURE_S)
 
 
-async def _behind(client: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-    """Of each partition, how many records up to the last stable offset were not read; also of paused ones."""
+async def _places(client: AIOKafkaConsumer) -> dict[TopicPartition, Place]:
+    """Of each partition, up to the last stable offset; also of paused ones."""
     held = client.assignment()
     ends = await client.end_offsets(held) if held else {}
-    return {one: max(0, end - await client.position(one)) for one, end in ends.items()}
+    return {one: Place(await client.position(one), end) for one, end in ends.items()}
 
 
 async def follow(

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Place(NamedTuple):
+    """Where a consumer is in a partition: the offset that it reads next, and the one that the next record of
+    a committed transaction will have."""
+
+    position: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """What lies between."""
+        return max(0, self.end - self.position)
 
 
 class ServiceMetrics:
@@ -33,6 +47,12 @@ class ConsumerMetrics:
             ["topic", "partition"],
             registry=registry,
         )
+        self.position = Gauge(
+            f"twinloop_{service}_position_records",
+            "The offset that is read next. Where it stands still though there is lag, nothing is read.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         self.rebalances = Counter(
             f"twinloop_{service}_rebalances_total",
             "Assignments by the group. Many an hour: members come and go, look at their logs.",
@@ -41,20 +61,23 @@ class ConsumerMetrics:
 
     def lags(self) -> Lags:
         """The lags of one more consumer."""
-        return Lags(self.lag)
+        return Lags(self.lag, self.position)
 
 
 class Lags:
     """The lags of one consumer: partitions that it does not hold any more are not shown."""
 
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
+    def __init__(self, lag: Gauge, position: Gauge) -> None:
+        self._lag = lag
+        self._position = position
         self._shown: set[TopicPartition] = set()
 
-    def show(self, records: Mapping[TopicPartition, int]) -> None:
+    def show(self, places: Mapping[TopicPartition, Place]) -> None:
         """These, and no others."""
-        for gone in self._shown - set(records):
-            self._gauge.remove(gone.topic, str(gone.partition))
-        for one, count in records.items():
-            self._gauge.labels(one.topic, str(one.partition)).set(count)
-        self._shown = set(records)
+        for gone in self._shown - set(places):
+            for gauge in (self._lag, self._position):
+                gauge.remove(gone.topic, str(gone.partition))
+        for one, place in places.items():
+            self._lag.labels(one.topic, str(one.partition)).set(place.lag)
+            self._position.labels(one.topic, str(one.partition)).set(place.position)
+        self._shown = set(places)

@@ -28,7 +28,7 @@ from twinloop.controller.committed import CommittedTransport
 from twinloop.controller.credentials import credentials
 from twinloop.runtime.access import KafkaAccess
 from twinloop.runtime.kafka import measure_lag
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.metrics import ConsumerMetrics, Place
 
 SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES, FIELD_EVIDENCE)
 
@@ -122,18 +122,18 @@ class Streams:
         """Join the group and restore the table; returns when records flow, or have failed to."""
         await self._app.start()
         self._watch = asyncio.create_task(self._watched(), name="streams")
-        self._measuring = asyncio.create_task(measure_lag(self._lags, self._behind))
+        self._measuring = asyncio.create_task(measure_lag(self._lags, self._places))
 
     async def _watched(self) -> None:
         await self._app.wait_until_stopped()
         self._fail(self._app.crash_reason or RuntimeError("Faust has stopped"))
 
-    async def _behind(self) -> dict[TopicPartition, int]:
-        """Of each partition of our topics, how many committed records were not read."""
+    async def _places(self) -> dict[TopicPartition, Place]:
+        """Of each partition of our topics, up to the last committed record."""
         consumer = self._app.consumer
         held = [one for one in consumer.assignment() if one.topic in self._topics]
         ends = await consumer.highwaters(*held) if held else {}
-        return {one: max(0, end - (await consumer.position(one) or 0)) for one, end in ends.items()}
+        return {one: Place(await consumer.position(one) or 0, end) for one, end in ends.items()}
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

@@ -32,6 +32,7 @@ from twinloop.runtime.stream.engine import Engine, Pace
 from twinloop.runtime.stream.kafka import kafka_cluster, membership
 from twinloop.runtime.stream.metrics import StreamMetrics
 from twinloop.runtime.stream.ports import TopicPartition
+from twinloop.runtime.stream.receipts import Receipts
 from twinloop.tritonio.client import triton
 
 log = logging.logger(__name__)
@@ -74,6 +75,7 @@ async def main(settings: DetectorSettings, context: Context) -> None:
             metrics=StreamMetrics(context.registry, SOURCE),
             stopping=stopping,
             pace=Pace(poll_records=settings.max_poll_records, retry_s=settings.retry_s),
+            receipts=Receipts(SOURCE, prefix, context.clock),
         )
         context.health.add("stream", engine.problem)
         await stack.enter_async_context(

@@ -20,6 +20,7 @@ from twinloop.historian.archive import Archive
 from twinloop.historian.errors import Unwritable
 from twinloop.historian.metrics import Metrics
 from twinloop.historian.parquet import ParquetFolder
+from twinloop.historian.reconciler import Reconciler
 from twinloop.historian.settings import HistorianSettings
 from twinloop.runtime import logging
 from twinloop.runtime.kafka import consumer
@@ -48,12 +49,13 @@ _AGAIN_S = 1.0
 
 async def main(settings: HistorianSettings, context: Context) -> None:
     """Poll, accept, roll files; on the way out write what waits."""
+    metrics = Metrics(context.registry)
     archive = Archive(
         ParquetFolder(settings.folder),
         {topic.named(settings.topic_prefix): topic for topic in KEPT},
         settings.limits,
         context.clock,
-        Metrics(context.registry),
+        metrics,
     )
     unwritable: str | None = None
     context.health.add("partitions", archive.unassigned)
@@ -72,17 +74,23 @@ async def main(settings: HistorianSettings, context: Context) -> None:
         )
     )
     archive.attach(client)
-    while not context.stopping.is_set():
-        archive.check()
-        try:
-            if unwritable is None:
-                archive.accept(await client.getmany(timeout_ms=_POLL_MS))
-            await archive.roll()
-            unwritable = None
-        except Unwritable as error:
-            # Polling stops until it works again, so that memory stays bounded; Kafka keeps the records.
-            unwritable = str(error)
-            log.error("cannot write", problem=unwritable, again_in_s=_AGAIN_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(context.stopping.wait(), _AGAIN_S)
+    async with asyncio.TaskGroup() as group:
+        if settings.reconcile:
+            reconciler = Reconciler(
+                settings.kafka, settings.topic_prefix, settings.reconcile_patience_s, metrics
+            )
+            group.create_task(reconciler.run(context.stopping))
+        while not context.stopping.is_set():
+            archive.check()
+            try:
+                if unwritable is None:
+                    archive.accept(await client.getmany(timeout_ms=_POLL_MS))
+                await archive.roll()
+                unwritable = None
+            except Unwritable as error:
+                # Polling stops until it works again, so that memory stays bounded; Kafka keeps the records.
+                unwritable = str(error)
+                log.error("cannot write", problem=unwritable, again_in_s=_AGAIN_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(context.stopping.wait(), _AGAIN_S)
     await archive.close()

@@ -31,6 +31,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        for code in (
+            "watchdog",
+            "audit_away",
+            "mode_shed",
+        ):  # from 0 on: what comes first is an increase, too
+            self.sheds.labels(code)
         self.illegal = Gauge(
             "twinloop_line_illegal_controls",
             "Control events in the log that did not follow from what was in force. Growing: somebody writes "

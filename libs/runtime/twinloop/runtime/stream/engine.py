@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -31,6 +32,7 @@ from twinloop.runtime.stream.ports import (
     State,
     TopicPartition,
 )
+from twinloop.runtime.stream.receipts import Receipts
 from twinloop.runtime.stream.recovery import Position
 from twinloop.runtime.stream.worker import Worker, open_worker
 
@@ -42,6 +44,9 @@ _SHARE = 1 / 2
 """Of the time, at most so much goes into renewing states, whose work nobody waits for."""
 _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
+
+FRESH_S = 5.0
+"""What is done later than this after its producer's timestamp is late (`docs/observability.md`)."""
 
 W = TypeVar("W")
 Outputs = Mapping[TopicPartition, Sequence[Message]]
@@ -73,6 +78,8 @@ class _Part(Generic[W]):
     worker: Worker[W]
     work: W
     position: Position
+    records: Sequence[Record]
+    """Those that were taken and that no former owner had finished."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +108,7 @@ class Engine(Generic[W]):
         metrics: StreamMetrics,
         stopping: asyncio.Event,
         pace: Pace | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._cluster = cluster
         self._processor = processor
@@ -108,6 +116,7 @@ class Engine(Generic[W]):
         self._metrics = metrics
         self._stopping = stopping
         self._pace = pace or Pace()
+        self._receipts = receipts
         self._member: Member | None = None
         self._workers: dict[TopicPartition, Worker[W]] = {}
         self._openings: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -203,7 +212,9 @@ class Engine(Generic[W]):
                 continue
             rebuilding = not worker.caught_up
             work = worker.state.take(records)
-            parts[one] = _Part(worker, work, worker.position())
+            position = worker.position()
+            new = _between(records, worker.place.emit_from, position.offset)
+            parts[one] = _Part(worker, work, position, new)
             worker.under_way += 1
             self._metrics.records.labels(one.topic).inc(len(records))
             self._renew(worker)
@@ -297,7 +308,19 @@ class Engine(Generic[W]):
 
     async def _commit(self, part: _Part[W], messages: Sequence[Message]) -> None:
         async with part.worker.turn:
-            await self._commit_now(part.worker, messages, part.position, self._pace.commit_every_s)
+            await self._commit_now(
+                part.worker, messages, part.position, self._pace.commit_every_s, len(part.records)
+            )
+            if not part.worker.lost:
+                self._count(part)
+
+    def _count(self, part: _Part[W]) -> None:
+        """How many are done, and done late. Their timestamps come in order, but for those of producers at
+        once, which are within a moment of each other: so they are not looked at one by one."""
+        topic, fresh_ms = part.worker.partition.topic, (time.time() - FRESH_S) * 1000
+        late = bisect_left(part.records, fresh_ms, key=lambda record: record.timestamp)
+        self._metrics.finished.labels(topic).inc(len(part.records))
+        self._metrics.late.labels(topic).inc(late)
 
     async def _commit_put_off(self) -> None:
         """Commit what was put off, where nothing follows."""
@@ -310,12 +333,17 @@ class Engine(Generic[W]):
                             await self._commit_now(worker, (), position, 0.0)
 
     async def _commit_now(
-        self, worker: Worker[W], messages: Sequence[Message], position: Position, every_s: float
+        self,
+        worker: Worker[W],
+        messages: Sequence[Message],
+        position: Position,
+        every_s: float,
+        taken: int = 0,
     ) -> None:
         if worker.lost:
             return
         try:
-            committed = await worker.commit(messages, position, every_s=every_s)
+            committed = await worker.commit(messages, position, every_s=every_s, taken=taken)
         except Fenced:
             self._metrics.transactions.labels(Outcome.FENCED).inc()
             log.warning("fenced: another member has taken this partition", partition=_name(worker.partition))
@@ -374,7 +402,7 @@ class Engine(Generic[W]):
         await self._pause_s(after_s)
         while not self._stopping.is_set():
             try:
-                worker = await open_worker(self._cluster, self._group, one, self._processor)
+                worker = await open_worker(self._cluster, self._group, one, self._processor, self._receipts)
             except StreamError as error:
                 if one not in self._cannot_open:
                     log.warning("a partition cannot be opened", partition=_name(one), problem=str(error))
@@ -384,6 +412,8 @@ class Engine(Generic[W]):
                 worker.begun = begun
                 self._cannot_open.pop(one, None)
                 self._workers[one] = worker
+                self._metrics.finished.labels(one.topic)  # from 0 on: what comes first is an increase, too
+                self._metrics.late.labels(one.topic)
                 self._its().seek(one, worker.read_from)
                 self._metrics.partitions.set(len(self._workers))
                 if worker.caught_up:
@@ -481,3 +511,11 @@ class Engine(Generic[W]):
 
 def _name(one: TopicPartition) -> str:
     return f"{one.topic}/{one.partition}"
+
+
+def _between(records: Sequence[Record], first: int, end: int) -> Sequence[Record]:
+    """Those with offsets from `first` to before `end`."""
+    if records[0].offset >= first and records[-1].offset < end:
+        return records
+    low = bisect_left(records, first, key=lambda record: record.offset)
+    return records[low : bisect_left(records, end, key=lambda record: record.offset)]
