@@ -4,7 +4,7 @@ of a hook its name carries the revision, because a job's template never changes.
 */}}
 {{- define "twinloop.job" -}}
 {{- $root := .root -}}
-{{- $kafka := dict "root" $root "program" $root.Values.kafka.topics.program -}}
+{{- $kafka := dict "root" $root "program" (default "" .kafka) -}}
 apiVersion: batch/v1
 kind: Job
 metadata:

@@ -13,6 +13,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* (root, program, text): `{program}` and `{prefix}` filled in. */}}
+{{- define "twinloop.fill" -}}
+{{- .text | replace "{program}" .program | replace "{prefix}" .root.Values.topicPrefix -}}
+{{- end -}}
+
 {{/* What of `kafka` is in force: with Strimzi's users, the Secrets that its operator makes. */}}
 {{- define "twinloop.kafka.access" -}}
 {{- $kafka := .Values.kafka -}}
@@ -65,7 +70,7 @@ sasl: {{ $kafka.sasl | toJson }}
   value: {{ $access.sasl.mechanism }}
 {{- if ne $access.sasl.mechanism "OAUTHBEARER" }}
 - name: TWINLOOP_KAFKA_USER
-  value: {{ replace "{program}" $program $access.sasl.user | quote }}
+  value: {{ include "twinloop.fill" (dict "root" .root "program" $program "text" $access.sasl.user) | quote }}
 - name: TWINLOOP_KAFKA_PASSWORD_FILE
   value: /etc/twinloop/kafka/password
 {{- else if $oauth.serviceAccountAudience }}
@@ -75,7 +80,7 @@ sasl: {{ $kafka.sasl | toJson }}
 - name: TWINLOOP_KAFKA_TOKEN_URL
   value: {{ $oauth.tokenUrl | quote }}
 - name: TWINLOOP_KAFKA_CLIENT_ID
-  value: {{ replace "{program}" $program $oauth.clientId | quote }}
+  value: {{ include "twinloop.fill" (dict "root" .root "program" $program "text" $oauth.clientId) | quote }}
 - name: TWINLOOP_KAFKA_CLIENT_SECRET_FILE
   value: /etc/twinloop/kafka/client-secret
 {{- with $oauth.scope }}

@@ -51,6 +51,13 @@
 {{- $wrong = append $wrong (printf "kafka.tls names certificates, but kafka.security is %s: set that to SSL or SASL_SSL, or empty kafka.tls." $access.security) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $kafka.acls.enabled (not $kafka.strimzi.enabled) -}}
+{{- if eq $access.security "PLAINTEXT" -}}
+{{- $wrong = append $wrong "kafka.acls.enabled, but kafka.security is PLAINTEXT: Kafka would not know whom it speaks to. Set kafka.security, or disable kafka.acls." -}}
+{{- else if and (hasPrefix "SASL" $access.security) (ne $access.sasl.mechanism "OAUTHBEARER") (ne $access.sasl.user "{prefix}{program}") -}}
+{{- $wrong = append $wrong (printf "kafka.acls.enabled makes ACLs for users called {prefix}{program}, but kafka.sasl.user is %s: leave it so, or make the ACLs yourself (python -m twinloop.runtime.acls prints them)." $access.sasl.user) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $kafka.strimzi.enabled $kafka.strimzi.createCluster (gt (int $kafka.replication) (int $kafka.strimzi.replicas)) -}}
 {{- $wrong = append $wrong (printf "kafka.replication is %d, but kafka.strimzi.replicas are only %d brokers: add brokers, or lower it." (int $kafka.replication) (int $kafka.strimzi.replicas)) -}}
 {{- end -}}
@@ -67,6 +74,12 @@
 {{- end -}}
 {{- if and $v.mqtt.user (not $v.mqtt.existingSecret) -}}
 {{- $wrong = append $wrong "mqtt.user is given without a password: name its Secret in mqtt.existingSecret." -}}
+{{- end -}}
+{{- if and (or $v.mqtt.user $v.mqtt.tls.clientSecret) (not $v.mqtt.tls.caSecret) -}}
+{{- $wrong = append $wrong "mqtt.user and mqtt.tls.clientSecret need TLS: name the authority of the broker's certificate in mqtt.tls.caSecret." -}}
+{{- end -}}
+{{- if and $v.mqtt.trial.enabled (or $v.mqtt.user $v.mqtt.tls.caSecret) -}}
+{{- $wrong = append $wrong "mqtt.trial asks nobody who he is and speaks no TLS: empty mqtt.user and mqtt.tls." -}}
 {{- end -}}
 {{- end -}}
 
@@ -210,9 +223,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range $program, $names := dict "kafka.topics.program" (list "ingest" "detector" "modelops" "controller" "twin" "line" "historian") -}}
-{{- if has $kafka.topics.program $names -}}
-{{- $wrong = append $wrong (printf "kafka.topics.program is %s, which is a service: the topic job needs a user that may create topics, and services must not be one." $kafka.topics.program) -}}
+{{- range $at, $program := dict "kafka.topics.program" $kafka.topics.program "kafka.acls.program" $kafka.acls.program -}}
+{{- if has $program (list "ingest" "detector" "modelops" "controller" "twin" "line" "historian") -}}
+{{- $wrong = append $wrong (printf "%s is %s, which is a service: that job may make topics or ACLs, and services must not." $at $program) -}}
 {{- end -}}
 {{- end -}}
 
