@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train test-helm helm-refresh test-k8s eval bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -65,6 +65,15 @@ eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA name
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
+
+test-helm: install-dev  ## Check the chart: lint, renders, refusals, every profile against several versions of Kubernetes
+	$(RUN) -m pytest tests/helm
+
+helm-refresh: install-dev  ## Write what is made of other things: the chart's tables, its golden renders
+	PYTHONPATH=tests $(RUN) -m helm
+
+test-k8s: install-dev  ## Install the chart on a real Kubernetes, upgrade it under traffic, drain it: KUBECONFIG, or TWINLOOP_CLUSTER names a folder of tools that make one
+	PYTHONPATH=tests $(RUN) -m pytest tests/k8s -o python_files='k8s_*.py' -x
 
 test-train: install install-train  ## Run the tests that need torch, and play the page for data scientists
 	$(TRAIN) -m pytest tests/train tests/howto

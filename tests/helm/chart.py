@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import CSafeLoader as Loader
 
 from helm.renderer import CHART
 
@@ -64,7 +65,7 @@ def read(answer: Mapping[str, Any]) -> list[Manifest]:
         one
         for template, text in sorted(answer["manifests"].items())
         if template.endswith(".yaml")
-        for one in yaml.safe_load_all(text)
+        for one in yaml.load_all(text, Loader)
         if one
     ]
     return sorted(found, key=identity)
@@ -86,8 +87,9 @@ def answers() -> dict[str, dict[str, Any]]:
     return dict(zip(PROFILES, ask([{"values": values_of(name)} for name in PROFILES]), strict=True))
 
 
+@cache
 def manifests(profile: str) -> list[Manifest]:
-    """The objects of a profile."""
+    """The objects of a profile. Change none of them: they are made once."""
     return read(answers()[profile])
 
 

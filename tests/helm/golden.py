@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from pathlib import Path
 
 import yaml
+from yaml import CSafeDumper as Dumper
 
 from helm.chart import PROFILES, Manifest, answers, identity, manifests
 
@@ -15,12 +17,11 @@ BASE = "minimal"
 
 def text(objects: list[Manifest]) -> str:
     """One form for equal objects."""
-    parts = [
-        f"# {'/'.join(identity(one))}\n{yaml.safe_dump(one, width=110, sort_keys=True)}" for one in objects
-    ]
+    parts = [f"# {'/'.join(identity(one))}\n{yaml.dump(one, Dumper=Dumper, width=110)}" for one in objects]
     return "---\n".join(parts)
 
 
+@cache
 def expected(profile: str) -> tuple[Path, str]:
     """File and content of a profile, as the chart renders now."""
     whole = text(manifests(profile))

@@ -22,7 +22,10 @@ def topics() -> list[dict[str, Any]]:
     made = []
     for topic in ALL:
         new = _new(topic, "", 1)
-        config = {key: int(value) if value.lstrip("-").isdigit() else value for key, value in new.topic_configs.items()}
+        config = {
+            key: int(value) if value.lstrip("-").isdigit() else value
+            for key, value in new.topic_configs.items()
+        }
         made.append({"name": topic.name, "partitions": new.num_partitions, "config": config})
     return made
 

@@ -1,6 +1,6 @@
 """The tables of helm/twinloop/README.md, out of the comments of values.yaml.
 
-`# @section Title` begins a table; `# --` before a key says what it is for, and may go on in the lines after it.
+`# @section Title` begins a table; `# --` before a key says what it is for, and may go on in the next lines.
 """
 
 from __future__ import annotations

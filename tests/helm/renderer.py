@@ -1,4 +1,4 @@
-"""Renders charts in a process of its own: `python -m helm.renderer` reads requests and writes answers, as JSON.
+"""Renders charts in a process of its own: `python -m helm.renderer` reads requests, writes answers, in JSON.
 
 The library that renders is Go's, which would put its signal handlers into the process of all tests.
 """

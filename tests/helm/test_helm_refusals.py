@@ -14,10 +14,22 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a value that nobody knows": ("minimal", {"detektor": {"replicas": 3}}, "detektor"),
     "a value that nobody knows, deep": ("minimal", {"kafka": {"tls": {"secret": "x"}}}, "secret"),
     "a number for a text": ("minimal", {"kafka": {"bootstrapServers": 9092}}, "/kafka/bootstrapServers"),
-    "an address without a port": ("minimal", {"kafka": {"bootstrapServers": "kafka"}}, "/kafka/bootstrapServers"),
-    "a mechanism that there is not": ("minimal", {"kafka": {"sasl": {"mechanism": "GSSAPI"}}}, "/kafka/sasl/mechanism"),
+    "an address without a port": (
+        "minimal",
+        {"kafka": {"bootstrapServers": "kafka"}},
+        "/kafka/bootstrapServers",
+    ),
+    "a mechanism that there is not": (
+        "minimal",
+        {"kafka": {"sasl": {"mechanism": "GSSAPI"}}},
+        "/kafka/sasl/mechanism",
+    ),
     "scaling by both": ("minimal", {"scaling": {"mode": "keda,hpa"}}, "/scaling/mode"),
-    "a digest that is none": ("minimal", {"detector": {"image": {"digest": "sha256:12"}}}, "/detector/image/digest"),
+    "a digest that is none": (
+        "minimal",
+        {"detector": {"image": {"digest": "sha256:12"}}},
+        "/detector/image/digest",
+    ),
     "a preset that there is not": ("minimal", {"line": {"resourcesPreset": "huge"}}, "/line/resourcesPreset"),
     "a negative number of pods": ("minimal", {"detector": {"replicas": -1}}, "/detector/replicas"),
     "no pod where they are scaled": ("keda", {"detector": {"minReplicas": 0}}, "/detector/minReplicas"),
@@ -42,14 +54,26 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "kafka.strimzi and kafka.trial are both enabled",
     ),
     "two that set ACLs": ("strimzi", {"kafka": {"acls": {"enabled": True}}}, "Strimzi sets the ACLs"),
-    "SASL without a mechanism": ("minimal", {"kafka": {"security": "SASL_SSL"}}, "kafka.sasl.mechanism must say how"),
+    "SASL without a mechanism": (
+        "minimal",
+        {"kafka": {"security": "SASL_SSL"}},
+        "kafka.sasl.mechanism must say how",
+    ),
     "SASL without a secret": (
         "sasl-scram",
         {"kafka": {"sasl": {"existingSecret": ""}}},
         "kafka.security is SASL_SSL without passwords: make a Secret",
     ),
-    "a mechanism without SASL": ("sasl-scram", {"kafka": {"security": "SSL"}}, "set that to SASL_SSL, or empty"),
-    "certificates in clear": ("mtls", {"kafka": {"security": "PLAINTEXT"}}, "kafka.tls names certificates, but"),
+    "a mechanism without SASL": (
+        "sasl-scram",
+        {"kafka": {"security": "SSL"}},
+        "set that to SASL_SSL, or empty",
+    ),
+    "certificates in clear": (
+        "mtls",
+        {"kafka": {"security": "PLAINTEXT"}},
+        "kafka.tls names certificates, but",
+    ),
     "OAUTHBEARER without tokens": (
         "oauth",
         {"kafka": {"sasl": {"oauth": {"tokenUrl": ""}}}},
@@ -60,7 +84,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"kafka": {"sasl": {"oauth": {"serviceAccountAudience": "kafka"}}}},
         "are two sources of tokens: keep one",
     ),
-    "ACLs for nobody": ("minimal", {"kafka": {"acls": {"enabled": True}}}, "Kafka would not know whom it speaks to"),
+    "ACLs for nobody": (
+        "minimal",
+        {"kafka": {"acls": {"enabled": True}}},
+        "Kafka would not know whom it speaks to",
+    ),
     "ACLs for other names": (
         "sasl-scram",
         {"kafka": {"sasl": {"user": "tl-{program}"}}},
@@ -81,7 +109,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"kafka": {"strimzi": {"minInSyncReplicas": 3}}},
         "must be less than kafka.replication",
     ),
-    "a trial broker with passwords": ("trial", {"kafka": {"security": "SSL"}}, "kafka.trial speaks PLAINTEXT"),
+    "a trial broker with passwords": (
+        "trial",
+        {"kafka": {"security": "SSL"}},
+        "kafka.trial speaks PLAINTEXT",
+    ),
     "no MQTT": ("minimal", {"mqtt": {"address": ""}}, "There is no MQTT broker: name yours"),
     "two MQTT brokers": ("minimal", {"mqtt": {"trial": {"enabled": True}}}, "There are two MQTT brokers"),
     "MQTT without a password": (
@@ -98,9 +130,13 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "scaled beyond the partitions": (
         "keda",
         {"detector": {"maxReplicas": 24}},
-        "detector.maxReplicas is 24, but the topic has 12 partitions: more pods than partitions have nothing to do",
+        "detector.maxReplicas is 24, but the topic has 12 partitions: more pods than partitions",
     ),
-    "fewest above most": ("hpa", {"detector": {"minReplicas": 5, "maxReplicas": 4}}, "is more than detector.maxReplicas"),
+    "fewest above most": (
+        "hpa",
+        {"detector": {"minReplicas": 5, "maxReplicas": 4}},
+        "is more than detector.maxReplicas",
+    ),
     "activation below the partitions": (
         "keda",
         {"scaling": {"keda": {"activationLagThreshold": 12}}},
@@ -108,7 +144,10 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "KEDA with a token that it cannot show": (
         "oauth",
-        {"scaling": {"mode": "keda"}, "kafka": {"sasl": {"oauth": {"tokenUrl": "", "serviceAccountAudience": "kafka"}}}},
+        {
+            "scaling": {"mode": "keda"},
+            "kafka": {"sasl": {"oauth": {"tokenUrl": "", "serviceAccountAudience": "kafka"}}},
+        },
         "KEDA cannot show a service account's token",
     ),
     "the same topic judged twice": (
@@ -134,7 +173,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "detector.terminationGracePeriodSeconds is 20, but preStop, drain, commit and leave take 25 s",
     ),
     "no Triton": ("minimal", {"triton": {"enabled": False}}, "There is no Triton: set triton.enabled"),
-    "many Tritons with modelops": ("minimal", {"triton": {"replicas": 3}}, "modelops tells one of them what to load"),
+    "many Tritons with modelops": (
+        "minimal",
+        {"triton": {"replicas": 3}},
+        "modelops tells one of them what to load",
+    ),
     "models in a bucket with modelops": (
         "minimal",
         {"triton": {"models": {"source": "s3", "url": "s3://models"}}},
@@ -166,15 +209,27 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"line": {"approvers": {"keys": []}}},
         "line.approvers.keys is empty: nobody's release would be believed",
     ),
-    "a service without its file": ("trial", {"plant": {"reference": False}}, "controller is enabled without its file"),
-    "two plants": ("minimal", {"plant": {"reference": True}}, "plant.config and plant.reference would not be used"),
+    "a service without its file": (
+        "trial",
+        {"plant": {"reference": False}},
+        "controller is enabled without its file",
+    ),
+    "two plants": (
+        "minimal",
+        {"plant": {"reference": True}},
+        "plant.config and plant.reference would not be used",
+    ),
     "no PLC": ("minimal", {"line": {"opcua": {"endpoint": ""}}}, "line has no PLC: name its endpoint"),
     "a real PLC in a trial": (
         "trial",
         {"line": {"opcua": {"endpoint": "opc.tcp://plc:4840"}}},
         "while line commands the real one",
     ),
-    "OPC UA of two minds": ("trial", {"line": {"opcua": {"security": "none"}}}, "no session would come about"),
+    "OPC UA of two minds": (
+        "trial",
+        {"line": {"opcua": {"security": "none"}}},
+        "no session would come about",
+    ),
     "nobody may use the APIs": ("minimal", {"access": {"people": {"key": ""}}}, "Nobody could use the APIs"),
     "an issuer for everybody": ("oauth", {"access": {"oidc": {"audience": ""}}}, "a token for somebody else"),
     "an issuer without keys": ("oauth", {"access": {"oidc": {"jwksUrl": ""}}}, "needs its public keys"),

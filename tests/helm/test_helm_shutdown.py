@@ -36,22 +36,35 @@ def test_rollouts_are_slow_or_one_after_the_other(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_budgets_let_one_pod_go(profile: str) -> None:
     objects = manifests(profile)
-    held = {tuple(sorted(one["spec"]["selector"]["matchLabels"].items())) for one in kinds(objects, "PodDisruptionBudget")}
+    held = {
+        tuple(sorted(one["spec"]["selector"]["matchLabels"].items()))
+        for one in kinds(objects, "PodDisruptionBudget")
+    }
     for budget in kinds(objects, "PodDisruptionBudget"):
         assert budget["spec"]["maxUnavailable"] == 1
     for one in kinds(objects, "Deployment", "StatefulSet"):
         if component(one["metadata"]["labels"]) not in ("kafka", "mqtt"):
-            assert tuple(sorted(one["spec"]["selector"]["matchLabels"].items())) in held, one["metadata"]["name"]
+            assert tuple(sorted(one["spec"]["selector"]["matchLabels"].items())) in held, one["metadata"][
+                "name"
+            ]
 
 
 def test_who_keeps_an_audit_store_has_one_writer_and_a_claim_of_its_own() -> None:
-    stateful = {component(one["metadata"]["labels"]): one for one in kinds(manifests("minimal"), "StatefulSet")}
+    stateful = {
+        component(one["metadata"]["labels"]): one for one in kinds(manifests("minimal"), "StatefulSet")
+    }
     assert stateful.keys() == {"modelops", "controller", "twin", "line"}
     for one in stateful.values():
         assert [claim["metadata"]["name"] for claim in one["spec"]["volumeClaimTemplates"]] == ["data"]
         assert one["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
-    for part, variable in (("controller", "TWINLOOP_CONTROLLER_CHAIN"), ("twin", "TWINLOOP_TWIN_AUDIT_CHAIN")):
-        env = {entry["name"]: entry for entry in stateful[part]["spec"]["template"]["spec"]["containers"][0]["env"]}
+    for part, variable in (
+        ("controller", "TWINLOOP_CONTROLLER_CHAIN"),
+        ("twin", "TWINLOOP_TWIN_AUDIT_CHAIN"),
+    ):
+        env = {
+            entry["name"]: entry
+            for entry in stateful[part]["spec"]["template"]["spec"]["containers"][0]["env"]
+        }
         assert env[variable]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
 
 
@@ -70,7 +83,9 @@ def test_pods_are_spread_by_version(profile: str) -> None:
 def test_triton_is_given_the_time_that_loading_takes() -> None:
     for profile, seconds in (("minimal", 120), ("gpu", 1800)):
         (triton,) = [
-            one for one in kinds(manifests(profile), "Deployment") if component(one["metadata"]["labels"]) == "triton"
+            one
+            for one in kinds(manifests(profile), "Deployment")
+            if component(one["metadata"]["labels"]) == "triton"
         ]
         probe = triton["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] >= seconds
@@ -78,7 +93,9 @@ def test_triton_is_given_the_time_that_loading_takes() -> None:
 
 def test_a_gpu_is_asked_for() -> None:
     (triton,) = [
-        one for one in kinds(manifests("gpu"), "Deployment") if component(one["metadata"]["labels"]) == "triton"
+        one
+        for one in kinds(manifests("gpu"), "Deployment")
+        if component(one["metadata"]["labels"]) == "triton"
     ]
     spec = triton["spec"]["template"]["spec"]
     assert spec["runtimeClassName"] == "nvidia"

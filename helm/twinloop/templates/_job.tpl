@@ -34,6 +34,7 @@ spec:
           command:
             {{- toYaml .command | nindent 12 }}
           env:
+            - {name: TWINLOOP_LOG_FORMAT, value: {{ $root.Values.log.format }}}
             {{- if .kafka }}
             {{- include "twinloop.kafka.env" $kafka | nindent 12 }}
             {{- end }}
