@@ -40,6 +40,9 @@ WITHOUT = {"tools": {"amqtt"}}
 ALONE: dict[str, tuple[str, ...]] = {"mqtt": ("amqtt",)}
 """Images that run a part of others, and stand on nothing that is common."""
 
+TRITON, TRITON_WHEEL = "triton-cpu", "nvidia-pytriton"
+"""The server comes as a wheel; what that one declares is for the Python around it, which is not used."""
+
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _EXTRAS = re.compile(r"\[([^]]*)\]")
 
@@ -112,14 +115,14 @@ def blocks(lock: str) -> Iterator[tuple[str, str]]:
             lines.append(line)
 
 
-def compiled(needed: Iterable[str]) -> dict[str, str]:
-    """Everything that has to be installed for `needed`, by name, pinned as in services.txt."""
+def compiled(needed: Iterable[str], constraint: str = "services.txt") -> dict[str, str]:
+    """Everything that has to be installed for `needed`, by name, pinned as in another lock file."""
     with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
         file.write("".join(f"{one}\n" for one in needed))
         file.flush()
         command = ["uv", "pip", "compile", file.name, "--quiet", "--generate-hashes", "--universal"]
         command += ["--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
-        command += ["--no-emit-find-links", "--constraint", str(REQUIREMENTS / "services.txt")]
+        command += ["--no-emit-find-links", "--constraint", str(REQUIREMENTS / constraint)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"uv cannot pin {', '.join(needed)}:\n{done.stderr}")
@@ -137,6 +140,8 @@ def locks() -> dict[str, str]:
             found[image] = "".join(text for name, text in whole.items() if name not in common)
     for image, needed in ALONE.items():
         found[image] = "".join(compiled(needed).values())
+    server = dict(blocks((REQUIREMENTS / "triton.txt").read_text()))[TRITON_WHEEL]
+    found[TRITON] = server + "".join(compiled(["numpy", "onnxruntime"], "triton.txt").values())
     return found
 
 
