@@ -25,5 +25,5 @@ rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight*
 find pyarrow -name 'libarrow_python*.so' -o -name 'libarrow_python*.so.*.*.*' 2>/dev/null | while read -r name; do
   rm -f "$name"
 done
-find . -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
+python /strip.py .
 python -m compileall -q -j 0 --invalidation-mode unchecked-hash . || true

@@ -6,6 +6,7 @@ In a checkout each package lies in a folder of its own; in an image those that t
 from __future__ import annotations
 
 import compileall
+import py_compile
 import shutil
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def main(into: Path) -> int:
     for image, names in {**ours, **{image: list(PARTS[image]) for image in ALONE}}.items():
         for name in names:
             shutil.copytree(folder(name), into / image / "twinloop" / name)
-        unchecked = compileall.PycInvalidationMode.UNCHECKED_HASH
+        unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
         if not compileall.compile_dir(into / image, quiet=1, invalidation_mode=unchecked):
             return 1
     return 0
