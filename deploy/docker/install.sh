@@ -15,8 +15,8 @@ rm -rf bin
 # Tests and their data, headers and libraries to build against, sources of compiled modules.
 find . -depth -type d \( -name tests -o -name testing -path './sqlalchemy/*' -o -name include \) -exec rm -rf {} +
 find . -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pxi' -o -name '*.a' \
-  -o -name '*.pyi' -o -name '*.c' -o -name '*.cpp' \) -delete
-rm -rf onnx/backend/test onnx/reference numpy/f2py numpy/distutils
+  -o -name '*.pyi' -o -name '*.c' -o -name '*.cc' -o -name '*.cpp' \) -delete
+rm -rf onnx/backend/test onnx/reference onnx/fuzz numpy/distutils
 # A second copy of the runtime, for programs in C; tools that convert models.
 rm -rf onnxruntime/capi/libonnxruntime.so* onnxruntime/tools onnxruntime/transformers onnxruntime/quantization
 # Arrow's network protocol and stores elsewhere: Parquet is read and written on files.

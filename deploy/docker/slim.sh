@@ -25,7 +25,8 @@ PYTHON
 installed=$(dpkg-query -W -f '${Package}\n' python3-pip python3-setuptools python3-wheel python3-venv python3.11-venv \
   python3-distutils python3-lib2to3 python3-pkg-resources python3-pip-whl python3-setuptools-whl apt libapt-pkg6.0 \
   gpgv debian-archive-keyring adduser debconf perl-base e2fsprogs logsave libext2fs2 libss2 mount fdisk libfdisk1 \
-  tzdata util-linux-extra usr-is-merged usrmerge sysvinit-utils login passwd 2>/dev/null || true)
+  libgnutls30 libp11-kit0 libunistring2 libidn2-0 libhogweed6 libnettle8 libtasn1-6 libsemanage2 libsemanage-common \
+  libsepol2 ncurses-bin bsdutils openssl tzdata util-linux-extra usr-is-merged usrmerge sysvinit-utils login passwd 2>/dev/null || true)
 # Their scripts have nothing left to do here, and some want each other's programs.
 for one in $installed; do rm -f "/var/lib/dpkg/info/$one".pre* "/var/lib/dpkg/info/$one".post* \
   "/var/lib/dpkg/info/$one:"*.pre* "/var/lib/dpkg/info/$one:"*.post*; done

@@ -1,7 +1,7 @@
 """In a build stage: take symbols out of the shared libraries below a folder, `strip.py FOLDER`.
 
-Libraries that went through a tool for wheels may have tables where `strip` does not expect them, and cannot be loaded
-afterwards: such a one is left as it was.
+Libraries that went through a tool for wheels may have tables where `strip` does not expect them, and cannot be
+loaded afterwards: such a one is left as it was.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def loadable(elf: bytes) -> bool:
 def strip(library: Path) -> None:
     """Make it smaller, or leave it alone."""
     aside = library.with_name(f"{library.name}.stripped")
-    done = subprocess.run(["strip", "--strip-unneeded", "-o", aside, library], capture_output=True, check=False)
+    done = subprocess.run(
+        ["strip", "--strip-unneeded", "-o", aside, library], capture_output=True, check=False
+    )
     if done.returncode == 0 and loadable(aside.read_bytes()):
         shutil.copymode(library, aside)
         aside.replace(library)

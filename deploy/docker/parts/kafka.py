@@ -1,8 +1,8 @@
-"""Starts Kafka in its container: settings from the environment, a formatted data folder, then Java in this process's
-place, so that SIGTERM reaches it.
+"""Starts Kafka in its container: settings from the environment, a formatted data folder, then Java in this
+process's place, so that SIGTERM reaches it.
 
-`KAFKA_<SETTING>` sets a property of the broker the way the `apache/kafka` image does: lower case, `_` for a dot,
-`__` for an underscore, `___` for a dash. Beside them:
+`KAFKA_<SETTING>` sets a property of the broker the way the `apache/kafka` image does: lower case, `_` for a
+dot, `__` for an underscore, `___` for a dash. Beside them:
 
     CLUSTER_ID              the id that the data folder is formatted with
     KAFKA_HEAP_OPTS         Java's memory

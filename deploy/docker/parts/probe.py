@@ -1,4 +1,6 @@
-"""Does a part in this container answer? `probe.py tcp PORT`, `probe.py http PORT PATH`, `probe.py kafka PORT`.
+"""Does a part in this container answer?
+
+    probe.py tcp PORT | http PORT PATH | kafka PORT
 
 Exit status 0 when it does. Standard library alone: it runs in images that have nothing else.
 """

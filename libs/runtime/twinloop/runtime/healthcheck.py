@@ -1,7 +1,7 @@
 """Ask the service in this container how it is: `python -m twinloop.runtime.healthcheck [live|ready]`.
 
-Exit status 0 when it answers well at `TWINLOOP_HEALTH_PORT`; else 1 and a sentence. What a container's engine runs
-every few seconds: standard library alone, so that it costs little.
+Exit status 0 when it answers well at `TWINLOOP_HEALTH_PORT`; else 1 and a sentence. A container's engine runs
+this every few seconds: the standard library alone, so that it costs little.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The upper tail of the chi-squared distribution, for few degrees of freedom (Abramowitz & Stegun 26.4.4-5)."""
+"""The upper tail of the chi-squared distribution, for few degrees (Abramowitz & Stegun 26.4.4-5)."""
 
 from __future__ import annotations
 

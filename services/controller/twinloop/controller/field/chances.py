@@ -1,4 +1,4 @@
-"""Two textbook tools of the slow loop: the hypergeometric distribution, and Benjamini and Yekutieli's adjustment."""
+"""Two textbook tools: the hypergeometric distribution, and Benjamini and Yekutieli's adjustment."""
 
 from __future__ import annotations
 
