@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train test-helm helm-refresh test-k8s eval bench-field docs proto lock clean
+.PHONY: images compose-demo engine-down help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean test-helm helm-refresh test-k8s
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -63,6 +63,15 @@ bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, R
 eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
 	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)
 
+images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
+	@deploy/docker/build.sh $(IMAGES)
+
+compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
+	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
+
+engine-down:  ## Stop the Docker engine that the targets around images started; no other
+	@deploy/docker/engine.sh down
+
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
 
@@ -110,6 +119,7 @@ lock:  ## Pin the requirements anew: needs uv
 	@for one in services dev triton kafka bench train; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
+	$(PYTHON) deploy/docker/lock.py
 
 clean: down  ## Remove what was made here; the cache folder with downloads stays
 	rm -rf .venv .venv-train .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from twinloop.ingest.normalize import Ages
@@ -45,6 +46,9 @@ class IngestSettings(ServiceSettings):
         default="twinloop", pattern=r"^[^+/#]{1,64}$", description="as a Sparkplug host application"
     )
     pseudonym_key: SecretStr = Field(description="secret of the keyed hash of VINs, 16 characters or more")
+    pseudonym_key_file: Path | None = Field(
+        default=None, description="file that holds it: then it need not be in the environment"
+    )
     max_age_s: float = Field(default=86_400.0, gt=0)
     max_ahead_s: float = Field(default=60.0, ge=0)
     vehicle_max_age_s: float | None = Field(
@@ -56,6 +60,17 @@ class IngestSettings(ServiceSettings):
     rebirth_interval_s: float = Field(default=2.0, gt=0)
     http_timeout_s: float = Field(default=10.0, gt=0)
     http_max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        file = values.get("pseudonym_key_file")
+        if not file or "pseudonym_key" in values:
+            return values
+        try:
+            return {**values, "pseudonym_key": Path(file).read_text().strip()}
+        except OSError as error:
+            raise ValueError(f"TWINLOOP_INGEST_PSEUDONYM_KEY_FILE cannot be read: {error}") from error
 
     @field_validator("mqtt")
     @classmethod
