@@ -18,8 +18,8 @@ demo: install  ## Play a scenario on the whole loop and judge it: SCENARIO=windo
 replay: install $(if $(filter pca,$(ARCHITECTURE)),,install-train)  ## Train on recorded data, send it through the same path and score it: DATA=<folder of SKAB CSV files>, ARCHITECTURE=pca to do without torch
 	@$(RUN) -m twinloop.local.replay --data "$(or $(DATA),$(error name the folder with SKAB CSV files: make replay DATA=...))" $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
-up: install  ## Start everything and leave it running
-	@$(RUN) -m twinloop.local up
+up: install  ## Start everything and leave it running: SECURE=1 with TLS, users and ACLs
+	@$(if $(SECURE),TWINLOOP_SECURE=$(SECURE) )$(RUN) -m twinloop.local up
 
 down:  ## Stop everything
 	@test ! -x $(RUN) || $(RUN) -m twinloop.local down

@@ -214,6 +214,7 @@ async def scene(
                 "TWINLOOP_KAFKA": at,
                 "TWINLOOP_TRITON": stack.endpoints.triton,
                 "TWINLOOP_TOPIC_PREFIX": prefix,
+                "TWINLOOP_MODEL_PREFIX": "",
                 "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
                 "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
                 "TWINLOOP_DETECTOR_MEMORY_RECORDS": str(memory_records),

@@ -185,6 +185,7 @@ def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iter
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TRITON": triton,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+            "TWINLOOP_MODEL_PREFIX": "",
             "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
             "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": "6",
             "TWINLOOP_DETECTOR_MAX_POLL_RECORDS": "50",

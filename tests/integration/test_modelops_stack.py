@@ -118,6 +118,7 @@ def processes(
         "TWINLOOP_KAFKA": where.kafka,
         "TWINLOOP_TRITON": where.triton,
         "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+        "TWINLOOP_MODEL_PREFIX": "",
     }
     modelops = ServiceProcess(
         "modelops",

@@ -24,6 +24,7 @@ async def modelops(stack: Stack, certs: Path, prefix: str, folder: Path) -> Asyn
             "TWINLOOP_KAFKA": where.kafka,
             "TWINLOOP_TRITON": where.triton,
             "TWINLOOP_TOPIC_PREFIX": prefix,
+            "TWINLOOP_MODEL_PREFIX": "",
             "TWINLOOP_MODEL_REPOSITORY": str(where.model_repository),
             "TWINLOOP_MODELOPS_AUDIT": str(folder / "audit"),
             "TWINLOOP_MODELOPS_BUDGET_S": "1",

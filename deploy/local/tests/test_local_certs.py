@@ -12,7 +12,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from twinloop.local.certs import LASTS, RENEWED_BEFORE, main, make
+from twinloop.local.authority import LASTS, RENEWED_BEFORE
+from twinloop.local.certs import main, make
 from twinloop.local.errors import CannotStart
 from twinloop.trust.keys import Signer, Trusted
 

@@ -40,7 +40,7 @@ def test_the_key_of_pseudonyms_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "key").write_text("of-a-file-of-ours\n")
     environment(monkeypatch, TWINLOOP_INGEST_PSEUDONYM_KEY_FILE=str(tmp_path / "key"))
     monkeypatch.delenv("TWINLOOP_INGEST_PSEUDONYM_KEY")
-    assert load(IngestSettings).pseudonym_key.get_secret_value() == "of-a-file-of-ours"
+    assert load(IngestSettings).key() == b"of-a-file-of-ours"
 
 
 def test_a_file_that_is_not_there_is_told(
@@ -50,4 +50,4 @@ def test_a_file_that_is_not_there_is_told(
     monkeypatch.delenv("TWINLOOP_INGEST_PSEUDONYM_KEY")
     with pytest.raises(SystemExit):
         load(IngestSettings)
-    assert "TWINLOOP_INGEST_PSEUDONYM_KEY_FILE cannot be read" in capsys.readouterr().err
+    assert "TWINLOOP_INGEST_PSEUDONYM_KEY_FILE: /nowhere/key cannot be read" in capsys.readouterr().err

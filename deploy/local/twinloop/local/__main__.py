@@ -151,7 +151,7 @@ def _read(state: StateFolder, options: argparse.Namespace) -> int:
     topic = endpoints.topic_prefix + options.topic
 
     async def work() -> int:
-        async for line in last_records(endpoints.kafka, topic, options.last, follow=options.follow):
+        async for line in last_records(endpoints.kafka_access, topic, options.last, follow=options.follow):
             print(line, flush=True)
         return 0
 

@@ -16,7 +16,6 @@ import argparse
 import fcntl
 import hashlib
 import ipaddress
-import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,13 +34,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from twinloop.local.authority import LASTS, RENEWED_BEFORE, write
 from twinloop.local.errors import CannotStart
 from twinloop.trust.errors import KeyUnusable
 from twinloop.trust.keys import Signer
 
-LASTS = timedelta(days=365)
-RENEWED_BEFORE = timedelta(days=30)
-"""A certificate that ends sooner than this is made anew."""
 PEOPLE = {
     "vera": "viewer",
     "olga": "operator",
@@ -84,8 +81,8 @@ def _certify(folder: Path, party: str, now: datetime) -> list[str]:
         return []
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(key_file, pem, private=True)
-    _write(certificate_file, certificate(party, key, now).public_bytes(Encoding.DER))
+    write(key_file, pem, private=True)
+    write(certificate_file, certificate(party, key, now).public_bytes(Encoding.DER))
     return [f"{certificate_file} and its key"]
 
 
@@ -167,7 +164,7 @@ def _signing(folder: Path) -> list[str]:
     key_file = folder / "twin.key.pem"
     made = []
     if not key_file.exists():
-        _write(key_file, Signer.generate().private_pem(), private=True)
+        write(key_file, Signer.generate().private_pem(), private=True)
         made.append(str(key_file))
     try:
         signer = Signer.load(key_file)
@@ -185,36 +182,23 @@ def _people(folder: Path) -> list[str]:
     entries = []
     for name, role in PEOPLE.items():
         token = secrets.token_urlsafe(32)
-        _write(folder / "tokens" / f"{name}.token", f"{token}\n".encode(), private=True)
+        write(folder / "tokens" / f"{name}.token", f"{token}\n".encode(), private=True)
         digest = hashlib.sha256(token.encode()).hexdigest()
         entries.append(f'[[people]]\nname = "{name}"\nrole = "{role}"\ntoken_sha256 = "{digest}"\n')
     # Last, so that a run that was cut off is made good by the next one.
-    _write(people, "\n".join(entries).encode())
+    write(people, "\n".join(entries).encode())
     return [f"{people} and the tokens of {', '.join(PEOPLE)}"]
 
 
 def _keep(file: Path, content: bytes) -> list[str]:
     if file.exists() and file.read_bytes() == content:
         return []
-    _write(file, content)
+    write(file, content)
     return [str(file)]
 
 
 def _folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _write(file: Path, content: bytes, *, private: bool = False) -> None:
-    """Complete or not at all, and never readable for others in between."""
-    _folder(file.parent)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        out.write(content)
-    if not private:
-        aside.chmod(0o644)
-    aside.replace(file)
 
 
 @contextmanager

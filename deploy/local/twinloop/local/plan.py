@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from twinloop.contracts.access import MONITOR, PROGRAMS
+from twinloop.local.authority import write
 from twinloop.local.errors import CannotStart
 from twinloop.local.install.machine import available_memory_bytes, check_memory
 from twinloop.local.parts.base import Part
@@ -17,13 +19,22 @@ from twinloop.local.parts.mqtt import Mqtt, MqttElsewhere
 from twinloop.local.parts.triton import Triton, TritonElsewhere
 from twinloop.local.places import Places
 from twinloop.local.ports import Ports, checked_address
-from twinloop.local.services import Service, ServicePart, TopicsPart
+from twinloop.local.secured import INGEST, Secrets
+from twinloop.local.services import AclsPart, Service, ServicePart, TopicsPart
 from twinloop.local.state import MARK, StateFolder
+from twinloop.runtime.access import KafkaAccess
+from twinloop.runtime.kafka_settings import KafkaSettings, access_of
+
+_PROGRAMS = frozenset(one.name for one in PROGRAMS)
 
 OPERATOR = "olga"
 """Whose token the command line uses unless told otherwise."""
 
 PARTS = ("kafka", "triton", "mqtt")
+
+_SECURITY = frozenset(
+    str(one.validation_alias) for name, one in KafkaSettings.model_fields.items() if name.startswith("kafka_")
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Endpoints:
     parquet: Path = Path()
     token_file: Path = Path()
     """The token with which the command line speaks for a person, by default an operator."""
+    security: Mapping[str, str] = field(default_factory=dict)
+    """`TWINLOOP_KAFKA_*` of who looks at everything, `monitor`; empty where Kafka asks nobody who he is."""
     health: Mapping[str, str] = field(default_factory=dict)
     """Base URL of each service: its `/health/ready`, `/metrics` and own pages are below it."""
 
@@ -62,6 +75,7 @@ class Endpoints:
             serving=Path(values.get("TWINLOOP_SERVING", "")),
             parquet=Path(values.get("TWINLOOP_HISTORIAN_FOLDER", "")),
             token_file=Path(values.get("TWINLOOP_TOKEN_FILE", "")),
+            security={key: value for key, value in values.items() if key in _SECURITY},
             health={
                 key.removeprefix("TWINLOOP_").removesuffix(suffix).lower().replace("_", "-"): url
                 for key, url in values.items()
@@ -84,7 +98,12 @@ class Endpoints:
             "TWINLOOP_TOKEN_FILE": str(self.token_file),
         }
         health = {f"TWINLOOP_{_upper(name)}_URL": url for name, url in self.health.items()}
-        return {key: value for key, value in (values | health).items() if value}
+        return {key: value for key, value in (values | dict(self.security) | health).items() if value}
+
+    @property
+    def kafka_access(self) -> KafkaAccess:
+        """Kafka, for who looks at everything. Raises `pydantic.ValidationError`."""
+        return access_of({"TWINLOOP_KAFKA": self.kafka, **self.security})
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,7 @@ def make_plan(
     services: Sequence[Service],
     environ: Mapping[str, str],
     ports: Ports,
+    secure: Secrets | None = None,
 ) -> Plan:
     """Choose every address. Raises `CannotStart` for what must be put right first."""
     unknown = set(parts) - set(PARTS)
@@ -126,12 +146,12 @@ def make_plan(
     environ = {"ORT_DISABLE_TELEMETRY": "1", **environ}
     environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
     makers: dict[str, Callable[[], Part]] = {
-        "kafka": lambda: Kafka(places.kafka, state.root, environ, ports),
+        "kafka": lambda: Kafka(places.kafka, state.root, environ, ports, secure),
         "triton": lambda: Triton(places.triton, state.root, environ, ports),
-        "mqtt": lambda: Mqtt(state.root, environ, ports),
+        "mqtt": lambda: Mqtt(state.root, environ, ports, secure),
     }
     elsewhere: dict[str, Callable[[str], Part]] = {
-        "kafka": KafkaElsewhere,
+        "kafka": lambda address: KafkaElsewhere(address, environ),
         "triton": TritonElsewhere,
         "mqtt": MqttElsewhere,
     }
@@ -139,32 +159,64 @@ def make_plan(
     for name in parts:
         variable = f"TWINLOOP_{name.upper()}"
         address = environ.get(variable)
+        if address and secure is not None and name != "triton":
+            raise CannotStart(
+                f"{variable} is set: what runs elsewhere is not secured from here. Unset one of both."
+            )
         planned[name] = elsewhere[name](checked_address(variable, address)) if address else makers[name]()
     if any(isinstance(part, (Kafka, Triton)) for part in planned.values()):
         check_memory(available_memory_bytes())
 
     serving = Path(environ.get("TWINLOOP_SERVING") or places.config / "serving.toml")
     endpoints = _endpoints(planned, state, environ, ports, serving, with_opcua=bool(services))
+    endpoints = replace(endpoints, security={key: environ[key] for key in _SECURITY if environ.get(key)})
+    if secure is not None:
+        monitor = f"{endpoints.topic_prefix}{MONITOR.name}"
+        endpoints = replace(endpoints, security=secure.kafka_variables(monitor))
     if not services:
         return Plan(planned, endpoints)
     # One thread a service for linear algebra: many processes share few cores here.
     shared = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environ | endpoints.environment()
-    planned["topics"] = TopicsPart(shared)
+    planned["topics"] = TopicsPart(shared | _own_security("provision", endpoints, secure))
+    kafka = planned.get("kafka")
+    if secure is not None and isinstance(kafka, Kafka):
+        at = {"TWINLOOP_KAFKA": kafka.certified}
+        planned["acls"] = AclsPart(shared | secure.admin_variables() | at)
     stands_for: defaultdict[str, str] = defaultdict(
         str,
         state=str(state.root),
         config=str(places.config),
         certs=str(state.certs),
-        secret=secrets.token_hex(32),
+        pseudonym_key=str(_pseudonym_key(state, secure)),
     )
     health = {}
     for service in services:
         told = {key: value.format_map(stands_for) for key, value in service.settings.items()}
         own = {key: value for key, value in told.items() if value}
-        part = ServicePart(service, own | shared, ports)
+        part = ServicePart(service, own | shared | _own_security(service.program, endpoints, secure), ports)
         planned[service.name] = part
         stands_for[service.name] = health[service.name] = part.where
     return Plan(planned, replace(endpoints, health=health))
+
+
+def _own_security(program: str, endpoints: Endpoints, secure: Secrets | None) -> Mapping[str, str]:
+    """What tells a program of a secured stack who it is."""
+    if secure is None:
+        return {}
+    mqtt = {"ingest": INGEST, "simulator": next(iter(secure.secure.plants), "")}.get(program)
+    return {
+        **(secure.kafka_variables(f"{endpoints.topic_prefix}{program}") if program in _PROGRAMS else {}),
+        **(secure.mqtt_variables(mqtt) if mqtt else {}),
+    }
+
+
+def _pseudonym_key(state: StateFolder, secure: Secrets | None) -> Path:
+    """A file with a secret; of a stack that is not secured, one of this run."""
+    if secure is not None:
+        return secure.pseudonym_key
+    path = state.scratch / "pseudonym.key"
+    write(path, f"{secrets.token_hex(32)}\n".encode(), private=True)
+    return path
 
 
 def _endpoints(

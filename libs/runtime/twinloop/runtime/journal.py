@@ -192,7 +192,7 @@ async def journal(
     """A `Journal` on a consumer of `group`, for the time of the context."""
     made = Journal(topic, new, fold)
     async with consumer(
-        settings.kafka,
+        settings.kafka_access,
         [topic],
         settings.topic_prefix,
         stopping,

@@ -17,6 +17,7 @@ from aiokafka.partitioner import murmur2
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
 from twinloop.runtime import aiokafka_mends, logging
+from twinloop.runtime.access import Kafka, client_of
 from twinloop.runtime.metrics import ConsumerMetrics, Lags
 
 log = logging.logger(__name__)
@@ -104,11 +105,13 @@ async def started(make: Callable[[], Any], stopping: asyncio.Event, what: str) -
 
 
 @contextlib.asynccontextmanager
-async def publisher(kafka: str, topic_prefix: str, stopping: asyncio.Event) -> AsyncIterator[KafkaPublisher]:
+async def publisher(
+    kafka: Kafka, topic_prefix: str, stopping: asyncio.Event
+) -> AsyncIterator[KafkaPublisher]:
     """A `KafkaPublisher` for the time of the context; flushed and closed at its end."""
     producer = await started(
         lambda: AIOKafkaProducer(
-            bootstrap_servers=kafka,
+            **client_of(kafka),
             enable_idempotence=True,
             acks="all",
             linger_ms=2,
@@ -128,7 +131,7 @@ async def publisher(kafka: str, topic_prefix: str, stopping: asyncio.Event) -> A
 
 @contextlib.asynccontextmanager
 async def consumer(
-    kafka: str,
+    kafka: Kafka,
     topics: Sequence[Topic],
     topic_prefix: str,
     stopping: asyncio.Event,
@@ -151,7 +154,7 @@ async def consumer(
 
     def make() -> AIOKafkaConsumer:
         made = AIOKafkaConsumer(
-            bootstrap_servers=kafka,
+            **client_of(kafka),
             group_id=None if group is None else topic_prefix + group,
             isolation_level="read_committed",
             enable_auto_commit=False,

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
 from pydantic import Field
 
 from twinloop.contracts.topics import ALL, Topic
+from twinloop.runtime.access import Kafka, client_of
 from twinloop.runtime.settings import ServiceSettings, load
+
+_ACLS_S = 30.0
+_AGAIN_S = 0.1
 
 
 class ProvisionSettings(ServiceSettings):
@@ -50,13 +54,13 @@ def _new(topic: Topic, prefix: str, replication: int) -> NewTopic:
 
 
 async def provision(
-    kafka: str, prefix: str, replication: int = 1, topics: Sequence[Topic] = ALL
+    kafka: Kafka, prefix: str, replication: int = 1, topics: Sequence[Topic] = ALL
 ) -> list[str]:
     """Create what is missing and return the names created.
 
     Raises `TopicMismatch`, or `aiokafka.errors.KafkaError` when the cluster does not answer.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**client_of(kafka))
     await admin.start()
     try:
         present = {one["topic"]: one for one in await admin.describe_topics()}
@@ -68,21 +72,38 @@ async def provision(
                     " create it anew, or choose another TWINLOOP_TOPIC_PREFIX"
                 )
         missing = [topic for topic in topics if topic.named(prefix) not in present]
-        if missing:
-            answer = await admin.create_topics([_new(topic, prefix, replication) for topic in missing])
-            for name, code, *detail in answer.topic_errors:
-                if code not in (0, 36):  # 36: somebody else created it in between
-                    raise KafkaError(f"topic {name}: error {code} {detail}")
+        await _create(admin, [_new(topic, prefix, replication) for topic in missing])
         return [topic.named(prefix) for topic in missing]
     finally:
         await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[NewTopic]) -> None:
+    """Those that are refused are asked for again for a while: ACLs that were made just now reach each node in
+    its own time, and on a node that makes many partitions after these."""
+    deadline = asyncio.get_running_loop().time() + _ACLS_S
+    while missing:
+        refused = []
+        answer = await admin.create_topics(missing)
+        for name, code, *detail in answer.topic_errors:
+            if code == TopicAuthorizationFailedError.errno:
+                refused.append(name)
+            elif code not in (0, TopicAlreadyExistsError.errno):  # somebody else created it in between
+                raise KafkaError(f"topic {name}: error {code} {detail}")
+        missing = [one for one in missing if one.name in refused]
+        if missing and asyncio.get_running_loop().time() > deadline:
+            raise TopicAuthorizationFailedError(
+                f"{', '.join(refused)}: this user may not create them (python -m twinloop.runtime.acls)"
+            )
+        if missing:
+            await asyncio.sleep(_AGAIN_S)
 
 
 def main() -> int:
     """Provision from the environment; exit status 0 when every topic is there."""
     settings = load(ProvisionSettings)
     try:
-        created = asyncio.run(provision(settings.kafka, settings.topic_prefix, settings.replication))
+        created = asyncio.run(provision(settings.kafka_access, settings.topic_prefix, settings.replication))
     except (KafkaError, TopicMismatch) as error:
         sys.stderr.write(f"The topics could not be made on {settings.kafka}: {error}\n")
         return 1

@@ -47,11 +47,11 @@ async def main(
     if not await _topics_there(settings, context.stopping, missing):
         return
     publisher = await context.stack.enter_async_context(
-        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+        kafka.publisher(settings.kafka_access, settings.topic_prefix, context.stopping)
     )
     await context.stack.enter_async_context(audit.published(publisher))
     streams = Streams(
-        kafka=settings.kafka,
+        kafka=settings.kafka_access,
         prefix=settings.topic_prefix,
         data=settings.data,
         commit_interval_s=settings.commit_interval_s,
@@ -89,7 +89,7 @@ async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, m
     wanted = {topic.named(settings.topic_prefix) for topic in SOURCES}
     delay_s = 0.2
     while not stopping.is_set():
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        admin = AIOKafkaAdminClient(**settings.kafka_access.client())
         try:
             await admin.start()
             absent = wanted - set(await admin.list_topics())

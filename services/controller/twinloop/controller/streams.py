@@ -25,6 +25,8 @@ from twinloop.contracts.topics import (
 )
 from twinloop.controller.agents import Record
 from twinloop.controller.committed import CommittedTransport
+from twinloop.controller.credentials import credentials
+from twinloop.runtime.access import KafkaAccess
 from twinloop.runtime.kafka import measure_lag
 from twinloop.runtime.metrics import ConsumerMetrics
 
@@ -49,7 +51,7 @@ class Streams:
     def __init__(
         self,
         *,
-        kafka: str,
+        kafka: KafkaAccess,
         prefix: str,
         data: Path,
         commit_interval_s: float,
@@ -60,7 +62,8 @@ class Streams:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = _App(
             f"{prefix}controller",
-            broker="kafka://" + ";".join(address.strip() for address in kafka.split(",")),
+            broker="kafka://" + ";".join(address.strip() for address in kafka.servers.split(",")),
+            broker_credentials=credentials(kafka),
             datadir=str(data),
             store="rocksdb://",
             autodiscover=False,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from aiokafka import ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode
+from twinloop.contracts.models import EVERY_MODEL, ModelNamespace, ModelRoute
 from twinloop.contracts.topics import MODEL_MEMORY, MODELS
 from twinloop.detector.circuit import Circuit
 from twinloop.detector.detection import SOURCE, Detection
@@ -39,7 +40,8 @@ log = logging.logger(__name__)
 async def main(settings: DetectorSettings, context: Context) -> None:
     """Read the routes, then telemetry, until told to stop."""
     metrics = Metrics(context.registry)
-    kafka, prefix, stack, stopping = settings.kafka, settings.topic_prefix, context.stack, context.stopping
+    kafka, prefix = settings.kafka_access, settings.topic_prefix
+    stack, stopping = context.stack, context.stopping
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, share=settings.shared_memory)
     )
@@ -51,7 +53,9 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
     scorer = Scorer(circuit, metrics, deadline_s=settings.infer_timeout_s)
     async with asyncio.TaskGroup() as group:
-        group.create_task(follow(models, stopping, lambda record: apply(record, routes, metrics), known))
+        group.create_task(
+            follow(models, stopping, lambda record: apply(record, routes, metrics, settings.models), known)
+        )
         group.create_task(circuit.run(routes, stopping))
         await first_of(known, stopping)
         cluster = await stack.enter_async_context(kafka_cluster(kafka, prefix, stopping))
@@ -87,16 +91,22 @@ async def main(settings: DetectorSettings, context: Context) -> None:
         await engine.run()
 
 
-def apply(record: ConsumerRecord, routes: Routes, metrics: Metrics) -> None:
+def apply(
+    record: ConsumerRecord, routes: Routes, metrics: Metrics, names: ModelNamespace = EVERY_MODEL
+) -> None:
     """Bring the table up to a record of `models`. What cannot be followed is logged and told: it stays as it
     was."""
     scope = (record.key or b"").decode(errors="replace")
     try:
-        route = None if record.value is None else decode(MODELS, record.value)
+        route: ModelRoute | None = None if record.value is None else decode(MODELS, record.value)
+        foreign = None if route is None else names.foreign(route)
     except Undecodable as error:
         routes.refuse(scope, str(error))
     else:
-        routes.set(scope, route)
+        if foreign is not None:
+            routes.refuse(scope, f"{foreign} is no model of this site")
+        else:
+            routes.set(scope, route)
     if (why := routes.problems.get(scope)) is not None:
         log.error("a route cannot be followed", scope=scope, problem=why)
     metrics.routes.set(len(routes))

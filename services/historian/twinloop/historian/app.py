@@ -60,7 +60,7 @@ async def main(settings: HistorianSettings, context: Context) -> None:
     context.health.add("folder", lambda: unwritable)
     client = await context.stack.enter_async_context(
         consumer(
-            settings.kafka,
+            settings.kafka_access,
             KEPT,
             settings.topic_prefix,
             context.stopping,

@@ -36,13 +36,13 @@ async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> 
     metrics = Metrics(context.registry)
     source = MqttSource(settings.broker, context.clock, metrics)
     rebirths = Rebirths(settings.rebirth_interval_s)
-    key = settings.pseudonym_key.get_secret_value().encode()
+    key = settings.key()
     intake = Intake(sets, settings.ages, key, rebirths)
     context.health.add("mqtt", source.problem)
     context.health.add("kafka", lambda: "no connection to Kafka yet")
 
     publisher = await context.stack.enter_async_context(
-        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+        kafka.publisher(settings.kafka_access, settings.topic_prefix, context.stopping)
     )
     async with asyncio.TaskGroup() as tasks:
         path = Path(publisher, context.clock, metrics, tasks.create_task)

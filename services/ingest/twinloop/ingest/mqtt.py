@@ -229,13 +229,10 @@ class MqttSource:
 
         settings = self._settings
         return aiomqtt.Client(
-            settings.host,
-            settings.port,
+            **settings.access.client(),
             identifier=settings.client_id,
             will=aiomqtt.Will(will.topic, will.payload, qos=will.qos, retain=will.retain),
             clean_session=False,
-            username=settings.username,
-            password=settings.password,
             timeout=5,
             keepalive=_KEEPALIVE_S,
             queue_type=Arrivals,

@@ -140,7 +140,7 @@ async def replay(plan: Plan, settings: ServiceSettings, clock: Clock) -> int:
     async with contextlib.AsyncExitStack() as stack:
         async with asyncio.timeout(plan.timeout_s):
             publisher = await stack.enter_async_context(
-                kafka.publisher(settings.kafka, settings.topic_prefix, stopping)
+                kafka.publisher(settings.kafka_access, settings.topic_prefix, stopping)
             )
         gc.freeze()  # what was imported stays: do not look through it again and again
         began = time.perf_counter()

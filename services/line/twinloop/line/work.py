@@ -67,7 +67,9 @@ class Work:
 
     async def _run(self, stack: AsyncExitStack) -> None:
         settings, stopping = self.settings, self.context.stopping
-        out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
+        out = await stack.enter_async_context(
+            publisher(settings.kafka_access, settings.topic_prefix, stopping)
+        )
         await stack.enter_async_context(self.audit.published(out))
         changes = await stack.enter_async_context(
             journal(

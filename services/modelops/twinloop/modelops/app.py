@@ -68,7 +68,7 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
         )
     )
     context.health.add("audit", audit.problem)
-    kafka, prefix = settings.kafka, settings.topic_prefix
+    kafka, prefix = settings.kafka_access, settings.topic_prefix
     out = await stack.enter_async_context(publisher(kafka, prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
@@ -81,9 +81,9 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, load_s=settings.load_timeout_s)
     )
-    routes = RouteTable(models, out)
+    routes = RouteTable(models, out, settings.models)
     context.health.add("routes", routes.problem)
-    shelf, uses = Shelf(settings.repository, target), Uses()
+    shelf, uses = Shelf(settings.repository, target, settings.models), Uses()
     keeper = Keeper(shelf, server, uses, metrics)
     context.health.add("triton", keeper.problem)
     limits = limits_of(settings)
@@ -125,13 +125,14 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
             clock,
             metrics,
             upload_bytes=settings.upload_bytes,
+            names=settings.models,
         )
 
 
 async def alone(settings: ModelopsSettings, context: Context) -> bool:
     """Wait until no other process decides about the repository; false when told to stop before."""
     while not context.stopping.is_set():
-        holding = held(settings.repository)
+        holding = held(settings.repository, settings.models)
         if holding.__enter__():
             context.stack.push(holding)
             return True

@@ -86,8 +86,8 @@ class Staging:
             files = files_of(sent)
         async with self._timed(Step.CHECK):
             try:
-                artefact = await asyncio.to_thread(unpack, files)
-            except BadArtefact as error:
+                artefact = self._shelf.own(await asyncio.to_thread(unpack, files))
+            except (BadArtefact, ContractMismatch) as error:
                 raise Refused(Step.CHECK, str(error)) from error
         if (same := self._shelf.same(artefact.contract)) is not None and same.may_serve:
             return same, False

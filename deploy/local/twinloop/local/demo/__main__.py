@@ -70,7 +70,10 @@ class Screen:
 async def run_scenario(stack: Stage, scenario: Scenario, console: Console) -> Report:
     """Commission, train and play `scenario` on a running stack, and print the report."""
     where = stack.endpoints
-    async with Panel(where.health["simulator"]) as panel, Reader(where.kafka, where.topic_prefix) as reader:
+    async with (
+        Panel(where.health["simulator"]) as panel,
+        Reader(where.kafka_access, where.topic_prefix) as reader,
+    ):
         await commission(stack, panel, lambda text: console.print(text, highlight=False, soft_wrap=True))
         async with People(where.health["twin"], stack.state.certs / "tokens") as people:
             await people.promote(asset(CLOSED), Mode.AUTO, f"commissioned for {scenario.name}")
@@ -100,7 +103,7 @@ async def run_field(stack: Stage, vehicles: int, console: Console) -> bool:
     async with (
         Panel(where.health["simulator"]) as panel,
         People(where.health["twin"], tokens) as twin,
-        Reader(where.kafka, where.topic_prefix, SLOW_LOOP) as reader,
+        Reader(where.kafka_access, where.topic_prefix, SLOW_LOOP) as reader,
     ):
         await commission(stack, panel, say)
         report = await play_field(stack, panel, twin, reader, say, vehicles)

@@ -29,6 +29,7 @@ from aiokafka.structs import OffsetAndMetadata
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
 from twinloop.runtime import logging
+from twinloop.runtime.access import Kafka, client_of
 from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
 from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.stream.errors import Fenced, TransactionFailed
@@ -133,11 +134,11 @@ class KafkaProducer:
 
 
 class KafkaCluster:
-    """The `Cluster` on a real one; `kafka` are its bootstrap servers. Use `kafka_cluster`."""
+    """The `Cluster` on a real one; `kafka` is where it is. Use `kafka_cluster`."""
 
     def __init__(
         self,
-        kafka: str,
+        kafka: Kafka,
         topic_prefix: str,
         admin: AIOKafkaAdminClient,
         reader: AIOKafkaConsumer,
@@ -152,7 +153,7 @@ class KafkaCluster:
     async def producer(self, transactional_id: str) -> KafkaProducer:
         """See `Cluster`."""
         made = AIOKafkaProducer(
-            bootstrap_servers=self._kafka,
+            **client_of(self._kafka),
             transactional_id=transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
             acks="all",
@@ -206,7 +207,7 @@ class KafkaCluster:
         at, found = _its(partition), dict[bytes, bytes]()
         async with (
             _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s),
-            AIOKafkaConsumer(bootstrap_servers=self._kafka) as everything,
+            AIOKafkaConsumer(**client_of(self._kafka)) as everything,
             self.reader(partition, 0) as reader,
         ):
             end = (await everything.end_offsets([at]))[at]
@@ -221,7 +222,7 @@ class KafkaCluster:
         """See `Cluster`. From an offset that retention has deleted, reading goes on at the first one."""
         at = _its(partition)
         client = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka,
+            **client_of(self._kafka),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -239,17 +240,17 @@ class KafkaCluster:
 
 @contextlib.asynccontextmanager
 async def kafka_cluster(
-    kafka: str, topic_prefix: str, stopping: asyncio.Event, *, deadline_s: float = DEADLINE_S
+    kafka: Kafka, topic_prefix: str, stopping: asyncio.Event, *, deadline_s: float = DEADLINE_S
 ) -> AsyncIterator[KafkaCluster]:
     """A `KafkaCluster` for the time of the context; waits at its beginning until Kafka is there."""
     async with contextlib.AsyncExitStack() as stack:
         reader = await started(
-            lambda: AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed"),
+            lambda: AIOKafkaConsumer(**client_of(kafka), isolation_level="read_committed"),
             stopping,
             "offsets",
         )
         stack.push_async_callback(reader.stop)
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=int(deadline_s * 1000))
+        admin = AIOKafkaAdminClient(**client_of(kafka), request_timeout_ms=int(deadline_s * 1000))
         await admin.start()
         stack.push_async_callback(admin.close)
         yield KafkaCluster(kafka, topic_prefix, admin, reader, deadline_s)
@@ -355,7 +356,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
 
 @contextlib.asynccontextmanager
 async def membership(
-    kafka: str,
+    kafka: Kafka,
     topics: Sequence[Topic],
     topic_prefix: str,
     stopping: asyncio.Event,

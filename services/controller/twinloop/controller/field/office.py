@@ -85,7 +85,7 @@ class Office:
         """Work, or wait for the lease, until told to stop."""
         lease = _Lease()
         async with consumer(
-            self._settings.kafka,
+            self._settings.kafka_access,
             [FIELD_EVIDENCE],
             self._settings.topic_prefix,
             self._stopping,
@@ -119,7 +119,7 @@ class Office:
             stack.callback(self._leave)
             client = await stack.enter_async_context(
                 consumer(
-                    self._settings.kafka,
+                    self._settings.kafka_access,
                     FIELD_SOURCES,
                     self._settings.topic_prefix,
                     self._stopping,

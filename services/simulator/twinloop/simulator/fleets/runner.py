@@ -20,6 +20,7 @@ import numpy as np
 
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.logging import logger
+from twinloop.runtime.mqtt import MqttAccess
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.fleets.built import as_json, at_h
 from twinloop.simulator.fleets.fleet import FleetSpec
@@ -59,7 +60,7 @@ class FleetRunner:
         self,
         plant: Plant,
         node: NodeId,
-        mqtt: str,
+        mqtt: MqttAccess,
         ingest: str | None,
         clock: Clock,
         metrics: Metrics,
@@ -67,8 +68,7 @@ class FleetRunner:
     ) -> None:
         self._plant = plant
         self._node = node
-        self._host, _, port = mqtt.rpartition(":")
-        self._port = int(port)
+        self._broker = mqtt
         self._ingest = ingest
         self._clock = clock
         self._metrics = metrics
@@ -229,8 +229,7 @@ class FleetRunner:
 
     def _client(self) -> aiomqtt.Client:
         client = aiomqtt.Client(
-            self._host,
-            self._port,
+            **self._broker.client(),
             identifier=f"twinloop-vehicles-{self._node.group}-{self._node.node}",
             max_inflight_messages=IN_FLIGHT,
         )
