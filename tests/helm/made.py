@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from helm.renderer import CHART
+from twinloop.contracts.access import PROGRAMS
 from twinloop.contracts.topics import ALL
 from twinloop.runtime.provision import _new
 
@@ -32,8 +32,6 @@ def topics() -> list[dict[str, Any]]:
 
 def acls() -> dict[str, list[dict[str, Any]]]:
     """What each program may do, as a KafkaUser wants it."""
-    from twinloop.contracts.access import PROGRAMS
-
     types = {"transactional-id": "transactionalId"}
     made: dict[str, list[dict[str, Any]]] = {}
     for program in PROGRAMS:
@@ -55,8 +53,7 @@ def acls() -> dict[str, list[dict[str, Any]]]:
 def expected() -> Iterator[tuple[Path, str]]:
     """Every file and its content."""
     yield CHART / "files" / "topics.json", json.dumps(topics(), indent=1) + "\n"
-    if find_spec("twinloop.contracts.access"):
-        yield CHART / "files" / "acls.json", json.dumps(acls(), indent=1) + "\n"
+    yield CHART / "files" / "acls.json", json.dumps(acls(), indent=1) + "\n"
     for name in PLANT_FILES:
         yield CHART / "files" / "plant" / f"{name}.toml", (PLANT / f"{name}.toml").read_text()
 

@@ -81,11 +81,7 @@ def test_secrets_are_files(profile: str) -> None:
         for container in containers(spec):
             for variable in container.get("env", []):
                 source: dict[str, Any] = variable.get("valueFrom", {})
-                # The key of pseudonyms is the one secret that its service reads from a variable.
-                assert "secretKeyRef" not in source or variable["name"] == "TWINLOOP_INGEST_PSEUDONYM_KEY", (
-                    one["metadata"]["name"],
-                    variable,
-                )
+                assert "secretKeyRef" not in source, (one["metadata"]["name"], variable)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

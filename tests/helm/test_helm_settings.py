@@ -27,19 +27,6 @@ FOREIGN = {
     "MALLOC_ARENA_MAX",
 }
 """What others than the settings read."""
-CLIENTS = {
-    *(
-        f"TWINLOOP_KAFKA_{name}"
-        for name in ("SECURITY", "SASL", "USER", "PASSWORD_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE")
-    ),
-    *(
-        f"TWINLOOP_KAFKA_{name}"
-        for name in ("TOKEN_URL", "CLIENT_ID", "CLIENT_SECRET_FILE", "SCOPE", "TOKEN_FILE")
-    ),
-    *(f"TWINLOOP_MQTT_{name}" for name in ("USER", "PASSWORD_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE")),
-    *(f"TWINLOOP_ACCESS_{name}" for name in ("JWKS_FILE", "JWKS_URL", "ROLES_CLAIM")),
-}
-"""By which Kafka, MQTT and an issuer are reached, the same for every program."""
 PLACES = ("/etc/twinloop/", "/data/", "/models", "/parquet", "/processes")
 
 
@@ -72,7 +59,7 @@ def test_variables_are_those_of_the_settings(profile: str) -> None:
         known = variables(program)
         told = [one["name"] for one in spec["containers"][0]["env"]]
         assert len(told) == len(set(told)), f"{program}: {sorted(told)}"
-        unknown = set(told) - known.keys() - FOREIGN - CLIENTS
+        unknown = set(told) - known.keys() - FOREIGN
         assert not unknown, f"{program} does not read {unknown}"
         missing = {name for name, required in known.items() if required} - set(told)
         assert not missing, f"{program} needs {missing}"

@@ -142,11 +142,8 @@
 
 {{- define "twinloop.env.ingest" -}}
 {{ include "twinloop.env.mqtt" . }}
-- name: TWINLOOP_INGEST_PSEUDONYM_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "twinloop.secret" (dict "root" .root "own" .own.pseudonymKey.existingSecret "at" "ingest.pseudonymKey" "called" "The key of pseudonyms") }}
-      key: {{ .own.pseudonymKey.key | quote }}
+- name: TWINLOOP_INGEST_PSEUDONYM_KEY_FILE
+  value: /etc/twinloop/pseudonym/key
 - name: TWINLOOP_INGEST_VEHICLE_MAX_AGE_S
   value: {{ .own.vehicleMaxAgeSeconds | quote }}
 {{- if include "twinloop.plant.has" (dict "root" .root "name" "signal_sets") }}
@@ -282,6 +279,10 @@
 {{- $_ := set $sources "mqtt" ($mqtt | trim) -}}
 {{- if has .program (list "modelops" "controller" "twin" "line") -}}
 {{- $_ := set $sources "access" (include "twinloop.sources.access" . | trim) -}}
+{{- end -}}
+{{- if eq .program "ingest" -}}
+{{- $secret := include "twinloop.secret" (dict "root" .root "own" .own.pseudonymKey.existingSecret "at" "ingest.pseudonymKey" "called" "The key of pseudonyms") -}}
+{{- $_ := set $sources "pseudonym" (list (dict "secret" (dict "name" $secret "items" (list (dict "key" .own.pseudonymKey.key "path" "key")))) | toYaml) -}}
 {{- end -}}
 {{- if eq .program "twin" -}}
 {{- $secret := include "twinloop.secret" (dict "root" .root "own" .own.signingKey.existingSecret "at" "twin.signingKey" "called" "The key that releases are signed by") -}}
