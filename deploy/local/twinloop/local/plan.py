@@ -199,7 +199,7 @@ def make_plan(
     return Plan(planned, replace(endpoints, health=health))
 
 
-def _own_security(program: str, endpoints: Endpoints, secure: Secrets | None) -> Mapping[str, str]:
+def _own_security(program: str, endpoints: Endpoints, secure: Secrets | None) -> dict[str, str]:
     """What tells a program of a secured stack who it is."""
     if secure is None:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -190,7 +190,12 @@ class _Listed(KafkaSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
@@ -198,4 +203,4 @@ class _Listed(KafkaSettings):
 def access_of(variables: Mapping[str, str]) -> KafkaAccess:
     """What variables say, such as those of a file. Raises `pydantic.ValidationError`."""
     found = {name: value for name, value in variables.items() if name.startswith("TWINLOOP_KAFKA")}
-    return _Listed(**found).kafka_access
+    return _Listed.model_validate(found).kafka_access

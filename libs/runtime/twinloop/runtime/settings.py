@@ -68,7 +68,7 @@ class ServiceSettings(KafkaSettings):
         return value
 
     @property
-    def models(self) -> ModelNamespace:
+    def model_names(self) -> ModelNamespace:
         """Which models are this site's."""
         return ModelNamespace(self.topic_prefix if self.model_prefix is None else self.model_prefix)
 

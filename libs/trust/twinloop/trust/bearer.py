@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,10 +24,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from twinloop.trust.errors import NotAllowed, NotAuthenticated, PeopleUnusable
-from twinloop.trust.issued import Issuer
+from twinloop.trust.issued import ROLES_CLAIM, Issuer
 from twinloop.trust.people import People, Person, Role, require
 
 _LONGEST_TOKEN: Final = 16 * 1024
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class AccessSettings(BaseSettings):
@@ -37,10 +39,15 @@ class AccessSettings(BaseSettings):
         validation_alias="TWINLOOP_ACCESS_PEOPLE",
         description="TOML file of people, their roles and the SHA-256 of their tokens",
     )
-    access_jwks: str | None = Field(
+    access_jwks_file: Path | None = Field(
         default=None,
-        validation_alias="TWINLOOP_ACCESS_JWKS",
-        description="URL or file of the public keys of an issuer of JWTs",
+        validation_alias="TWINLOOP_ACCESS_JWKS_FILE",
+        description="file of the public keys of an issuer of JWTs",
+    )
+    access_jwks_url: str | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_ACCESS_JWKS_URL",
+        description="or where they are fetched from",
     )
     access_issuer: str | None = Field(
         default=None, validation_alias="TWINLOOP_ACCESS_ISSUER", description="the `iss` of its tokens"
@@ -48,17 +55,45 @@ class AccessSettings(BaseSettings):
     access_audience: str | None = Field(
         default=None, validation_alias="TWINLOOP_ACCESS_AUDIENCE", description="the `aud` that means us"
     )
+    access_roles_claim: str = Field(
+        default=ROLES_CLAIM,
+        min_length=1,
+        validation_alias="TWINLOOP_ACCESS_ROLES_CLAIM",
+        description="claim of a token with the role, or several; dots lead into it, as in realm_access.roles",
+    )
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
-        if self.access_people is None and self.access_jwks is None:
-            raise ValueError("nobody could use the API: set TWINLOOP_ACCESS_PEOPLE or TWINLOOP_ACCESS_JWKS")
-        if self.access_jwks is not None and not (self.access_issuer and self.access_audience):
+        keys = self.access_jwks_file or self.access_jwks_url
+        if self.access_people is None and not keys:
             raise ValueError(
-                "TWINLOOP_ACCESS_JWKS needs TWINLOOP_ACCESS_ISSUER and TWINLOOP_ACCESS_AUDIENCE: "
-                "a token for somebody else must not open this"
+                "nobody could use the API: set TWINLOOP_ACCESS_PEOPLE, or TWINLOOP_ACCESS_JWKS_URL or _FILE"
+                " of an issuer"
+            )
+        if self.access_jwks_file and self.access_jwks_url:
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_FILE and TWINLOOP_ACCESS_JWKS_URL are two sources of keys: unset one"
+            )
+        if keys and not (self.access_issuer and self.access_audience):
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_FILE and _URL need TWINLOOP_ACCESS_ISSUER and TWINLOOP_ACCESS_AUDIENCE:"
+                " a token for somebody else must not open this"
+            )
+        if not keys and (self.access_issuer or self.access_audience):
+            raise ValueError(
+                "TWINLOOP_ACCESS_ISSUER would not be believed: set TWINLOOP_ACCESS_JWKS_URL or _FILE, too"
+            )
+        if self.access_jwks_url and not _is_safe(self.access_jwks_url):
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_URL must begin with https://: who could change the keys could be"
+                " anybody"
             )
         return self
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 class Access:
@@ -75,9 +110,10 @@ class Access:
     @classmethod
     def of(cls, settings: AccessSettings) -> Self:
         """Raises `PeopleUnusable` when the file of people is none."""
+        keys = settings.access_jwks_url or settings.access_jwks_file
         issuer = (
-            Issuer(settings.access_jwks, settings.access_issuer, settings.access_audience)
-            if settings.access_jwks and settings.access_issuer and settings.access_audience
+            Issuer(str(keys), settings.access_issuer, settings.access_audience, settings.access_roles_claim)
+            if keys and settings.access_issuer and settings.access_audience
             else None
         )
         return cls(settings.access_people, issuer)

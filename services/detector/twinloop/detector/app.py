@@ -52,9 +52,10 @@ async def main(settings: DetectorSettings, context: Context) -> None:
     context.health.add("triton", circuit.problem)
     memory = Memory(settings.memory_records, settings.dead_letter_limit)
     scorer = Scorer(circuit, metrics, deadline_s=settings.infer_timeout_s)
+    names = settings.model_names
     async with asyncio.TaskGroup() as group:
         group.create_task(
-            follow(models, stopping, lambda record: apply(record, routes, metrics, settings.models), known)
+            follow(models, stopping, lambda record: apply(record, routes, metrics, names), known)
         )
         group.create_task(circuit.run(routes, stopping))
         await first_of(known, stopping)

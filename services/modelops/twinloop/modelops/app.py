@@ -81,9 +81,9 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, load_s=settings.load_timeout_s)
     )
-    routes = RouteTable(models, out, settings.models)
+    routes = RouteTable(models, out, settings.model_names)
     context.health.add("routes", routes.problem)
-    shelf, uses = Shelf(settings.repository, target, settings.models), Uses()
+    shelf, uses = Shelf(settings.repository, target, settings.model_names), Uses()
     keeper = Keeper(shelf, server, uses, metrics)
     context.health.add("triton", keeper.problem)
     limits = limits_of(settings)
@@ -125,14 +125,14 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
             clock,
             metrics,
             upload_bytes=settings.upload_bytes,
-            names=settings.models,
+            names=settings.model_names,
         )
 
 
 async def alone(settings: ModelopsSettings, context: Context) -> bool:
     """Wait until no other process decides about the repository; false when told to stop before."""
     while not context.stopping.is_set():
-        holding = held(settings.repository, settings.models)
+        holding = held(settings.repository, settings.model_names)
         if holding.__enter__():
             context.stack.push(holding)
             return True
