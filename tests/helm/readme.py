@@ -1,4 +1,4 @@
-"""The tables of helm/twinloop/README.md, out of the comments of values.yaml.
+"""The tables of helm/twinloop/README.md, out of the comments of values.yaml and what is rendered.
 
 `# @section Title` begins a table; `# --` before a key says what it is for, and may go on in the next lines.
 """
@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
+from helm.chart import component, kinds, manifests, pods
 from helm.renderer import CHART
 
 VALUES = CHART / "values.yaml"
 README = CHART / "README.md"
-BEGIN = "<!-- The tables from here on are made of values.yaml by `make helm-refresh`. -->"
+BEGIN = "<!-- The tables from here on are made of the chart by `make helm-refresh`. -->"
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z][\w.-]*):")
 
 
@@ -89,9 +90,51 @@ def _default(value: Any) -> str:
     return "" if value in ("", None, {}, []) else f"`{shown}`"
 
 
+_MEBI = {"Mi": 1, "Gi": 1024}
+
+
+def _millis(quantity: str) -> int:
+    return int(quantity[:-1]) if quantity.endswith("m") else 1000 * int(quantity)
+
+
+def _mebibytes(quantity: str) -> int:
+    return int(quantity[:-2]) * _MEBI[quantity[-2:]]
+
+
+def costs(profile: str = "minimal") -> list[str]:
+    """What the pods of a profile ask for, and its claims."""
+    lines = [
+        "## What it costs",
+        "",
+        f"What the pods of [ci/{profile}.yaml](ci/{profile}.yaml) request with the defaults, before any load.",
+        "Detectors and Triton grow with the windows; memory is also the limit, CPU has none.",
+        "",
+        "| workload | pods | CPU each | memory each | claims |",
+        "|---|---:|---:|---:|---|",
+    ]
+    cpu = memory = 0
+    objects = manifests(profile)
+    for one, _, spec in pods(kinds(objects, "Deployment", "StatefulSet")):
+        asked, count = spec["containers"][0]["resources"]["requests"], one["spec"]["replicas"]
+        cpu += count * _millis(asked["cpu"])
+        memory += count * _mebibytes(asked["memory"])
+        claims = [claim["spec"] for claim in one["spec"].get("volumeClaimTemplates", [])]
+        disk = ", ".join(claim["resources"]["requests"]["storage"] for claim in claims)
+        name = component(one["metadata"]["labels"])
+        lines.append(f"| {name} | {count} | {asked['cpu']} | {asked['memory']} | {disk} |")
+    shared = ", ".join(
+        f"{one['metadata']['name'].rpartition('-')[2]} {one['spec']['resources']['requests']['storage']}"
+        for one in kinds(objects, "PersistentVolumeClaim")
+    )
+    lines.append(
+        f"| **all** | | **{cpu / 1000:.1f} cores** | **{memory / 1024:.1f} GiB** | shared: {shared} |"
+    )
+    return [*lines, ""]
+
+
 def tables(text: str) -> str:
     """All of it. A value that several workloads have alike is said once, of `ingest`."""
-    lines = [BEGIN, ""]
+    lines = [BEGIN, "", *costs(), "## Values", ""]
     common: dict[str, Entry] = {}
     for section in sections(text):
         lines += [f"### {section.title}", "", "| value | default | |", "|---|---|---|"]
