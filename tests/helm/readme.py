@@ -106,7 +106,7 @@ def costs(profile: str = "minimal") -> list[str]:
     lines = [
         "## What it costs",
         "",
-        f"What the pods of [ci/{profile}.yaml](ci/{profile}.yaml) request with the defaults, before any load.",
+        f"What the pods of [ci/{profile}.yaml](ci/{profile}.yaml) request, all by default, before any load.",
         "Detectors and Triton grow with the windows; memory is also the limit, CPU has none.",
         "",
         "| workload | pods | CPU each | memory each | claims |",

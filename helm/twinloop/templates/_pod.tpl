@@ -35,8 +35,8 @@ imagePullSecrets:
 {{- $presets := dict
   "nano" (dict "cpu" "25m" "memory" "64Mi")
   "micro" (dict "cpu" "50m" "memory" "128Mi")
-  "small" (dict "cpu" "100m" "memory" "384Mi")
-  "medium" (dict "cpu" "500m" "memory" "1Gi")
+  "small" (dict "cpu" "100m" "memory" "512Mi")
+  "medium" (dict "cpu" "250m" "memory" "1Gi")
   "large" (dict "cpu" "1" "memory" "2Gi")
   "xlarge" (dict "cpu" "2" "memory" "4Gi") -}}
 {{- if .resources -}}
