@@ -2,8 +2,8 @@
 
     sbom.py [IMAGE ...]     (default: every image of the tag TAG)
 
-The image itself is asked: its Python packages by their metadata, Debian's by their list, Java's by their files. The
-report names what has no licence that it could tell; exit status 1 when a licence is not in ALLOWED.
+The image itself is asked: its Python packages by their metadata, Debian's by their list, Java's by their files.
+The report names what has no licence that it could tell; exit status 1 when a licence of Python's is strange.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
@@ -37,7 +37,8 @@ import importlib.metadata as metadata, json, pathlib, re
 found = []
 for one in metadata.distributions():
     told = one.metadata
-    kinds = [k.split("::")[-1].strip() for k in told.get_all("Classifier") or [] if k.startswith("License ::")]
+    kinds = [k for k in told.get_all("Classifier") or [] if k.startswith("License ::")]
+    kinds = [k.split("::")[-1].strip() for k in kinds]
     text = told.get("License-Expression") or "; ".join(kinds) or (told.get("License") or "").split("\n")[0]
     found.append(["pypi", told["Name"], one.version, text])
 status = pathlib.Path("/var/lib/dpkg/status")
@@ -45,7 +46,8 @@ for block in status.read_text(errors="replace").split("\n\n") if status.exists()
     fields = dict(line.split(": ", 1) for line in block.splitlines() if re.match(r"\S+: ", line))
     if fields.get("Status", "").endswith(" installed"):
         rights = pathlib.Path("/usr/share/doc", fields["Package"], "copyright")
-        names = re.findall(r"^License: *(\S.*)$", rights.read_text(errors="replace"), re.M) if rights.exists() else []
+        text = rights.read_text(errors="replace") if rights.exists() else ""
+        names = re.findall(r"^License: *(\S.*)$", text, re.M)
         found.append(["deb", fields["Package"], fields["Version"], "; ".join(dict.fromkeys(names))])
 for jar in sorted(pathlib.Path("/opt").glob("**/jars/*.jar")):
     name, version = re.fullmatch(r"(.+?)-(\d.*)\.jar", jar.name).groups()
@@ -54,8 +56,8 @@ print(json.dumps(found))
 """
 
 _PERMISSIVE = re.compile(
-    r"MIT|BSD|Apache|ISC|PSF|Python Software|Zlib|zlib|HPND|Unlicense|Public Domain|public-domain|CC0|0BSD|MPL|"
-    r"Mozilla|Zope|ZPL|Boost|BSL|Expat|X11|OFL|OpenSSL|BlueOak|EPL",
+    r"MIT|BSD|Apache|ISC|PSF|Python Software|zlib|HPND|Unlicense|Public.Domain|CC0|MPL|Mozilla|Zope|ZPL|"
+    r"Boost|BSL|Expat|X11|OpenSSL|BlueOak|EPL",
     re.I,
 )
 """Licences under which an image may be handed on without its own source being given."""
@@ -101,10 +103,13 @@ def pieces(client: str, image: str) -> list[Piece]:
 
 def bill(image: str, tag: str, found: list[Piece]) -> str:
     """As CycloneDX 1.6 in JSON. Raises `SystemExit` when it is not valid."""
-    bom = Bom(components=[one.component() for one in found])
-    bom.metadata.component = Component(
+    components = [one.component() for one in found]
+    whole = Component(
         type=ComponentType.CONTAINER, name=f"twinloop/{image}", version=tag, bom_ref=f"twinloop/{image}"
     )
+    bom = Bom(components=components)
+    bom.metadata.component = whole
+    bom.register_dependency(whole, components)
     text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1)
     problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if problem is not None:

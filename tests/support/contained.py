@@ -1,4 +1,4 @@
-"""The scene of `make fault` on containers: Kafka, Triton and detectors are containers, load and oracle are here."""
+"""The scene of `make fault` on containers: Kafka, Triton and detectors; load and oracle are here."""
 
 from __future__ import annotations
 

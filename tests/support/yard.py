@@ -1,4 +1,4 @@
-"""Our images as real containers on a network of their own, for tests that start, kill, pause and part them."""
+"""Our images as real containers on a network of their own: started, killed, paused, parted by tests."""
 
 from __future__ import annotations
 

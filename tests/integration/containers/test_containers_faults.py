@@ -99,7 +99,7 @@ async def test_triton_is_killed_and_detectors_wait_for_it_without_being_restarte
 
 @pytest.fixture
 def previous() -> str:
-    """The image before this one: what TWINLOOP_PREVIOUS names, else the same program under another version."""
+    """The image before this one: the tag TWINLOOP_PREVIOUS, else the same program as another version."""
     named = os.environ.get("TWINLOOP_PREVIOUS")
     if named:
         return f"twinloop/detector:{named}"

@@ -13,7 +13,8 @@ SERVICES = ("ingest", "detector", "modelops", "controller", "twin", "line", "his
 ALL = (*SERVICES, "tools", "kafka", "triton-cpu", "mqtt")
 LOOK = """
 import glob, importlib.util, json, os, shutil, stat
-tools = [one for one in ("pip", "pip3", "gcc", "cc", "ld", "apt-get", "perl", "curl", "wget") if shutil.which(one)]
+unwanted = ("pip", "pip3", "gcc", "cc", "ld", "apt-get", "perl", "curl", "wget")
+tools = [one for one in unwanted if shutil.which(one)]
 raised = [f"{folder}/{name}" for top in ("/usr", "/opt", "/etc") for folder, _, names in os.walk(top)
           for name in names if os.lstat(f"{folder}/{name}").st_mode & (stat.S_ISUID | stat.S_ISGID)
           and not os.path.islink(f"{folder}/{name}")]
@@ -30,7 +31,6 @@ for one in own:
     importlib.import_module(one)
 print(len(own))
 """
-UNUSED = {"torch", "pytest", "mypy"}
 
 
 @pytest.fixture(scope="module")

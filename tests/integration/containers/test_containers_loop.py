@@ -1,4 +1,4 @@
-"""The whole loop across containers: ingest, verdict, change, PLC; and every service drains when it is told to stop."""
+"""The whole loop across containers: ingest, verdict, change, PLC; and every service drains when told to."""
 
 from __future__ import annotations
 
