@@ -5,7 +5,7 @@ TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: images compose-demo engine-down help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean test-helm helm-refresh test-k8s
+.PHONY: test-containers sbom images compose-demo engine-down help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean test-helm helm-refresh test-k8s
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -68,6 +68,12 @@ images:  ## Build every container image, and hold each to its size: IMAGES="dete
 
 compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
 	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
+
+test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
+	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
+
+sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
+	@$(RUN) deploy/docker/sbom.py $(IMAGES)
 
 engine-down:  ## Stop the Docker engine that the targets around images started; no other
 	@deploy/docker/engine.sh down

@@ -1,7 +1,7 @@
 """In a build stage: take symbols out of the shared libraries below a folder, `strip.py FOLDER`.
 
-Libraries that went through a tool for wheels may have tables where `strip` does not expect them, and cannot be
-loaded afterwards: such a one is left as it was.
+Libraries that went through a tool for wheels may have tables where `strip` does not expect them, and cannot
+be loaded afterwards: such a one is left as it was.
 """
 
 from __future__ import annotations

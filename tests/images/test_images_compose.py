@@ -1,5 +1,5 @@
-"""docker-compose.yml and its overlays, read as text: every program is there, safe, limited and only for this machine,
-and nothing is used that Compose 1.29 would refuse."""
+"""docker-compose.yml and its overlays, read as text: every program is there, safe, limited and only for this
+machine, and nothing is used that Compose 1.29 would refuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAMS = ("ingest", "detector", "modelops", "controller", "twin", "line", "his
 JOBS = ("setup", "topics", "cli", "demo")
 PUBLISHED = re.compile(r"127\.0\.0\.1:\$\{TWINLOOP_[A-Z_]+_PORT-\d+\}:\d+")
 UNKNOWN_TO_1_29 = ("name", "include", "configs", "secrets", "models")
-"""At the top of a file: the first two are new, the others are not used, so that nobody uses what is new in them."""
+"""At the top of a file: the first two are new; the others are not used, nor what is new in them."""
 
 
 def test_every_program_runs_from_its_image() -> None:

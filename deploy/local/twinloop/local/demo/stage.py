@@ -36,7 +36,7 @@ class Elsewhere:
 
     @classmethod
     def of(cls, folder: Path, environ: Mapping[str, str]) -> Self:
-        """As the environment names it, in the words of endpoints.env. Raises `CannotStart`: what is missing."""
+        """As the environment names it, in the words of endpoints.env. Raises `CannotStart`."""
         needed = [*NEEDED, *(f"TWINLOOP_{one.upper()}_URL" for one in ASKED)]
         missing = [one for one in needed if not environ.get(one)]
         if missing:
