@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit test-helm helm-refresh test-k8s test-containers images sbom compose-demo engine-down lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -72,8 +72,32 @@ bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, R
 eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
 	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)
 
+images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
+	@deploy/docker/build.sh $(IMAGES)
+
+compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
+	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
+
+test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
+	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
+
+sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
+	@$(RUN) deploy/docker/sbom.py $(IMAGES)
+
+engine-down:  ## Stop the Docker engine that the targets around images started; no other
+	@deploy/docker/engine.sh down
+
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
+
+test-helm: install-dev  ## Check the chart: lint, renders, refusals, every profile against several versions of Kubernetes
+	$(RUN) -m pytest tests/helm
+
+helm-refresh: install-dev  ## Write what is made of other things: the chart's tables, its golden renders
+	PYTHONPATH=tests $(RUN) -m helm
+
+test-k8s: install-dev  ## Install the chart on a real Kubernetes, upgrade it under traffic, drain it: KUBECONFIG, or TWINLOOP_CLUSTER names a folder of tools that make one
+	PYTHONPATH=tests $(RUN) -m pytest tests/k8s -o python_files='k8s_*.py' -x
 
 test-train: install install-train  ## Run the tests that need torch, and play the page for data scientists
 	$(TRAIN) -m pytest tests/train tests/howto
@@ -117,6 +141,7 @@ lock:  ## Pin the requirements anew: needs uv
 	@for one in services dev triton kafka bench train audit; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
+	$(PYTHON) deploy/docker/lock.py
 
 clean: down  ## Remove what was made here; the cache folder with downloads stays
 	rm -rf .venv .venv-train .twinloop .twinloop-demo .twinloop-replay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -53,7 +53,9 @@ class Places:
 
     @property
     def config(self) -> Path:
-        return self.repository / "deploy" / "local" / "config"
+        """What is told of the reference plant; `TWINLOOP_CONFIG` names another folder."""
+        configured = os.environ.get("TWINLOOP_CONFIG")
+        return Path(configured) if configured else self.repository / "deploy" / "local" / "config"
 
     @property
     def rules(self) -> Path:

@@ -151,6 +151,8 @@ def make_plan(
         raise ValueError(
             f"no such part: {', '.join(sorted(unknown))}; there are {', '.join((*PARTS, *MORE))}"
         )
+    # onnxruntime's wheels tell their maker what they run.
+    environ = {"ORT_DISABLE_TELEMETRY": "1", **environ}
     environ = {**environ, MARK: str(state.root), "TMPDIR": str(state.scratch), "PYTHONUNBUFFERED": "1"}
     makers: dict[str, Callable[[], Part]] = {
         "kafka": lambda: Kafka(places.kafka, state.root, environ, ports, secure),

@@ -84,6 +84,11 @@ class Reader:
             dead_letters=tuple(self._events[DEAD_LETTERS]),
         )
 
+    async def forget(self) -> None:
+        """Everything published up to now: what is read from here on came after it."""
+        await self.read()
+        self._events.clear()
+
     async def until(self, enough: Callable[[Record], bool], timeout_s: float) -> Record:
         """Read until `enough` says so, or for `timeout_s`; the verdict, not this, says what is missing."""
         deadline = asyncio.get_running_loop().time() + timeout_s

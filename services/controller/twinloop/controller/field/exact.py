@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
+from twinloop.controller.field.chances import hypergeometric
 from twinloop.controller.field.concentrate import km_before
 from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import FieldPolicy, Grid
@@ -47,7 +47,6 @@ def stratified_tail(strata: list[tuple[int, int, int, int]]) -> float:
     density = np.ones(1)
     observed = 0
     for joints, anomalous, in_window, found in strata:
-        most = min(anomalous, in_window)
-        density = np.convolve(density, hypergeom.pmf(np.arange(most + 1), joints, anomalous, in_window))
+        density = np.convolve(density, hypergeometric(joints, anomalous, in_window))
         observed += found
     return float(min(1.0, density[observed:].sum()))
