@@ -16,6 +16,7 @@ done
 
 # Ports that the engine chooses, so that nothing else on this machine is in the way; Kafka's is in its own settings.
 export TWINLOOP_KAFKA_PORT=${TWINLOOP_KAFKA_PORT:-19094}
+export TWINLOOP_KAFKA_2_PORT=19095 TWINLOOP_KAFKA_3_PORT=19096
 for one in TRITON TRITON_HTTP MQTT INGEST DETECTOR DETECTOR_VEHICLES MODELOPS CONTROLLER TWIN LINE HISTORIAN SIMULATOR OPCUA; do
   export "TWINLOOP_${one}_PORT="
 done

@@ -2,8 +2,9 @@
 
     sbom.py [IMAGE ...]     (default: every image of the tag TAG)
 
-The image itself is asked: its Python packages by their metadata, Debian's by their list, Java's by their files.
-The report names what has no licence that it could tell; exit status 1 when a licence of Python's is strange.
+The image itself is asked: its Python packages by their metadata, Debian's by their list, Java's by their
+files. The report names what has no licence that it could tell; exit status 1 when a licence of Python's is
+strange.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _PERMISSIVE = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Piece:
-    """Something that lies in an image. `licence`: in the words of who made it; empty where it does not say."""
+    """Something that lies in an image. `licence`: in its maker's words; empty where it does not say."""
 
     kind: str
     name: str
@@ -128,7 +129,7 @@ def report(by_image: dict[str, list[Piece]]) -> Iterator[str]:
             told = one.licence.replace("|", "/") or "not told in its metadata"
             yield f"| {one.name} | {one.version} | {told} | {', '.join(where)} |\n"
     debian = {one for one in everything if one.kind == DEBIAN}
-    yield f"\nBeside them {len(debian)} packages of Debian 12, whose licences are in each image's /usr/share/doc.\n"
+    yield f"\nBeside them {len(debian)} packages of Debian 12: their licences are in its /usr/share/doc.\n"
 
 
 def doubtful(found: list[Piece]) -> list[Piece]:

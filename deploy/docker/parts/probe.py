@@ -5,7 +5,6 @@
 Exit status 0 when it does. Standard library alone: it runs in images that have nothing else.
 """
 
-import http.client
 import socket
 import struct
 import sys
@@ -22,14 +21,11 @@ def tcp(port: int) -> str:
 
 
 def web(port: int, path: str) -> str:
-    """Whether a GET is answered by 200."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        status = connection.getresponse().status
-    finally:
-        connection.close()
-    return "" if status == 200 else f"{path} answers {status}"
+    """Whether a GET is answered by 200. The standard library's client costs more than all else here."""
+    with socket.create_connection((HOST, port), TIMEOUT_S) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
+        status = connection.recv(4096).split(b" ", 2)[1:2]
+    return "" if status == [b"200"] else f"{path} answers {status}"
 
 
 def kafka(port: int) -> str:
@@ -49,7 +45,7 @@ def main(arguments: "list[str]") -> int:
     kind, port = arguments[0], int(arguments[1])
     try:
         found = {"tcp": tcp, "kafka": kafka}[kind](port) if kind != "http" else web(port, arguments[2])
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         found = str(error)
     if found:
         print(f"port {port}: {found}", file=sys.stderr)

@@ -1,13 +1,13 @@
 """Ask the service in this container how it is: `python -m twinloop.runtime.healthcheck [live|ready]`.
 
 Exit status 0 when it answers well at `TWINLOOP_HEALTH_PORT`; else 1 and a sentence. A container's engine runs
-this every few seconds: the standard library alone, so that it costs little.
+this every few seconds, so it must cost little: not even the standard library's HTTP client is loaded.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -23,16 +23,24 @@ def problem(environ: Mapping[str, str], path: str) -> str | None:
     if not port.isdecimal() or not 0 < int(port) < 65536:
         return f"TWINLOOP_HEALTH_PORT={port} is no port: set it to the one that the service listens on."
     host = environ.get("TWINLOOP_HEALTH_HOST", "")
-    connection = http.client.HTTPConnection(_EVERYWHERE.get(host, host), int(port), timeout=_TIMEOUT_S)
+    question = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        said = answer.read(_SHOWN).decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException) as error:
+        with socket.create_connection((_EVERYWHERE.get(host, host), int(port)), _TIMEOUT_S) as connection:
+            connection.sendall(question.encode())
+            answer = _all_of(connection)
+    except OSError as error:
         return f"no answer from {host}:{port}{path}: {error}"
-    finally:
-        connection.close()
-    return None if answer.status == 200 else f"{answer.status} {said}"
+    head, _, said = answer.partition("\r\n\r\n")
+    status = head.split(" ", 2)[1:2]
+    return None if status == ["200"] else f"{head.splitlines()[:1]} {said[:_SHOWN].strip()}"
+
+
+def _all_of(connection: socket.socket) -> str:
+    """What is said until the other end closes."""
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces).decode(errors="replace")
 
 
 def main(arguments: Sequence[str]) -> int:
