@@ -1,0 +1,389 @@
+"""From a load and what was measured to what it needs, line by line; each says what it rests on. Pure.
+
+Everything is computed for one plant, which has programs and topics of its own, and told for all of them.
+Replicas, cores and Triton are for the peak; disks for the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from twinloop.cli.capacity.costs import Basis, Cost, Driver, Rates, Recorded
+from twinloop.cli.capacity.load import DAY_S, FLOAT, MINUTE_SAMPLES, MINUTE_SIGNALS, Load, added, times
+from twinloop.contracts.topics import (
+    ANOMALIES,
+    EVENT_PARTITIONS,
+    SCORES,
+    TELEMETRY_FACTORY,
+    TELEMETRY_PARTITIONS,
+)
+
+MEMORY_RECORDS: Final = 10_000
+"""The detector's default for how many records of a partition a window may span."""
+ALONE: Final = ("modelops",)
+"""One process, whatever the load."""
+READS_ALL: Final = ("twin",)
+"""Each replica reads all of a plant's telemetry: more replicas do not share it."""
+BY_TELEMETRY: Final = ("detector", "detector-vehicles", "historian")
+BY_EVENTS: Final = ("controller", "line")
+STREAMS: Final = ("factory", "vehicle")
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the answer. `low` and `high`: as far off as the model was from measured points; none where it
+    is an extrapolation, whose error nobody knows. `why`: what is past the measured, or what to do."""
+
+    part: str
+    what: str
+    value: float | None
+    unit: str
+    basis: Basis
+    low: float | None = None
+    high: float | None = None
+    why: str = ""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """How much of all cores something takes."""
+
+    program: str
+    driver: Driver
+    cores: float
+    share: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a load needs, and what costs most."""
+
+    items: tuple[Item, ...]
+    drivers: tuple[Share, ...]
+    bottlenecks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """What one plant asks of a program. `cost` is that of `name` in the record."""
+
+    name: str
+    cost: Cost
+    rates: Rates
+    assets: float = 0.0
+    window_bytes: float = 0.0
+    extra_bytes: float = 0.0
+    """Of memory, in one of its replicas."""
+
+    @property
+    def cores(self) -> float:
+        return self.cost.of(self.rates)
+
+
+def plan(load: Load, recorded: Recorded) -> Answer:
+    """What `load` needs."""
+    factory, fleet = (times(one, 1 / load.plants) for one in (load.factory(), load.fleet()))
+    peak = {
+        name: times(one, load.peak) for name, one in zip(STREAMS, (factory, fleet), strict=True)
+    }
+    programs = _programs(load, recorded, peak["factory"], peak["vehicle"])
+    replicas = {one.name: _replicas(one, load.utilisation) for one in programs}
+    partitions = _partitions(replicas)
+    items = [
+        *_rates(load),
+        *_topics(load, partitions, factory, fleet),
+        *(item for one in programs for item in _program(one, load, recorded, replicas[one.name])),
+        *_kafka(load, recorded, factory, fleet),
+        *_triton(load, recorded, added(peak["factory"], peak["vehicle"])),
+    ]
+    shares = _shares(programs, load.plants)
+    return Answer(tuple(items), shares, tuple(_bottlenecks(load, recorded, programs, replicas)))
+
+
+def _programs(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list[_Program]:
+    """Those that take part in this load."""
+    one_process = {Driver.PROCESS: 1.0}
+    both = added(dict(factory), dict(fleet), one_process)
+    minute = MINUTE_SAMPLES * MINUTE_SIGNALS * FLOAT
+    cost = recorded.cpu
+    found = [_Program("ingest", cost["ingest"], both, (load.assets + load.vehicles) / load.plants)]
+    if load.assets or load.stations:
+        alone = added(dict(factory), one_process)
+        assets = (load.assets + load.stations) / load.plants
+        found.append(_Program("detector", cost["detector"], alone, assets, load.window_bytes))
+    if load.vehicles:
+        alone = added(dict(fleet), one_process)
+        found.append(
+            _Program("detector-vehicles", cost["detector"], alone, load.vehicles / load.plants, minute)
+        )
+    found.append(_Program("historian", cost["historian"], both))
+    known = recorded.vehicle_bytes * load.vehicles / load.plants
+    for name in ("modelops", "controller", "twin", "line"):
+        rates = added(dict(factory), one_process)
+        found.append(_Program(name, cost[name], rates, extra_bytes=known if name == "controller" else 0.0))
+    return found
+
+
+def _replicas(one: _Program, utilisation: float) -> int:
+    """A process of Python uses one core."""
+    if one.name in (*ALONE, *READS_ALL):
+        return 1
+    return max(1, math.ceil(one.cores / utilisation - 1e-9))
+
+
+def _partitions(replicas: Mapping[str, int]) -> dict[str, int]:
+    """Of telemetry topics and of event topics: as declared, or the next multiple that all replicas fit in."""
+
+    def least(declared: int, names: tuple[str, ...]) -> int:
+        most = max((replicas.get(name, 1) for name in names), default=1)
+        return declared * max(1, math.ceil(most / declared))
+
+    return {
+        "telemetry": least(TELEMETRY_PARTITIONS, BY_TELEMETRY),
+        "events": least(EVENT_PARTITIONS, BY_EVENTS),
+    }
+
+
+def _rates(load: Load) -> list[Item]:
+    """What is sent, over all plants, on average."""
+    total = added(load.factory(), load.fleet())
+    said = (("frames", Driver.FRAMES, "1/s"), ("windows judged", Driver.WINDOWS, "1/s"))
+    items = [
+        Item(part="load", what=what, value=total.get(driver, 0.0), unit=unit, basis=Basis.COUNTED)
+        for what, driver, unit in said
+    ]
+    mb = total.get(Driver.SAMPLE_BYTES, 0.0) / 1e6
+    return [*items, Item(part="load", what="samples", value=mb, unit="MB/s", basis=Basis.COUNTED)]
+
+
+def _topics(load: Load, partitions: Mapping[str, int], factory: Rates, fleet: Rates) -> list[Item]:
+    """Partitions, and whether windows fit between the detector's marks."""
+    declared = {"telemetry": TELEMETRY_PARTITIONS, "events": EVENT_PARTITIONS}
+    items = []
+    for kind, count in partitions.items():
+        more = "" if count == declared[kind] else (
+            f"contracts declare {declared[kind]}: declare more before the first record, or use more --plants"
+        )
+        items.append(
+            Item(
+                part="kafka",
+                what=f"partitions of each {kind} topic",
+                value=count,
+                unit="",
+                basis=Basis.COUNTED,
+                why=more,
+            )
+        )
+    spanned = math.ceil(load.window / load.samples_a_frame) * load.assets / load.plants
+    spanned /= partitions["telemetry"]
+    if spanned > MEMORY_RECORDS:
+        items.append(
+            Item(
+                part="detector",
+                what="TWINLOOP_DETECTOR_MEMORY_RECORDS",
+                value=math.ceil(1.5 * spanned),
+                unit="records",
+                basis=Basis.COUNTED,
+                why=f"a window spans {spanned:,.0f} records of its partition; the default of"
+                f" {MEMORY_RECORDS:,} would have none whole",
+            )
+        )
+    return items
+
+
+def _program(one: _Program, load: Load, recorded: Recorded, replicas: int) -> list[Item]:
+    """Cores, replicas and memory of one program, over all plants."""
+    outside = one.cost.outside(one.rates)
+    if load.plants > 1:
+        outside.append(f"{load.plants} plants (measured 1)")
+    measured = not outside and replicas == 1
+    several = [f"{replicas} replicas (measured 1)"] if replicas > 1 else []
+    cores = one.cores * load.plants
+    basis = Basis.MEASURED if measured else Basis.EXTRAPOLATED
+    why = "; ".join(outside + several)
+    error = one.cost.error
+    memory = recorded.memory["detector" if one.name == "detector-vehicles" else one.name]
+    each = memory.of(one.assets / replicas, one.window_bytes) + one.extra_bytes
+    past = [] if one.assets <= memory.assets.high or not memory.asset_bytes else [
+        f"{one.assets / replicas:,.0f} assets a replica (measured {memory.assets.high:,.0f})"
+    ]
+    if one.extra_bytes > recorded.vehicle_bytes * recorded.vehicles.high:
+        past.append(f"{load.vehicles / load.plants:,.0f} vehicles (measured {recorded.vehicles.high:,.0f})")
+    return [
+        Item(
+            part=one.name,
+            what="cores",
+            value=cores,
+            unit="",
+            basis=basis,
+            low=cores / (1 + error) if measured else None,
+            high=cores * (1 + error) if measured else None,
+            why=why,
+        ),
+        Item(part=one.name, what="replicas", value=replicas * load.plants, unit="", basis=basis, why=_limit(one, replicas)),
+        Item(
+            part=one.name,
+            what="memory of each replica",
+            value=each / 2**20,
+            unit="MiB",
+            basis=Basis.EXTRAPOLATED if past else Basis.MEASURED,
+            why="; ".join(past),
+        ),
+    ]
+
+
+def _limit(one: _Program, replicas: int) -> str:
+    """What stands against so many replicas."""
+    if one.name == "ingest" and replicas > 1:
+        return "over MQTT each needs a host id and a broker of its own; over HTTP a balancer before them does"
+    if one.name in ALONE and one.cores > 1:
+        return "there is one only, and this is more than a core"
+    if one.name in READS_ALL and one.cores > 1:
+        return "each replica reads all telemetry of its plant, and this is more than a core: use more --plants"
+    return ""
+
+
+def _kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list[Item]:
+    """Throughput and disk of all brokers."""
+    written, both = recorded.kafka, added(dict(factory), dict(fleet))
+    telemetry = written.frame.of(both) * load.plants
+    vehicles = written.frame.of(fleet) * load.plants
+    total = times(both, load.plants)
+    windows = total.get(Driver.WINDOWS, 0.0)
+    anomalies = windows * load.anomalous * written.anomaly
+    scores = windows / load.score_every * written.score if load.score_every else 0.0
+    genealogy = total.get(Driver.PARTS, 0.0) * written.part
+    genealogy += total.get(Driver.VEHICLES_BUILT, 0.0) * written.vehicle
+    changes = total.get(Driver.CHANGES, 0.0) * written.change
+    events = anomalies + scores + genealogy + changes
+    twins = 1  # the twin reads what the factory sends, and only that
+    read = 2 * telemetry + twins * (telemetry - vehicles) + 2 * events
+    outside = written.frame.outside(both)
+    basis = Basis.EXTRAPOLATED if outside or load.plants > 1 else Basis.MEASURED
+    why = "; ".join(outside) or (f"{load.plants} plants (measured 1)" if load.plants > 1 else "")
+    copies = load.replication
+    kept = telemetry * load.retention_h * 3600
+    kept += anomalies * (ANOMALIES.retention_h or 0) * 3600 + scores * (SCORES.retention_h or 0) * 3600
+    forever = (genealogy + changes) * 365 * DAY_S * load.years
+    cores = recorded.cpu["kafka"].of(added(times(both, load.peak), {Driver.PROCESS: 1.0})) * load.plants
+    past = recorded.cpu["kafka"].outside(times(both, load.peak))
+    if copies > 1:
+        past.append(f"{copies} copies (measured 1): each follower is counted as much as the leader")
+
+    def item(what: str, value: float, unit: str, basis: Basis = basis, why: str = why) -> Item:
+        return Item(part="kafka", what=what, value=value, unit=unit, basis=basis, why=why)
+
+    raw = recorded.parquet.of(added(dict(factory), dict(fleet))) * load.plants
+    past_files = recorded.parquet.outside(both)
+    return [
+        item("written by clients, peak", (telemetry + events) * load.peak / 1e6, "MB/s"),
+        item("written with all copies, peak", (telemetry + events) * load.peak * copies / 1e6, "MB/s"),
+        item("read by clients, peak", read * load.peak / 1e6, "MB/s"),
+        item(
+            "cores of all brokers",
+            cores * copies,
+            "",
+            Basis.EXTRAPOLATED if past or load.plants > 1 else Basis.MEASURED,
+            "; ".join(past),
+        ),
+        item(f"disk: telemetry for {load.retention_h:g} h, {TELEMETRY_FACTORY.retention_h} declared; events", kept * copies / 1e9, "GB"),
+        item(f"disk: genealogy and changes, kept for ever, after {load.years:g} years", forever * copies / 1e9, "GB"),
+        Item(
+            part="historian",
+            what="Parquet files a day",
+            value=raw * DAY_S / 1e9,
+            unit="GB",
+            basis=Basis.EXTRAPOLATED if past_files or load.plants > 1 else Basis.MEASURED,
+            why="; ".join(["random samples, which hardly compress", *past_files]),
+        ),
+    ]
+
+
+def _triton(load: Load, recorded: Recorded, peak: Rates) -> list[Item]:
+    """Instances on CPUs, or GPUs."""
+    windows = peak.get(Driver.WINDOWS, 0.0) * load.plants
+    if load.gpu and load.gpu_windows_per_s is None:
+        return [
+            Item(
+                part="triton",
+                what="GPUs",
+                value=None,
+                unit="",
+                basis=Basis.UNKNOWN,
+                why="nothing was run on a GPU here: measure your model with perf_analyzer on yours, and give"
+                " --gpu-windows-per-s",
+            )
+        ]
+    if load.gpu:
+        assert load.gpu_windows_per_s is not None
+        each = math.ceil(windows / load.plants / (load.gpu_windows_per_s * load.utilisation) - 1e-9)
+        return [
+            Item(
+                part="triton",
+                what="GPUs",
+                value=max(1, each) * load.plants,
+                unit="",
+                basis=Basis.EXTRAPOLATED,
+                why=f"from your {load.gpu_windows_per_s:,g} windows/s of one GPU",
+            )
+        ]
+    compute = recorded.triton_compute
+    outside = compute.outside(peak)
+    if load.plants > 1:
+        outside.append(f"{load.plants} plants (measured 1)")
+    busy = compute.of(peak)
+    instances = max(1, math.ceil(busy / load.utilisation - 1e-9))
+    if instances > 1:
+        outside.append(f"{instances} instances (measured 1)")
+    basis = Basis.EXTRAPOLATED if outside else Basis.MEASURED
+    cores = recorded.cpu["triton"].of(added(dict(peak), {Driver.PROCESS: 1.0})) * load.plants
+    why = "; ".join(outside)
+    model = f"of {recorded.provenance.model}; another model costs what it costs"
+    return [
+        Item(part="triton", what="instances on a CPU", value=instances * load.plants, unit="", basis=basis, why="; ".join([model, *outside])),
+        Item(part="triton", what="computes", value=busy * load.plants, unit="s/s", basis=basis, why=why),
+        Item(part="triton", what="cores", value=cores, unit="", basis=basis, why=why),
+    ]
+
+
+def _shares(programs: list[_Program], plants: int) -> tuple[Share, ...]:
+    """What takes the cores, the most first."""
+    parts = [
+        (one.name, driver, cores * plants)
+        for one in programs
+        for driver, cores in one.cost.shares(one.rates).items()
+    ]
+    total = sum(cores for _, _, cores in parts) or 1.0
+    found = [Share(name, driver, cores, cores / total) for name, driver, cores in parts if cores > 0]
+    return tuple(sorted(found, key=lambda one: -one.cores)[:8])
+
+
+def _bottlenecks(
+    load: Load, recorded: Recorded, programs: list[_Program], replicas: Mapping[str, int]
+) -> list[str]:
+    """What does not grow by adding replicas, for a load that meets it."""
+    found = []
+    for one in programs:
+        if one.name in (*ALONE, *READS_ALL) and one.cores > load.utilisation:
+            found.append(
+                f"{one.name}: {one.cores:.1f} cores in one process, which has one; more replicas of it do not"
+                " share that work"
+            )
+        most = TELEMETRY_PARTITIONS if one.name in BY_TELEMETRY else EVENT_PARTITIONS
+        if one.name in (*BY_TELEMETRY, *BY_EVENTS) and replicas[one.name] > most:
+            found.append(f"{one.name}: {replicas[one.name]} replicas, and {most} partitions are declared")
+        if one.name in ("detector", "detector-vehicles"):
+            held = recorded.memory["detector"].of(one.assets, one.window_bytes) / 2**30
+            if held > 4:
+                found.append(
+                    f"{one.name}: {held:,.0f} GiB of window rings over all replicas of a plant: one for every"
+                    " asset ever heard, until a restart"
+                )
+        if one.extra_bytes > 2**30:
+            found.append(
+                f"controller: {one.extra_bytes / 2**30:,.0f} GiB of joints in the one field worker of a plant,"
+                " which reads all of genealogy again at every start"
+            )
+    return found
