@@ -26,7 +26,7 @@ class Basis(StrEnum):
 
 
 class Driver(StrEnum):
-    """What costs. All but `process` are so many a second."""
+    """What costs. All but `process` and `stations` are so many a second."""
 
     PROCESS = "process"
     FRAMES = "frames"
@@ -38,6 +38,8 @@ class Driver(StrEnum):
     PARTS = "parts"
     CHANGES = "changes"
     VEHICLES_BUILT = "vehicles_built"
+    STATIONS = "stations"
+    """Not a rate: so many that a program keeps a connection and a heartbeat with."""
 
 
 Rates = Mapping[Driver, float]
@@ -89,9 +91,10 @@ class Cost(msgspec.Struct, frozen=True):
             measured = self.ranges[driver]
             asked = rates.get(driver, 0.0)
             if driver is not Driver.PROCESS and one.value > 0 and asked > 0 and not measured.holds(asked):
+                each = "" if driver is Driver.STATIONS else "/s"
                 found.append(
-                    f"{asked:,.4g} {driver.replace('_', ' ')}/s (measured {measured.low:,.4g} to"
-                    f" {measured.high:,.4g})"
+                    f"{_plain(asked)} {driver.replace('_', ' ')}{each} (measured {_plain(measured.low)} to"
+                    f" {_plain(measured.high)})"
                 )
         return found
 
@@ -149,12 +152,16 @@ class Recorded(msgspec.Struct, frozen=True):
     """Bytes of the historian's files a second."""
     triton_compute: Cost
     """Seconds a second that Triton's instances compute, by its own count."""
-    stations: Range
     vehicle_bytes: float
     """Resident in the controller, for each vehicle whose joints it knows."""
     vehicles: Range
     busiest: Mapping[str, float]
     """By program: the most frames a second that one process was seen to do."""
+
+
+def _plain(value: float) -> str:
+    """With no more digits than anybody reads."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def read(content: bytes) -> Recorded:

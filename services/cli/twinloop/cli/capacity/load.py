@@ -135,6 +135,7 @@ class Load:
             Driver.WINDOW_BYTES: windows * self.window_bytes + parts * weld,
             Driver.PARTS: parts,
             Driver.CHANGES: self.stations * self.changes_per_hour / 3600,
+            Driver.STATIONS: self.stations,
         }
 
     def fleet(self) -> dict[Driver, float]:
@@ -165,4 +166,4 @@ def times(load: dict[Driver, float], factor: float) -> dict[Driver, float]:
 
 
 def _option(names: list[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+    return ", ".join(f"--{name.replace('_', '-').removesuffix('-h')}" for name in names)
