@@ -31,17 +31,26 @@ BUSY = 0.5
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench_capacity", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer and shorter loads: to see it work")
-    parser.add_argument("--record", action="store_true", help="write docs/capacity.* and the packaged figures")
-    parser.add_argument("--again", action="store_true", help="measure nothing: conclude docs/capacity.json anew")
+    parser.add_argument(
+        "--record", action="store_true", help="write docs/capacity.* and the packaged figures"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="measure nothing: conclude docs/capacity.json anew"
+    )
+    parser.add_argument("--keep", type=Path, help="write what was measured here, too, before it is concluded")
     given = parser.parse_args()
     if given.again:
         run = msgspec.json.decode(FIGURES.read_bytes(), type=Run)
     else:
         with tempfile.TemporaryDirectory(prefix="twinloop-capacity-") as folder:
             run = asyncio.run(measure(given.short, Path(folder)))
+    if given.keep:
+        given.keep.write_bytes(msgspec.json.encode(run))
     recorded, held = conclude(run)
     for one in held:
-        say(f"held out: {one.point:8} {one.program:18} {one.measured:10.3g} measured, {one.model:10.3g} by the model")
+        say(
+            f"held out: {one.point:8} {one.program:18} {one.measured:10.3g} measured, {one.model:10.3g} by the model"
+        )
     if given.record or given.again:
         record(run, recorded, held)
     return 0
@@ -70,14 +79,12 @@ def record(run: Run, recorded: Recorded, held: list[Held]) -> None:
     """Bring the documentation and the calculator up to these figures."""
     FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
     PACKAGED.write_bytes(msgspec.json.format(msgspec.json.encode(recorded), indent=1) + b"\n")
-    from bench_capacity.report import update  # noqa: PLC0415
+    from bench_capacity.report import update
 
     update(run, recorded, held)
     plot = Path(__file__).with_name("plot.py")
     docs = FIGURES.parent
-    subprocess.run(
-        [find_places().bench.python, plot, FIGURES, PACKAGED, docs / "capacity.svg"], check=True
-    )
+    subprocess.run([find_places().bench.python, plot, FIGURES, PACKAGED, docs / "capacity.svg"], check=True)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class Built(msgspec.Struct, frozen=True):
-    """The controller's resident bytes, with so many vehicles that were built; Kafka's log for them."""
+    """The controller's resident bytes and CPU seconds, with so many vehicles that were built; Kafka's log."""
 
     vehicles: int
     rss: int
+    cpu_s: float
     log: int
 
 
@@ -81,7 +82,7 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         ]
     )
     held += [_held("Triton's instances", one) for one in checked]
-    vehicle_bytes, vehicle_log = _vehicles(run.built)
+    vehicle_bytes, vehicle_s, vehicle_log = _vehicles(run.built)
     recorded = Recorded(
         provenance=run.provenance,
         cpu=cpu,
@@ -98,6 +99,7 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         parquet=parquet,
         triton_compute=compute,
         vehicle_bytes=vehicle_bytes,
+        vehicle_s=vehicle_s,
         vehicles=Range(0, max(one.vehicles for one in run.built)),
         busiest={
             program: max(one.of(program).get(Driver.FRAMES, 0.0) / one.seconds for one in run.points)
@@ -157,11 +159,13 @@ def _memory(run: Run) -> dict[str, Memory]:
     return found
 
 
-def _vehicles(built: Sequence[Built]) -> tuple[float, float]:
-    """Resident bytes of the controller for a vehicle, and bytes of the log."""
+def _vehicles(built: Sequence[Built]) -> tuple[float, float, float]:
+    """Of the controller for a vehicle: resident bytes and CPU seconds; and bytes of the log."""
     first, last = built[0], built[-1]
     count = last.vehicles - first.vehicles
-    return max(0.0, (last.rss - first.rss) / count), (last.log - first.log) / count
+    more = (last.rss - first.rss, last.cpu_s - first.cpu_s, last.log - first.log)
+    bytes_, seconds, log = (max(0.0, one / count) for one in more)
+    return bytes_, seconds, log
 
 
 def _held(program: str, one: Checked) -> Held:

@@ -49,7 +49,7 @@ class Http:
     """Frames as JSON with packed samples: the assets in turn, sequences from 1 on."""
 
     def __init__(self, url: str, shape: Shape, area: str, assets: int) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=30)
+        self._client = httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(keepalive_expiry=1))
         self._shape, self._area, self._assets = shape, area, assets
         samples = np.random.default_rng(2).normal(size=(32, shape.rows, shape.signals)).astype("<f4")
         self._packed = [base64.b64encode(one.tobytes()).decode() for one in samples]

@@ -89,9 +89,7 @@ def measured(point: Point, before: Snapshot, after: Snapshot, frames: int) -> Me
         },
         cpu_s={name: one - before.cpu_s[name] for name, one in after.cpu_s.items()},
         rss=dict(after.rss),
-        log={
-            name: more for name, one in after.log.items() if (more := one - before.log.get(name, 0)) > 0
-        },
+        log={name: more for name, one in after.log.items() if (more := one - before.log.get(name, 0)) > 0},
         parquet=after.parquet - before.parquet,
         anomalies=after.more(before, "detector:twinloop_detector_anomalies_total"),
         scores=windows / SCORE_EVERY,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +66,14 @@ def folder_bytes(folder: Path, pattern: str) -> int:
     return sum(_size(one) for one in folder.rglob(pattern)) if folder.exists() else 0
 
 
-def summed(text: str, only: Iterable[str] = ()) -> dict[str, float]:
-    """Samples of a `/metrics` page by name, all labels summed up; of `only` these families, if named."""
-    wanted = set(only)
+def summed(text: str) -> dict[str, float]:
+    """Samples of a `/metrics` page by name, all labels summed up."""
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        if wanted and family.name not in wanted:
-            continue
-        for sample in family.samples:
-            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    for line in text.splitlines():
+        series, _, value = line.rpartition(" ")
+        if series and not line.startswith("#"):
+            name = series.partition("{")[0]
+            found[name] = found.get(name, 0.0) + float(value)
     return found
 
 

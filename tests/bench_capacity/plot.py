@@ -1,6 +1,6 @@
 """docs/capacity.svg: cores measured beside the model's, point by point. Runs in the environment `bench`.
 
-    plot.py <capacity.json> <recorded.json> <plot.svg>
+plot.py <capacity.json> <recorded.json> <plot.svg>
 """
 
 from __future__ import annotations

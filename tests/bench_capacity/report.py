@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 from bench_capacity.conclude import Held, Run
@@ -41,6 +44,7 @@ PAPER = Load(
     built_per_day=3_000,
     plants=100,
 )
+EXAMPLE = Load(assets=500, signals=8, hz=16, stations=2, parts_per_hour=3600, replication=1)
 MODELS = "services/cli/twinloop/cli/capacity/recorded.json"
 
 
@@ -60,7 +64,9 @@ def parts(run: Run, recorded: Recorded, held: Sequence[Held]) -> dict[str, str]:
         "costs": costs(recorded),
         "held": held_out(held),
         "loads": loads(run),
+        "example": example(),
         "paper": paper(recorded),
+        "together": "\n".join(bottlenecks(plan(replace(PAPER, plants=1), recorded))),
     }
 
 
@@ -148,7 +154,9 @@ def held_out(held: Sequence[Held]) -> str:
     lines = [f"| | {' | '.join(points)} |", f"|---|{'---|' * len(points)}"]
     for program in dict.fromkeys(one.program for one in held):
         cells = {
-            one.point: f"{number(one.measured)} / {number(one.model)}" for one in held if one.program == program
+            one.point: f"{number(one.measured)} / {number(one.model)}"
+            for one in held
+            if one.program == program
         }
         lines.append(f"| {program} | {' | '.join(cells.get(point, '') for point in points)} |")
     return "\n".join(lines)
@@ -161,7 +169,10 @@ def loads(run: Run) -> str:
         f"|---|---|---|---|{'---|' * len(BY)}---|",
     ]
     for one in run.points:
-        rates = [one.drivers[driver] / one.seconds for driver in (Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.WINDOWS)]
+        rates = [
+            one.drivers[driver] / one.seconds
+            for driver in (Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.WINDOWS)
+        ]
         cores = " | ".join(f"{one.cpu_s[name] / one.seconds:.2f}" for name in BY)
         lines.append(
             f"| {one.name} | {rates[0]:,.0f} | {rates[1] / 1e6:.2f} | {rates[2]:,.0f} | {cores} |"
@@ -173,13 +184,33 @@ def loads(run: Run) -> str:
 def paper(recorded: Recorded) -> str:
     """The simulation on paper."""
     answer = plan(PAPER, recorded)
-    lines = ["| of | what | needs | basis |", "|---|---|---|---|"]
+    lines = [f"    twinloop capacity {' '.join(words(PAPER))}", ""]
+    lines += ["| of | what | needs | basis |", "|---|---|---|---|"]
     lines += [
         f"| {one.part} | {one.what} | {'unknown' if one.value is None else number(one.value)} {one.unit} |"
         f" {one.basis} |"
         for one in answer.items
     ]
-    return "\n".join([*lines, "", *bottlenecks(answer)])
+    return "\n".join([*lines, "", *(bottlenecks(answer) or ["- none that more replicas would not help."])])
+
+
+def example() -> str:
+    """A command, and what it prints: it reads the packaged figures."""
+    asked = ["capacity", *words(EXAMPLE)]
+    line = [sys.executable, "-m", "twinloop.cli", *" ".join(asked).split()]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    printed = "\n".join(one.rstrip() for one in done.stdout.splitlines())
+    return f"```bash\ntwinloop {' '.join(asked)}\n```\n\n```text\n{printed}\n```"
+
+
+def words(load: Load) -> list[str]:
+    """The options that say it."""
+    said = []
+    for one in fields(Load):
+        value = getattr(load, one.name)
+        if value != one.default:
+            said.append(f"--{one.name.replace('_', '-').removesuffix('-h')} {value:.12g}")
+    return said
 
 
 def bottlenecks(answer: Answer) -> list[str]:

@@ -49,9 +49,7 @@ async def _send(scene: Scene, point: Point) -> int:
     if point.kind in ("kafka", "drain"):
         rate = point.frames_per_s if point.kind == "kafka" else None
         total = round(10_000 * point.seconds)
-        return await to_kafka(
-            where.kafka, point.shape, point.name, point.assets, rate, total, point.seconds
-        )
+        return await to_kafka(where.kafka, point.shape, point.name, point.assets, rate, total, point.seconds)
     welds = round(point.hz * point.seconds)
     names = stations()
     await scene.panel.start(
@@ -106,7 +104,7 @@ async def build(scene: Scene, short: bool) -> list[Built]:
 
 
 def _built(now: Snapshot, vehicles: int) -> Built:
-    return Built(vehicles, now.rss["controller"], now.log.get(GENEALOGY.name, 0))
+    return Built(vehicles, now.rss["controller"], now.cpu_s["controller"], now.log.get(GENEALOGY.name, 0))
 
 
 def _vehicle(number: int) -> VehicleBuilt:
@@ -126,7 +124,9 @@ def _vehicle(number: int) -> VehicleBuilt:
         )
         for group in range(JOINTS)
     )
-    pack = BuiltPack(pack_id=f"pack-{number:06d}", modules=(BuiltModule(module_id=f"module-{number:06d}", joints=joints),))
+    pack = BuiltPack(
+        pack_id=f"pack-{number:06d}", modules=(BuiltModule(module_id=f"module-{number:06d}", joints=joints),)
+    )
     return VehicleBuilt(
         event_id=f"{number:032x}",
         asset=f"vehicle.{number:032x}",

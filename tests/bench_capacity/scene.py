@@ -48,7 +48,8 @@ class Scene:
     def __init__(self, stack: Stack, panel: Panel, metrics: str) -> None:
         self.stack, self.panel = stack, panel
         self._metrics = metrics
-        self._client = httpx.AsyncClient(timeout=10)
+        # A connection of its own each time: a service closes one that was quiet, perhaps just when it is used.
+        self._client = httpx.AsyncClient(timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def close(self) -> None:
         await self._client.aclose()

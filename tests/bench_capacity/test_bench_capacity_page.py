@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from bench_capacity.__main__ import FIGURES, PACKAGED
-from bench_capacity.conclude import Run, conclude
-from bench_capacity.report import PAGE, parts, recorded_of
 from howto.page import play, steps
 
+from bench_capacity.__main__ import FIGURES, PACKAGED
+from bench_capacity.conclude import Run, conclude
 from bench_capacity.measured import BY
+from bench_capacity.report import PAGE, parts, recorded_of
 from twinloop.cli.capacity.costs import Recorded, read
 
 RUN = msgspec.json.decode(FIGURES.read_bytes(), type=Run)

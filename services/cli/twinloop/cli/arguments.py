@@ -89,7 +89,14 @@ def parser() -> ArgumentParser:
     )
     verbs.add_parser(TRAIN, add_help=False, help="a model, on recordings; `twinloop train --help`")
 
-    add(_verb(verbs, "capacity", capacity, "what a load needs: replicas, memory, Kafka, Triton; by what was measured"))
+    add(
+        _verb(
+            verbs,
+            "capacity",
+            capacity,
+            "what a load needs: replicas, memory, Kafka, Triton; by what was measured",
+        )
+    )
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")

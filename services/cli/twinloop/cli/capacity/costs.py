@@ -154,6 +154,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """Seconds a second that Triton's instances compute, by its own count."""
     vehicle_bytes: float
     """Resident in the controller, for each vehicle whose joints it knows."""
+    vehicle_s: float
+    """CPU seconds of the controller to read one."""
     vehicles: Range
     busiest: Mapping[str, float]
     """By program: the most frames a second that one process was seen to do."""

@@ -9,6 +9,7 @@ from typing import Final
 from twinloop.cli.capacity.costs import Driver
 
 FLOAT: Final = 4
+MOST: Final = 1e9
 MOST_BYTES: Final = 6 * 1024 * 1024
 """Of a record that ingest takes."""
 DAY_S: Final = 86_400.0
@@ -64,9 +65,17 @@ class Load:
         endless = [name for name, one in asked.items() if isinstance(one, float) and not math.isfinite(one)]
         negative = [name for name, one in asked.items() if one is not None and one < 0]
         sending = self.assets + self.stations + self.vehicles
+        huge = [name for name, one in asked.items() if one is not None and one > MOST]
         return [
             (bool(endless), f"{_option(endless)} must be a finite number."),
-            (bool(negative), f"{_option(negative)} is below zero: give a number of things that there can be."),
+            (
+                bool(huge),
+                f"{_option(huge)} is more than {MOST:g}: nobody has so much of anything; give less.",
+            ),
+            (
+                bool(negative),
+                f"{_option(negative)} is below zero: give a number of things that there can be.",
+            ),
             (
                 sending == 0,
                 "Nothing sends anything: give --assets, --stations or --vehicles above zero.",
@@ -76,13 +85,19 @@ class Load:
                 self.hz == 0,
                 "Nothing is sent at 0 Hz: give --hz above zero, such as 0.1 for a sample every 10 s.",
             ),
-            (self.hop < 1 or self.window < 1, "A window has at least one sample: give --window and --hop of 1 or more."),
+            (
+                self.hop < 1 or self.window < 1,
+                "A window has at least one sample: give --window and --hop of 1 or more.",
+            ),
             (
                 self.hop > self.window,
                 f"--hop {self.hop} is more than --window {self.window}: samples between two windows would never be"
                 " judged, and no detector cuts so; give a hop of at most the window.",
             ),
-            (self.frame is not None and self.frame < 1, "A frame has at least one sample: give --frame of 1 or more."),
+            (
+                self.frame is not None and self.frame < 1,
+                "A frame has at least one sample: give --frame of 1 or more.",
+            ),
             (
                 self.frame_bytes > MOST_BYTES,
                 f"A frame of {self.samples_a_frame} samples of {self.signals} signals is {self.frame_bytes:,}"
@@ -163,6 +178,12 @@ def added(*loads: dict[Driver, float]) -> dict[Driver, float]:
 def times(load: dict[Driver, float], factor: float) -> dict[Driver, float]:
     """A load so many times."""
     return {driver: rate * factor for driver, rate in load.items()}
+
+
+def at_peak(load: dict[Driver, float], peak: float) -> dict[Driver, float]:
+    """The busiest minute: what is no rate stays as it is."""
+    still = (Driver.STATIONS, Driver.PROCESS)
+    return {driver: rate if driver in still else rate * peak for driver, rate in load.items()}
 
 
 def _option(names: list[str]) -> str:

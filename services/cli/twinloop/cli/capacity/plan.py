@@ -14,7 +14,16 @@ from typing import Final
 import msgspec
 
 from twinloop.cli.capacity.costs import Basis, Cost, Driver, Rates, Recorded
-from twinloop.cli.capacity.load import DAY_S, FLOAT, MINUTE_SAMPLES, MINUTE_SIGNALS, Load, added, times
+from twinloop.cli.capacity.load import (
+    DAY_S,
+    FLOAT,
+    MINUTE_SAMPLES,
+    MINUTE_SIGNALS,
+    Load,
+    added,
+    at_peak,
+    times,
+)
 from twinloop.contracts.topics import (
     ANOMALIES,
     EVENT_PARTITIONS,
@@ -25,6 +34,8 @@ from twinloop.contracts.topics import (
 
 MEMORY_RECORDS: Final = 10_000
 """The detector's default for how many records of a partition a window may span."""
+FILE_AGE_S, FILE_RECORDS, FILE_BYTES = 60.0, 50_000, 32 * 2**20
+"""The historian's defaults for when a file is due."""
 ALONE: Final = ("modelops",)
 """One process, whatever the load."""
 READS_ALL: Final = ("twin",)
@@ -85,9 +96,7 @@ class _Program:
 def plan(load: Load, recorded: Recorded) -> Answer:
     """What `load` needs."""
     factory, fleet = (times(one, 1 / load.plants) for one in (load.factory(), load.fleet()))
-    peak = {
-        name: times(one, load.peak) for name, one in zip(STREAMS, (factory, fleet), strict=True)
-    }
+    peak = {name: at_peak(one, load.peak) for name, one in zip(STREAMS, (factory, fleet), strict=True)}
     programs = _programs(load, recorded, peak["factory"], peak["vehicle"])
     replicas = {one.name: _replicas(one, load.utilisation) for one in programs}
     partitions = _partitions(replicas)
@@ -95,7 +104,7 @@ def plan(load: Load, recorded: Recorded) -> Answer:
         *_rates(load),
         *_topics(load, partitions, factory, fleet),
         *(item for one in programs for item in _program(one, load, recorded, replicas[one.name])),
-        *_kafka(load, recorded, factory, fleet),
+        *_kafka(load, recorded, factory, fleet, partitions["telemetry"]),
         *_triton(load, recorded, added(peak["factory"], peak["vehicle"])),
     ]
     shares = _shares(programs, load.plants)
@@ -163,8 +172,12 @@ def _topics(load: Load, partitions: Mapping[str, int], factory: Rates, fleet: Ra
     declared = {"telemetry": TELEMETRY_PARTITIONS, "events": EVENT_PARTITIONS}
     items = []
     for kind, count in partitions.items():
-        more = "" if count == declared[kind] else (
-            f"contracts declare {declared[kind]}: declare more before the first record, or use more --plants"
+        more = (
+            ""
+            if count == declared[kind]
+            else (
+                f"contracts declare {declared[kind]}: declare more before the first record, or use more --plants"
+            )
         )
         items.append(
             Item(
@@ -206,9 +219,11 @@ def _program(one: _Program, load: Load, recorded: Recorded, replicas: int) -> li
     error = one.cost.error
     memory = recorded.memory["detector" if one.name == "detector-vehicles" else one.name]
     each = memory.of(one.assets / replicas, one.window_bytes) + one.extra_bytes
-    past = [] if one.assets <= memory.assets.high or not memory.asset_bytes else [
-        f"{one.assets / replicas:,.0f} assets a replica (measured {memory.assets.high:,.0f})"
-    ]
+    past = (
+        []
+        if one.assets <= memory.assets.high or not memory.asset_bytes
+        else [f"{one.assets / replicas:,.0f} assets a replica (measured {memory.assets.high:,.0f})"]
+    )
     if one.extra_bytes > recorded.vehicle_bytes * recorded.vehicles.high:
         past.append(f"{load.vehicles / load.plants:,.0f} vehicles (measured {recorded.vehicles.high:,.0f})")
     return [
@@ -222,7 +237,14 @@ def _program(one: _Program, load: Load, recorded: Recorded, replicas: int) -> li
             high=cores * (1 + error) if measured else None,
             why=why,
         ),
-        Item(part=one.name, what="replicas", value=replicas * load.plants, unit="", basis=basis, why=_limit(one, replicas)),
+        Item(
+            part=one.name,
+            what="replicas",
+            value=replicas * load.plants,
+            unit="",
+            basis=basis,
+            why=_limit(one, replicas),
+        ),
         Item(
             part=one.name,
             what="memory of each replica",
@@ -241,11 +263,13 @@ def _limit(one: _Program, replicas: int) -> str:
     if one.name in ALONE and one.cores > 1:
         return "there is one only, and this is more than a core"
     if one.name in READS_ALL and one.cores > 1:
-        return "each replica reads all telemetry of its plant, and this is more than a core: use more --plants"
+        return (
+            "each replica reads all telemetry of its plant, and this is more than a core: use more --plants"
+        )
     return ""
 
 
-def _kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list[Item]:
+def _kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitions: int) -> list[Item]:
     """Throughput and disk of all brokers."""
     written, both = recorded.kafka, added(dict(factory), dict(fleet))
     telemetry = written.frame.of(both) * load.plants
@@ -267,14 +291,21 @@ def _kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list
     kept = telemetry * load.retention_h * 3600
     kept += anomalies * (ANOMALIES.retention_h or 0) * 3600 + scores * (SCORES.retention_h or 0) * 3600
     forever = (genealogy + changes) * 365 * DAY_S * load.years
-    cores = recorded.cpu["kafka"].of(added(times(both, load.peak), {Driver.PROCESS: 1.0})) * load.plants
-    past = recorded.cpu["kafka"].outside(times(both, load.peak))
+    cores = recorded.cpu["kafka"].of(added(at_peak(both, load.peak), {Driver.PROCESS: 1.0})) * load.plants
+    past = recorded.cpu["kafka"].outside(at_peak(both, load.peak))
     if copies > 1:
         past.append(f"{copies} copies (measured 1): each follower is counted as much as the leader")
 
     def item(what: str, value: float, unit: str, basis: Basis = basis, why: str = why) -> Item:
         return Item(part="kafka", what=what, value=value, unit=unit, basis=basis, why=why)
 
+    streams = bool(load.assets or load.stations) + bool(load.vehicles)
+    day = times(both, DAY_S)
+    files = max(
+        streams * partitions * DAY_S / FILE_AGE_S,
+        day.get(Driver.FRAMES, 0.0) / FILE_RECORDS,
+        written.frame.of(day) / FILE_BYTES,
+    )
     raw = recorded.parquet.of(added(dict(factory), dict(fleet))) * load.plants
     past_files = recorded.parquet.outside(both)
     return [
@@ -288,11 +319,27 @@ def _kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list
             Basis.EXTRAPOLATED if past or load.plants > 1 else Basis.MEASURED,
             "; ".join(past),
         ),
-        item(f"disk: telemetry for {load.retention_h:g} h, {TELEMETRY_FACTORY.retention_h} declared; events", kept * copies / 1e9, "GB"),
-        item(f"disk: genealogy and changes, kept for ever, after {load.years:g} years", forever * copies / 1e9, "GB"),
+        item(
+            f"disk: telemetry for {load.retention_h:g} h, {TELEMETRY_FACTORY.retention_h} declared; events",
+            kept * copies / 1e9,
+            "GB",
+        ),
+        item(
+            f"disk: genealogy and changes, kept for ever, after {load.years:g} years",
+            forever * copies / 1e9,
+            "GB",
+        ),
         Item(
             part="historian",
-            what="Parquet files a day",
+            what="files of telemetry a day, at most",
+            value=math.ceil(files) * load.plants,
+            unit="",
+            basis=Basis.COUNTED,
+            why="as delivered: each partition has one a minute, of at most 50,000 records and 32 MiB",
+        ),
+        Item(
+            part="historian",
+            what="Parquet a day",
             value=raw * DAY_S / 1e9,
             unit="GB",
             basis=Basis.EXTRAPOLATED if past_files or load.plants > 1 else Basis.MEASURED,
@@ -342,7 +389,14 @@ def _triton(load: Load, recorded: Recorded, peak: Rates) -> list[Item]:
     why = "; ".join(outside)
     model = f"of {recorded.provenance.model}; another model costs what it costs"
     return [
-        Item(part="triton", what="instances on a CPU", value=instances * load.plants, unit="", basis=basis, why="; ".join([model, *outside])),
+        Item(
+            part="triton",
+            what="instances on a CPU",
+            value=instances * load.plants,
+            unit="",
+            basis=basis,
+            why="; ".join([model, *outside]),
+        ),
         Item(part="triton", what="computes", value=busy * load.plants, unit="s/s", basis=basis, why=why),
         Item(part="triton", what="cores", value=cores, unit="", basis=basis, why=why),
     ]
@@ -382,8 +436,10 @@ def _bottlenecks(
                     " asset ever heard, until a restart"
                 )
         if one.extra_bytes > 2**30:
+            minutes = load.vehicles / load.plants * recorded.vehicle_s / 60
             found.append(
                 f"controller: {one.extra_bytes / 2**30:,.0f} GiB of joints in the one field worker of a plant,"
-                " which reads all of genealogy again at every start"
+                f" which reads the log from its beginning at every start: {minutes:,.0f} minutes for the vehicles"
+                " alone"
             )
     return found
