@@ -32,11 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench_capacity", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer and shorter loads: to see it work")
     parser.add_argument(
-        "--record", action="store_true", help="write docs/capacity.* and the packaged figures"
+        "--record", action="store_true", help="write docs/capacity.*, and package the figures"
     )
-    parser.add_argument(
-        "--again", action="store_true", help="measure nothing: conclude docs/capacity.json anew"
-    )
+    parser.add_argument("--again", action="store_true", help="measure nothing: conclude what is in docs anew")
     parser.add_argument("--keep", type=Path, help="write what was measured here, too, before it is concluded")
     given = parser.parse_args()
     if given.again:
@@ -48,9 +46,8 @@ def main() -> int:
         given.keep.write_bytes(msgspec.json.encode(run))
     recorded, held = conclude(run)
     for one in held:
-        say(
-            f"held out: {one.point:8} {one.program:18} {one.measured:10.3g} measured, {one.model:10.3g} by the model"
-        )
+        both = f"{one.measured:10.3g} measured, {one.model:10.3g} by the model"
+        say(f"held out: {one.point:8} {one.program:18} {both}")
     if given.record or given.again:
         record(run, recorded, held)
     return 0

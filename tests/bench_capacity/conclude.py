@@ -101,10 +101,6 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         vehicle_bytes=vehicle_bytes,
         vehicle_s=vehicle_s,
         vehicles=Range(0, max(one.vehicles for one in run.built)),
-        busiest={
-            program: max(one.of(program).get(Driver.FRAMES, 0.0) / one.seconds for one in run.points)
-            for program in ("ingest", "detector", "historian")
-        },
     )
     return recorded, held
 

@@ -1,4 +1,4 @@
-"""The whole stack under measurement: everything that `make up` starts, commissioned, with models for the loads."""
+"""The whole stack under measurement: all that `make up` starts, commissioned, with models for the loads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROGRAMS: Final = (
     "triton",
 )
 FILE_AGE_S: Final = 2
-"""Of the historian: how long a record waits for its file at most. As delivered, 60: fewer and larger files."""
+"""Of the historian: how long a record waits for its file at most. As delivered, 60: larger files."""
 DRAIN_S: Final = 120.0
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ class Scene:
     def __init__(self, stack: Stack, panel: Panel, metrics: str) -> None:
         self.stack, self.panel = stack, panel
         self._metrics = metrics
-        # A connection of its own each time: a service closes one that was quiet, perhaps just when it is used.
+        # A connection of its own each time: a service closes one that was quiet, perhaps just as it is used.
         self._client = httpx.AsyncClient(timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def close(self) -> None:

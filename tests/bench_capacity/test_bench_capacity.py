@@ -64,7 +64,6 @@ async def test_a_pace_sends_as_many_as_were_meant() -> None:
 
 def test_a_point_is_the_difference_of_two_looks() -> None:
     point = Point("kafka-1", "kafka", 10, 16)
-    zero = dict.fromkeys(BY, 0.0)
 
     def look(at_s: float, cpu: float, windows: float, log: int) -> Snapshot:
         counted = {
@@ -72,7 +71,7 @@ def test_a_point_is_the_difference_of_two_looks() -> None:
             "triton:nv_inference_compute_infer_duration_us": windows * 10,
         }
         return Snapshot(
-            at_s, dict.fromkeys(zero, cpu), dict.fromkeys(BY, 1), {"telemetry.factory": log}, 0, counted
+            at_s, dict.fromkeys(BY, cpu), dict.fromkeys(BY, 1), {"telemetry.factory": log}, 0, counted
         )
 
     one = measured(point, look(10, 1, 100, 1000), look(20, 3, 400, 6000), 50)

@@ -1,4 +1,4 @@
-"""docs/capacity.md says what was recorded, what the calculator says now, and that it is to be recorded anew."""
+"""docs/capacity.md says what was recorded, what the calculator says, and whether to record it anew."""
 
 from __future__ import annotations
 

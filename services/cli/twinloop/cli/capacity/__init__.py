@@ -1,1 +1,1 @@
-"""`twinloop capacity`: what a load needs, computed from what was measured. `costs`, `load` and `plan` are pure."""
+"""`twinloop capacity`: what a load needs, computed from what was measured."""

@@ -1,7 +1,8 @@
 """What was measured, as costs that are linear in a load, and what they give for another load. Pure.
 
 A program's CPU time is the sum of what each *driver* costs: so many seconds for a second of being there
-(`process`), for a frame, for a byte of samples, and so on. No cost is negative, so more load never costs less.
+(`process`), for a frame, for a byte of samples, and so on. No cost is negative, so more
+load never costs less.
 """
 
 from __future__ import annotations
@@ -157,8 +158,6 @@ class Recorded(msgspec.Struct, frozen=True):
     vehicle_s: float
     """CPU seconds of the controller to read one."""
     vehicles: Range
-    busiest: Mapping[str, float]
-    """By program: the most frames a second that one process was seen to do."""
 
 
 def _plain(value: float) -> str:

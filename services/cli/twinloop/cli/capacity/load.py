@@ -26,9 +26,9 @@ class Impossible(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked. `assets` send `signals` at `hz` samples a second while they send, the share `duty` of the
-    time, in frames of `frame` samples; windows of `window` samples are judged every `hop`. `stations` weld
-    under the closed loop, `vehicles` tell minutes of driving. All of it, over all `plants`."""
+    """What is asked. `assets` send `signals` at `hz` samples a second while they send, the share `duty` of
+    the time, in frames of `frame` samples; windows of `window` samples are judged every `hop`. `stations`
+    weld under the closed loop, `vehicles` tell minutes of driving. All of it, over all `plants`."""
 
     assets: int = 0
     signals: int = 8
@@ -70,11 +70,11 @@ class Load:
             (bool(endless), f"{_option(endless)} must be a finite number."),
             (
                 bool(huge),
-                f"{_option(huge)} is more than {MOST:g}: nobody has so much of anything; give less.",
+                f"{_option(huge)} is more than {MOST:g}: nobody has so much; give less.",
             ),
             (
                 bool(negative),
-                f"{_option(negative)} is below zero: give a number of things that there can be.",
+                f"{_option(negative)} is below zero: give a number from 0 on.",
             ),
             (
                 sending == 0,
@@ -91,8 +91,7 @@ class Load:
             ),
             (
                 self.hop > self.window,
-                f"--hop {self.hop} is more than --window {self.window}: samples between two windows would never be"
-                " judged, and no detector cuts so; give a hop of at most the window.",
+                f"--hop {self.hop} is more than --window {self.window}: give a hop of at most the window.",
             ),
             (
                 self.frame is not None and self.frame < 1,
@@ -100,8 +99,7 @@ class Load:
             ),
             (
                 self.frame_bytes > MOST_BYTES,
-                f"A frame of {self.samples_a_frame} samples of {self.signals} signals is {self.frame_bytes:,}"
-                f" bytes, and ingest takes no more than {MOST_BYTES:,}: send fewer samples a frame (--frame).",
+                f"A frame of {self.frame_bytes:,} bytes is more than ingest takes: give a smaller --frame.",
             ),
             (not 0 < self.duty <= 1, "--duty is a share of the time: give a number above 0 and up to 1."),
             (

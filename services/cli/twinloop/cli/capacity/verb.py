@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from twinloop.cli.answer import out
+from twinloop.cli.capacity.answer import Answer, Item
 from twinloop.cli.capacity.costs import Recorded, read
 from twinloop.cli.capacity.load import Impossible, Load
-from twinloop.cli.capacity.plan import Answer, Item, plan
+from twinloop.cli.capacity.plan import plan
 from twinloop.cli.errors import Unusable
 from twinloop.cli.places import Places
 from twinloop.cli.show import console, sentence
