@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -63,15 +63,16 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         ]
         cpu[program], checked = fit(samples)
         held += [_held(program, one) for one in checked]
-    parquet, checked = fit(_telemetry(run, lambda one: one.parquet))
+    parquet, checked = fit(_telemetry(run, lambda one: one.parquet, (*PLAIN, Driver.FILES)))
     held += [_held("Parquet", one) for one in checked]
-    frame, checked = fit(_telemetry(run, lambda one: one.log.get("telemetry.factory", 0)))
+    frame, checked = fit(_telemetry(run, lambda one: one.log.get("telemetry.factory", 0), PLAIN))
     held += [_held("Kafka's log", one) for one in checked]
     compute, checked = fit(
         [
             Sample(
                 one.name,
-                {name: one.drivers[name] for name in (Driver.WINDOWS, Driver.WINDOW_BYTES)},
+                # A request costs something by itself: there are as many as rounds, however full these are.
+                {name: one.drivers[name] for name in BY["triton"]},
                 one.triton_compute_s,
                 one.seconds,
                 KEPT * TICK_S,
@@ -105,12 +106,12 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
     return recorded, held
 
 
-def _telemetry(run: Run, value) -> list[Sample]:  # type: ignore[no-untyped-def]
-    """Of what frames and their bytes alone give."""
+def _telemetry(run: Run, value: Callable[[Measured], float], drivers: Sequence[Driver]) -> list[Sample]:
+    """Of what frames alone give."""
     return [
         Sample(
             one.name,
-            {name: one.drivers[name] for name in PLAIN},
+            {name: one.drivers[name] for name in drivers},
             value(one),
             one.seconds,
             held_out=one.held_out,
@@ -120,7 +121,7 @@ def _telemetry(run: Run, value) -> list[Sample]:  # type: ignore[no-untyped-def]
     ]
 
 
-def _each(points: Sequence[Measured], topic: str, count) -> float:  # type: ignore[no-untyped-def]
+def _each(points: Sequence[Measured], topic: str, count: Callable[[Measured], float]) -> float:
     """Bytes of Kafka's log for one of what is counted."""
     total = sum(count(one) for one in points)
     return sum(one.log.get(topic, 0) for one in points) / total if total else 0.0

@@ -39,6 +39,7 @@ def measured(point: Point) -> Measured:
         Driver.WINDOWS: windows,
         Driver.WINDOW_BYTES: windows * window,
         Driver.PARTS: parts,
+        Driver.FILES: 6 * seconds,
         Driver.CHANGES: parts / 20 if point.fault else 0.0,
     }
     one = Measured(
@@ -54,7 +55,7 @@ def measured(point: Point) -> Measured:
             "telemetry.factory": int(frames * 150 + drivers[Driver.SAMPLE_BYTES]),
             "genealogy": int(parts * 700),
         },
-        parquet=int(frames * 90 + drivers[Driver.SAMPLE_BYTES]),
+        parquet=int(6 * seconds * 9000 + frames * 90 + drivers[Driver.SAMPLE_BYTES]),
         anomalies=windows / 100,
         scores=windows / 100,
         triton_compute_s=windows * 3e-6 + drivers[Driver.WINDOW_BYTES] * 1e-9,

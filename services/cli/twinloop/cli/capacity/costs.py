@@ -39,6 +39,8 @@ class Driver(StrEnum):
     PARTS = "parts"
     CHANGES = "changes"
     VEHICLES_BUILT = "vehicles_built"
+    FILES = "files"
+    """That the historian writes."""
     STATIONS = "stations"
     """Not a rate: so many that a program keeps a connection and a heartbeat with."""
 

@@ -50,7 +50,8 @@ def kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitio
         day.get(Driver.FRAMES, 0.0) / FILE_RECORDS,
         written.frame.of(day) / FILE_BYTES,
     )
-    raw = recorded.parquet.of(added(dict(factory), dict(fleet))) * load.plants
+    filed = {**both, Driver.FILES: files / DAY_S}
+    raw = recorded.parquet.of(filed) * load.plants
     past_files = recorded.parquet.outside(both)
     return [
         item("written by clients, peak", (telemetry + events) * load.peak / 1e6, "MB/s"),
@@ -124,7 +125,7 @@ def triton(load: Load, recorded: Recorded, peak: Rates) -> list[Item]:
     outside = compute.outside(peak)
     if load.plants > 1:
         outside.append(f"{load.plants} plants (measured 1)")
-    busy = compute.of(peak)
+    busy = compute.of({**peak, Driver.PROCESS: 1.0})
     instances = max(1, math.ceil(busy / load.utilisation - 1e-9))
     if instances > 1:
         outside.append(f"{instances} instances (measured 1)")
