@@ -88,6 +88,6 @@ def _check(sample: Sample, drivers: Sequence[Driver], values: NDArray[np.float64
 
 
 def _range(samples: Sequence[Sample], driver: Driver) -> Range:
-    """In units a second, of the samples that have any."""
-    rates = [rate for one in samples if (rate := one.drivers.get(driver, 0.0) / one.seconds) > 0]
+    """In units a second; from 0 on where a sample had none of it."""
+    rates = [one.drivers.get(driver, 0.0) / one.seconds for one in samples]
     return Range(min(rates), max(rates))

@@ -53,10 +53,10 @@ class Point:
 FULL: tuple[Point, ...] = (
     Point("idle", "idle", seconds=10),
     Point("http-1", "http", 100, 16),
-    Point("http-2", "http", 400, 16),
+    Point("http-2", "http", 1200, 16),
     Point("http-3", "http", 100, 16, WIDE),
-    Point("http-4", "http", 300, 16, WIDE),
-    Point("http-5", "http", 200, 16, MEDIUM, held_out=True),
+    Point("http-4", "http", 500, 16, WIDE),
+    Point("http-5", "http", 600, 16, MEDIUM, held_out=True),
     Point("kafka-1", "kafka", 500, 16),
     Point("kafka-2", "kafka", 2000, 16),
     Point("kafka-3", "kafka", 6000, 16),

@@ -209,7 +209,7 @@ def words(load: Load) -> list[str]:
     said = []
     for one in fields(Load):
         value = getattr(load, one.name)
-        if value != one.default:
+        if value != one.default or one.name in ("assets", "signals", "hz"):
             said.append(f"--{one.name.replace('_', '-').removesuffix('-h')} {value:.12g}")
     return said
 

@@ -112,7 +112,7 @@ def test_a_measured_load_needs_what_was_measured(recorded: Recorded, name: str) 
     written = items["kafka", "written by clients, peak"].value
     assert written is not None
     assert written * 1e6 >= was.log["telemetry.factory"] / was.seconds * (1 - 1e-6)
-    instances = items["triton", "computes"]
+    instances = items["triton", "time computing"]
     assert instances.value == pytest.approx(was.triton_compute_s / was.seconds, rel=1e-3)
 
 

@@ -70,7 +70,7 @@ def kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitio
             "GB",
         ),
         item(
-            f"disk: genealogy and changes, kept for ever, after {load.years:g} years",
+            f"disk: kept for ever, after {365 * load.years:g} days",
             forever * copies / 1e9,
             "GB",
         ),
@@ -142,6 +142,8 @@ def triton(load: Load, recorded: Recorded, peak: Rates) -> list[Item]:
             basis=basis,
             why="; ".join([model, *outside]),
         ),
-        Item(part="triton", what="computes", value=busy * load.plants, unit="s/s", basis=basis, why=why),
+        Item(
+            part="triton", what="time computing", value=busy * load.plants, unit="s/s", basis=basis, why=why
+        ),
         Item(part="triton", what="cores", value=cores, unit="", basis=basis, why=why),
     ]

@@ -42,7 +42,13 @@ class _Program:
 
     @property
     def cores(self) -> float:
+        """Of one process, if it could use so many."""
         return self.cost.of(self.rates)
+
+    @property
+    def fixed(self) -> float:
+        """Cores of each process, whatever the load."""
+        return self.cost.shares(self.rates).get(Driver.PROCESS, 0.0)
 
 
 def plan(load: Load, recorded: Recorded) -> Answer:
@@ -59,7 +65,7 @@ def plan(load: Load, recorded: Recorded) -> Answer:
         *parts.kafka(load, recorded, factory, fleet, partitions["telemetry"]),
         *parts.triton(load, recorded, added(peak["factory"], peak["vehicle"])),
     ]
-    shares = _shares(programs, load.plants)
+    shares = _shares(load, recorded, programs, added(*peak.values(), {Driver.PROCESS: 1.0}))
     return Answer(tuple(items), shares, tuple(_bottlenecks(load, recorded, programs, replicas)))
 
 
@@ -91,7 +97,8 @@ def _replicas(one: _Program, utilisation: float) -> int:
     """A process of Python uses one core."""
     if one.name in (*ALONE, *READS_ALL):
         return 1
-    return max(1, math.ceil(one.cores / utilisation - 1e-9))
+    left = max(utilisation - one.fixed, utilisation / 10)  # a core that is there for the load
+    return max(1, math.ceil((one.cores - one.fixed) / left - 1e-9))
 
 
 def _partitions(replicas: Mapping[str, int]) -> dict[str, int]:
@@ -166,7 +173,7 @@ def _program(one: _Program, load: Load, recorded: Recorded, replicas: int) -> li
         outside.append(f"{load.plants} plants (measured 1)")
     measured = not outside and replicas == 1
     several = [f"{replicas} replicas (measured 1)"] if replicas > 1 else []
-    cores = one.cores * load.plants
+    cores = (one.cores + (replicas - 1) * one.fixed) * load.plants
     basis = Basis.MEASURED if measured else Basis.EXTRAPOLATED
     why = "; ".join(outside + several)
     error = one.cost.error
@@ -203,8 +210,8 @@ def _program(one: _Program, load: Load, recorded: Recorded, replicas: int) -> li
             what="memory of each replica",
             value=each / 2**20,
             unit="MiB",
-            basis=Basis.EXTRAPOLATED if past else Basis.MEASURED,
-            why="; ".join(past),
+            basis=Basis.MEASURED if measured and not past else Basis.EXTRAPOLATED,
+            why="; ".join(past) or why,
         ),
     ]
 
@@ -220,15 +227,18 @@ def _limit(one: _Program, replicas: int) -> str:
     return ""
 
 
-def _shares(programs: list[_Program], plants: int) -> tuple[Share, ...]:
+def _shares(load: Load, recorded: Recorded, programs: list[_Program], all_: Rates) -> tuple[Share, ...]:
     """What takes the cores, the most first."""
-    parts = [
-        (one.name, driver, cores * plants)
-        for one in programs
-        for driver, cores in one.cost.shares(one.rates).items()
+    taking = [(one.name, one.cost.shares(one.rates)) for one in programs]
+    brokers = recorded.cpu["kafka"].shares(all_)
+    taking.append(("kafka", {driver: cores * load.replication for driver, cores in brokers.items()}))
+    if not load.gpu:
+        taking.append(("triton", recorded.cpu["triton"].shares(all_)))
+    each = [
+        (name, driver, cores * load.plants) for name, shares in taking for driver, cores in shares.items()
     ]
-    total = sum(cores for _, _, cores in parts) or 1.0
-    found = [Share(name, driver, cores, cores / total) for name, driver, cores in parts if cores > 0]
+    total = sum(cores for _, _, cores in each) or 1.0
+    found = [Share(name, driver, cores, cores / total) for name, driver, cores in each if cores > 0]
     return tuple(sorted(found, key=lambda one: -one.cores)[:8])
 
 
