@@ -33,11 +33,18 @@ async def paced(send: Callable[[int], Awaitable[None]], per_s: float, seconds: f
 
 
 async def to_kafka(
-    kafka: str, shape: Shape, area: str, assets: int, per_s: float | None, total: int, seconds: float
+    kafka: str,
+    shape: Shape,
+    area: str,
+    assets: int,
+    per_s: float | None,
+    total: int,
+    seconds: float,
+    prefix: str = "",
 ) -> int:
     """Frames into the topic; `per_s` of `None`: `total` of them, as fast as it goes."""
     source = Frames(assets, shape, area)
-    async with Sender(kafka, TELEMETRY_FACTORY.named("")) as sender:
+    async with Sender(kafka, TELEMETRY_FACTORY.named(prefix)) as sender:
         if per_s is not None:
             return await paced(lambda count: sender.send(source.take(count)), per_s, seconds)
         for done in range(0, total, 10_000):
