@@ -53,7 +53,10 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def conclude(run: Run) -> tuple[Recorded, list[Held]]:
-    """The costs, and the points that were held out beside them."""
+    """The costs, and the points that were held out beside them. Raises ValueError for a run without a change:
+    what one costs would be called nothing."""
+    if not any(one.drivers[Driver.CHANGES] for one in run.points):
+        raise ValueError("no change was applied while the plant welded: look at the stack's logs")
     cpu, held = {}, []
     for program in BY:
         samples = [
@@ -63,9 +66,13 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         ]
         cpu[program], checked = fit(samples)
         held += [_held(program, one) for one in checked]
-    parquet, checked = fit(_telemetry(run, lambda one: one.parquet, (*PLAIN, Driver.FILES)))
+    parquet, checked = fit(
+        _telemetry(run, ("http", "kafka"), (*PLAIN, Driver.FILES), lambda one: one.parquet)
+    )
     held += [_held("Parquet", one) for one in checked]
-    frame, checked = fit(_telemetry(run, lambda one: one.log.get("telemetry.factory", 0), PLAIN))
+    frame, checked = fit(
+        _telemetry(run, ("http", "weld"), PLAIN, lambda one: one.log.get("telemetry.factory", 0))
+    )
     held += [_held("Kafka's log", one) for one in checked]
     compute, checked = fit(
         [
@@ -96,6 +103,9 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
             change=_each(run.points, "changes", lambda one: one.drivers[Driver.CHANGES])
             + _each(run.points, "audit", lambda one: one.drivers[Driver.CHANGES]),
             vehicle=vehicle_log,
+            changelog=_each(
+                run.points, "controller-stations-changelog", lambda one: one.drivers[Driver.PARTS]
+            ),
         ),
         parquet=parquet,
         triton_compute=compute,
@@ -106,18 +116,21 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
     return recorded, held
 
 
-def _telemetry(run: Run, value: Callable[[Measured], float], drivers: Sequence[Driver]) -> list[Sample]:
-    """Of what frames alone give."""
+def _telemetry(
+    run: Run, kinds: Sequence[str], drivers: Sequence[Driver], value: Callable[[Measured], float]
+) -> list[Sample]:
+    """Of what frames give. Kafka's log: those of ingest, which have headers. Parquet: not those of a backlog,
+    in whose large files the same made samples come again and again."""
     return [
         Sample(
             one.name,
-            {name: one.drivers[name] for name in drivers},
+            {name: one.drivers.get(name, 0.0) for name in drivers},
             value(one),
             one.seconds,
             held_out=one.held_out,
         )
         for one in run.points
-        if one.kind in ("http", "kafka", "drain")
+        if one.kind in kinds
     ]
 
 

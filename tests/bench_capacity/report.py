@@ -78,7 +78,7 @@ def put(text: str, name: str, part: str) -> str:
     _, end, after = rest.partition("<!-- end -->")
     if not mark or not end:
         raise ValueError(f"the page has no part {name!r}")
-    return f"{before}{begin}{part.strip()}\n{end}{after}"
+    return f"{before}{begin}{part.strip(chr(10))}\n{end}{after}"
 
 
 def provenance(recorded: Recorded) -> str:
@@ -95,7 +95,7 @@ def provenance(recorded: Recorded) -> str:
 
 def thousand(recorded: Recorded) -> str:
     """A thousand assets: 8 signals, 16 Hz, a frame and a window a second."""
-    rates = {**THOUSAND.factory(), Driver.PROCESS: 1.0}
+    rates = {**THOUSAND.factory(), Driver.PROCESS: 1.0, Driver.STATIONS: 2.0}
     lines = [
         "| program | CPU s in a second | of that for being there | memory, MiB | growth an asset, bytes | |",
         "|---|---|---|---|---|---|",
@@ -127,6 +127,7 @@ def thousand(recorded: Recorded) -> str:
         f"| Kafka, an anomaly and its share of transactions | {recorded.kafka.anomaly:,.0f} bytes |",
         f"| Kafka, a verdict and its share of transactions | {recorded.kafka.score:,.0f} bytes |",
         f"| Kafka, a part's genealogy | {recorded.kafka.part:,.0f} bytes |",
+        f"| Kafka, the controller's table, of a part (compacted) | {recorded.kafka.changelog:,.0f} bytes |",
         f"| Kafka, a change, with its audit | {recorded.kafka.change:,.0f} bytes |",
         f"| Kafka, a vehicle as built, with 96 joints | {recorded.kafka.vehicle:,.0f} bytes |",
         f"| the controller's memory, of such a vehicle | {recorded.vehicle_bytes:,.0f} bytes |",

@@ -35,7 +35,7 @@ def test_the_packaged_costs_are_those_of_the_recorded_points() -> None:
 def test_the_page_is_made_of_them() -> None:
     recorded, held = conclude(RUN)
     for name, made in parts(RUN, recorded, held).items():
-        assert recorded_of()[name] == made.strip(), f"run `make bench-capacity AGAIN=1`: {name}"
+        assert recorded_of()[name] == made.strip("\n"), f"run `make bench-capacity AGAIN=1`: {name}"
     unready = RUN.provenance.beside_other_work or RUN.provenance.short
     assert ("to be recorded anew" in PAGE.read_text()) == unready
 

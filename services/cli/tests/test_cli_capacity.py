@@ -53,7 +53,7 @@ KNOWN = Recorded(
         name: Memory(1e8, 4000.0, 1.2, Range(0, 10_000)) if name == "detector" else Memory(1e8)
         for name in ("ingest", "historian", "twin", "modelops", "controller", "line", "detector")
     },
-    kafka=Written(cost(frames=150.0, sample_bytes=1.0), 1500.0, 900.0, 600.0, 5000.0, 20_000.0),
+    kafka=Written(cost(frames=150.0, sample_bytes=1.0), 1500.0, 900.0, 600.0, 5000.0, 20_000.0, 10_000.0),
     parquet=cost(frames=100.0, sample_bytes=0.9),
     triton_compute=cost(windows=2e-5),
     vehicle_bytes=60_000.0,

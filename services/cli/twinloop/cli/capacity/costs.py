@@ -128,6 +128,8 @@ class Written(msgspec.Struct, frozen=True):
     part: float
     change: float
     vehicle: float
+    changelog: float
+    """Of the controller's table, for a part: the state of its station is written anew. Compacted."""
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -25,7 +25,8 @@ def kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitio
     genealogy = total.get(Driver.PARTS, 0.0) * written.part
     genealogy += total.get(Driver.VEHICLES_BUILT, 0.0) * written.vehicle
     changes = total.get(Driver.CHANGES, 0.0) * written.change
-    events = anomalies + scores + genealogy + changes
+    table = total.get(Driver.PARTS, 0.0) * written.changelog
+    events = anomalies + scores + genealogy + changes + table
     twins = 1  # the twin reads what the factory sends, and only that
     read = 2 * telemetry + twins * (telemetry - vehicles) + 2 * events
     outside = written.frame.outside(both)
