@@ -62,7 +62,6 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
         samples = [
             Sample(one.name, one.of(program), one.cpu_s[program], one.seconds, KEPT * TICK_S, one.held_out)
             for one in run.points
-            if one.fits(program)
         ]
         cpu[program], checked = fit(samples)
         held += [_held(program, one) for one in checked]
@@ -79,14 +78,13 @@ def conclude(run: Run) -> tuple[Recorded, list[Held]]:
             Sample(
                 one.name,
                 # A request costs something by itself: there are as many as rounds, however full these are.
-                {name: one.drivers[name] for name in BY["triton"]},
+                one.of("triton"),
                 one.triton_compute_s,
                 one.seconds,
                 KEPT * TICK_S,
                 one.held_out,
             )
             for one in run.points
-            if one.kind != "idle"
         ]
     )
     held += [_held("Triton's instances", one) for one in checked]

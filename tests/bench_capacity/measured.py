@@ -8,21 +8,21 @@ import msgspec
 
 from bench_capacity.meter import Snapshot
 from bench_capacity.points import FLOAT, Point
-from twinloop.cli.capacity.costs import Driver
+from twinloop.cli.capacity.costs import Driver, rounds
 
 WELD_BYTES = 300 * 6 * FLOAT
 SCORE_EVERY = 100
 
 BY: dict[str, tuple[Driver, ...]] = {
     "ingest": (Driver.PROCESS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS),
-    "detector": (Driver.PROCESS, Driver.FRAMES, Driver.WINDOWS, Driver.WINDOW_BYTES),
-    "historian": (Driver.PROCESS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS),
+    "detector": (Driver.PROCESS, Driver.ROUNDS, Driver.FRAMES, Driver.WINDOWS, Driver.WINDOW_BYTES),
+    "historian": (Driver.PROCESS, Driver.ROUNDS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS),
     "modelops": (Driver.PROCESS, Driver.WINDOWS),
     "controller": (Driver.PROCESS, Driver.WINDOWS, Driver.PARTS, Driver.CHANGES),
     "twin": (Driver.PROCESS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS, Driver.CHANGES),
     "line": (Driver.STATIONS, Driver.CHANGES),
-    "kafka": (Driver.PROCESS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS),
-    "triton": (Driver.PROCESS, Driver.WINDOWS, Driver.WINDOW_BYTES),
+    "kafka": (Driver.PROCESS, Driver.ROUNDS, Driver.FRAMES, Driver.SAMPLE_BYTES, Driver.PARTS),
+    "triton": (Driver.PROCESS, Driver.ROUNDS, Driver.WINDOWS, Driver.WINDOW_BYTES),
 }
 """What may cost a program something."""
 
@@ -51,20 +51,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, program: str) -> dict[Driver, float]:
         """What reached a program: ingest sees nothing of what went straight into Kafka. While a backlog is
-        drained, the detector's rounds are few and full: all that they cost is counted for frames and windows.
-        Else their share would be taken off these, and a load past the measured would seem cheaper than it is.
-        """
+        drained, rounds are few and full: all that they cost is counted for frames and windows. Else a load
+        past the measured would seem cheaper than it is."""
         seen = dict(self.drivers)
-        if program == "detector" and self.kind == "drain":
-            seen[Driver.PROCESS] = 0.0
         if program == "ingest" and self.kind in ("kafka", "drain"):
             seen |= {Driver.FRAMES: 0.0, Driver.SAMPLE_BYTES: 0.0}
+        rate = seen[Driver.FRAMES] / self.seconds
+        seen[Driver.ROUNDS] = 0.0 if self.kind == "drain" else rounds(rate) * self.seconds
         return {one: seen[one] for one in BY[program]}
-
-    def fits(self, program: str) -> bool:
-        """Whether it tells something about a program. Idle, the detector and who serves it have no rounds,
-        whose cost is the same however much is in them: planning is for those that work."""
-        return not (self.kind == "idle" and program in ("detector", "triton", "kafka", "historian"))
 
 
 def measured(point: Point, before: Snapshot, after: Snapshot, frames: int) -> Measured:

@@ -31,8 +31,9 @@ def main() -> None:
                 drivers = dict(one["drivers"])
                 if name == "ingest" and one["kind"] in ("kafka", "drain"):
                     drivers |= {"frames": 0.0, "sample_bytes": 0.0}
-                if name == "detector" and one["kind"] == "drain":
-                    drivers["process"] = 0.0
+                rate = drivers["frames"] / one["seconds"]
+                most = 0.0 if one["kind"] == "drain" else 20.0  # as the calculator counts rounds
+                drivers["rounds"] = one["seconds"] * rate * most / (rate + most) if rate else 0.0
                 model = sum(cost["value"] * drivers.get(driver, 0.0) for driver, cost in by.items())
                 pairs.append((one["cpu_s"][name] / one["seconds"], model / one["seconds"]))
             x, y = zip(*pairs, strict=True) if pairs else ((), ())

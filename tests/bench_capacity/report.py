@@ -14,7 +14,7 @@ from bench_capacity.conclude import Held, Run
 from bench_capacity.measured import BY
 from twinloop.cli.capacity.answer import Answer
 from twinloop.cli.capacity.costs import Driver, Recorded
-from twinloop.cli.capacity.load import Load
+from twinloop.cli.capacity.load import Load, at_work
 from twinloop.cli.capacity.plan import plan
 from twinloop.cli.capacity.verb import number
 from twinloop.local.places import REPOSITORY
@@ -25,6 +25,7 @@ ANEW = "**Recorded {how}: to be recorded anew** on an idle machine, by `make ben
 UNITS: dict[Driver, tuple[str, float, str]] = {
     Driver.PROCESS: ("being there", 1.0, "cores"),
     Driver.STATIONS: ("a station", 1.0, "cores"),
+    Driver.ROUNDS: ("a round", 1e3, "ms"),
     Driver.FRAMES: ("a frame", 1e6, "µs"),
     Driver.SAMPLE_BYTES: ("a kB of samples", 1e9, "µs"),
     Driver.WINDOWS: ("a window", 1e6, "µs"),
@@ -95,7 +96,7 @@ def provenance(recorded: Recorded) -> str:
 
 def thousand(recorded: Recorded) -> str:
     """A thousand assets: 8 signals, 16 Hz, a frame and a window a second."""
-    rates = {**THOUSAND.factory(), Driver.PROCESS: 1.0, Driver.STATIONS: 2.0}
+    rates = {**at_work(THOUSAND.factory()), Driver.STATIONS: 2.0}
     lines = [
         "| program | CPU s in a second | of that for being there | memory, MiB | growth an asset, bytes | |",
         "|---|---|---|---|---|---|",

@@ -14,6 +14,7 @@ from twinloop.cli.capacity.plan import plan
 US = {
     Driver.PROCESS: 50_000.0,
     Driver.STATIONS: 20_000.0,
+    Driver.ROUNDS: 2000.0,
     Driver.FRAMES: 20.0,
     Driver.SAMPLE_BYTES: 0.01,
     Driver.WINDOWS: 8.0,

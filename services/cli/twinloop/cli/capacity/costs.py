@@ -30,6 +30,8 @@ class Driver(StrEnum):
     """What costs. All but `process` and `stations` are so many a second."""
 
     PROCESS = "process"
+    ROUNDS = "rounds"
+    """Of whoever takes frames together: see `rounds`."""
     FRAMES = "frames"
     SAMPLE_BYTES = "sample_bytes"
     """Of float32 samples, without names and times."""
@@ -46,6 +48,15 @@ class Driver(StrEnum):
 
 
 Rates = Mapping[Driver, float]
+
+MOST_ROUNDS = 20.0
+
+
+def rounds(frames: float) -> float:
+    """How often a second somebody has something to do to whom so many frames come: with few of them as often
+    as they come, and with many at most `MOST_ROUNDS` times, as what comes meanwhile waits for the next round.
+    The curve between is an assumption, which the costs are fitted with."""
+    return frames * MOST_ROUNDS / (frames + MOST_ROUNDS)
 
 
 class Coefficient(msgspec.Struct, frozen=True):
@@ -93,7 +104,12 @@ class Cost(msgspec.Struct, frozen=True):
         for driver, one in self.by.items():
             measured = self.ranges[driver]
             asked = rates.get(driver, 0.0)
-            if driver is not Driver.PROCESS and one.value > 0 and asked > 0 and not measured.holds(asked):
+            if (
+                driver not in (Driver.PROCESS, Driver.ROUNDS)
+                and one.value > 0
+                and asked > 0
+                and not measured.holds(asked)
+            ):
                 each = "" if driver is Driver.STATIONS else "/s"
                 found.append(
                     f"{_plain(asked)} {driver.replace('_', ' ')}{each} (measured {_plain(measured.low)} to"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from twinloop.cli.capacity.costs import Driver
+from twinloop.cli.capacity.costs import Driver, Rates, rounds
 
 FLOAT: Final = 4
 MOST: Final = 1e9
@@ -182,6 +182,15 @@ def at_peak(load: dict[Driver, float], peak: float) -> dict[Driver, float]:
     """The busiest minute: what is no rate stays as it is."""
     still = (Driver.STATIONS, Driver.PROCESS)
     return {driver: rate if driver in still else rate * peak for driver, rate in load.items()}
+
+
+def at_work(rates: Rates) -> dict[Driver, float]:
+    """What reaches one process that is there, with its rounds."""
+    return {
+        **rates,
+        Driver.PROCESS: 1.0,
+        Driver.ROUNDS: rounds(rates.get(Driver.FRAMES, 0.0)),
+    }
 
 
 def _option(names: list[str]) -> str:

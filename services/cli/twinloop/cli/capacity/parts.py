@@ -6,7 +6,7 @@ import math
 
 from twinloop.cli.capacity.answer import Item
 from twinloop.cli.capacity.costs import Basis, Driver, Rates, Recorded
-from twinloop.cli.capacity.load import DAY_S, Load, added, at_peak, times
+from twinloop.cli.capacity.load import DAY_S, Load, added, at_peak, at_work, times
 from twinloop.contracts.topics import ANOMALIES, SCORES
 
 FILE_AGE_S, FILE_RECORDS, FILE_BYTES = 60.0, 50_000, 32 * 2**20
@@ -36,7 +36,7 @@ def kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitio
     kept = telemetry * load.retention_h * 3600
     kept += anomalies * (ANOMALIES.retention_h or 0) * 3600 + scores * (SCORES.retention_h or 0) * 3600
     forever = (genealogy + changes) * 365 * DAY_S * load.years
-    cores = recorded.cpu["kafka"].of(added(at_peak(both, load.peak), {Driver.PROCESS: 1.0})) * load.plants
+    cores = recorded.cpu["kafka"].of(at_work(at_peak(both, load.peak))) * load.plants
     past = recorded.cpu["kafka"].outside(at_peak(both, load.peak))
     if copies > 1:
         past.append(f"{copies} copies (measured 1): each follower is counted as much as the leader")
@@ -126,12 +126,12 @@ def triton(load: Load, recorded: Recorded, peak: Rates) -> list[Item]:
     outside = compute.outside(peak)
     if load.plants > 1:
         outside.append(f"{load.plants} plants (measured 1)")
-    busy = compute.of({**peak, Driver.PROCESS: 1.0})
+    busy = compute.of(at_work(peak))
     instances = max(1, math.ceil(busy / load.utilisation - 1e-9))
     if instances > 1:
         outside.append(f"{instances} instances (measured 1)")
     basis = Basis.EXTRAPOLATED if outside else Basis.MEASURED
-    cores = recorded.cpu["triton"].of(added(dict(peak), {Driver.PROCESS: 1.0})) * load.plants
+    cores = recorded.cpu["triton"].of(at_work(peak)) * load.plants
     why = "; ".join(outside)
     model = f"of {recorded.provenance.model}; another model costs what it costs"
     return [

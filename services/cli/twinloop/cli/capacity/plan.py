@@ -14,7 +14,16 @@ from typing import Final
 from twinloop.cli.capacity import parts
 from twinloop.cli.capacity.answer import Answer, Item, Share
 from twinloop.cli.capacity.costs import Basis, Cost, Driver, Rates, Recorded
-from twinloop.cli.capacity.load import FLOAT, MINUTE_SAMPLES, MINUTE_SIGNALS, Load, added, at_peak, times
+from twinloop.cli.capacity.load import (
+    FLOAT,
+    MINUTE_SAMPLES,
+    MINUTE_SIGNALS,
+    Load,
+    added,
+    at_peak,
+    at_work,
+    times,
+)
 from twinloop.contracts.topics import EVENT_PARTITIONS, TELEMETRY_PARTITIONS
 
 MEMORY_RECORDS: Final = 10_000
@@ -65,30 +74,29 @@ def plan(load: Load, recorded: Recorded) -> Answer:
         *parts.kafka(load, recorded, factory, fleet, partitions["telemetry"]),
         *parts.triton(load, recorded, added(peak["factory"], peak["vehicle"])),
     ]
-    shares = _shares(load, recorded, programs, added(*peak.values(), {Driver.PROCESS: 1.0}))
+    shares = _shares(load, recorded, programs, at_work(added(*peak.values())))
     return Answer(tuple(items), shares, tuple(_bottlenecks(load, recorded, programs, replicas)))
 
 
 def _programs(load: Load, recorded: Recorded, factory: Rates, fleet: Rates) -> list[_Program]:
     """Those that take part in this load."""
-    one_process = {Driver.PROCESS: 1.0}
-    both = added(dict(factory), dict(fleet), one_process)
+    both = at_work(added(dict(factory), dict(fleet)))
     minute = MINUTE_SAMPLES * MINUTE_SIGNALS * FLOAT
     cost = recorded.cpu
     found = [_Program("ingest", cost["ingest"], both, (load.assets + load.vehicles) / load.plants)]
     if load.assets or load.stations:
-        alone = added(dict(factory), one_process)
+        alone = at_work(factory)
         assets = (load.assets + load.stations) / load.plants
         found.append(_Program("detector", cost["detector"], alone, assets, load.window_bytes))
     if load.vehicles:
-        alone = added(dict(fleet), one_process)
+        alone = at_work(fleet)
         found.append(
             _Program("detector-vehicles", cost["detector"], alone, load.vehicles / load.plants, minute)
         )
     found.append(_Program("historian", cost["historian"], both))
     known = recorded.vehicle_bytes * load.vehicles / load.plants
     for name in ("modelops", "controller", "twin", "line"):
-        rates = added(dict(factory), one_process)
+        rates = at_work(factory)
         found.append(_Program(name, cost[name], rates, extra_bytes=known if name == "controller" else 0.0))
     return found
 
