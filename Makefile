@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop test-unit test-helm helm-refresh test-k8s test-containers images sbom compose-demo engine-down lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop bench-capacity test-unit test-helm helm-refresh test-k8s test-containers images sbom compose-demo engine-down lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -68,6 +68,10 @@ bench: install-dev  ## Measure Twinloop beside other ways to do its work: RECORD
 
 bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, RECORD=1 to write docs/loop-quality.md
 	@PYTHONPATH=tests $(RUN) -m bench_loop --seeds $(or $(SEEDS),100) $(if $(RECORD),--record)
+
+bench-capacity: install-dev  ## Measure what loads cost each program: RECORD=1 to write docs/capacity.md, SHORT=1 to see it work
+	@$(if $(RECORD),$(PYTHON) deploy/local/bootstrap.py bench)
+	@PYTHONPATH=tests $(RUN) -m bench_capacity $(if $(SHORT),--short) $(if $(RECORD),--record)
 
 eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
 	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinloop.cli import audit, field, models, people, watch
+from twinloop.cli.capacity.verb import add, capacity
 from twinloop.cli.handed_on import RECORDINGS, TRAIN
 from twinloop.cli.places import STATE, Places
 from twinloop.contracts.changes import State
@@ -87,6 +88,15 @@ def parser() -> ArgumentParser:
         RECORDINGS, add_help=False, help="what was recorded, as CSV files; `twinloop recordings --help`"
     )
     verbs.add_parser(TRAIN, add_help=False, help="a model, on recordings; `twinloop train --help`")
+
+    add(
+        _verb(
+            verbs,
+            "capacity",
+            capacity,
+            "what a load needs: replicas, memory, Kafka, Triton; by what was measured",
+        )
+    )
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
