@@ -141,16 +141,17 @@ class Yard:
         `volumes`: folder of this machine to `path` or `path:ro`; `published`: port of the container that
         this machine can reach, at `host_port`, which stays when it restarts.
         """
-        container = DockerContainer(of, user=USER, read_only=True, tmpfs={"/tmp": ""}, **options)
+        container = DockerContainer(of)
         container.with_network(self.network).with_network_aliases(name)
         container.with_kwargs(
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             labels={LABEL: self.run},
+            user=USER,
             read_only=True,
-            tmpfs={"/tmp": ""},
             **options,
         )
+        container.with_tmpfs_mount("/tmp")
         for key, value in (variables or {}).items():
             container.with_env(key, value)
         for source, target in (volumes or {}).items():
@@ -159,7 +160,7 @@ class Yard:
         port = None
         if published is not None:
             port = host_port or free_port()
-            container.with_bind_ports(published, port)
+            container.ports[published] = ("127.0.0.1", port)
         if command is not None:
             container.with_command(command)
         container.start()
