@@ -67,10 +67,10 @@ FULL: tuple[Point, ...] = (
     Point("kafka-8", "kafka", 4000, 16, held_out=True),
     Point("drain", "drain", 2000, 0, seconds=150_000 / 10_000),
     Point("weld-1", "weld", 2, 2, seconds=20),
-    Point("weld-2", "weld", 2, 10, seconds=20),
+    Point("weld-2", "weld", 2, 10, seconds=15),
     Point("weld-3", "weld", 2, 20, seconds=20, fault="window-drift"),
-    Point("weld-4", "weld", 2, 5, seconds=20, fault="defocus"),
-    Point("weld-5", "weld", 2, 10, seconds=20, fault="defocus", held_out=True),
+    Point("weld-4", "weld", 2, 10, seconds=30, fault="window-drift"),
+    Point("weld-5", "weld", 2, 15, seconds=20, fault="window-drift", held_out=True),
 )
 """Of `drain`: ten thousand frames for a second of `seconds`."""
 
@@ -87,8 +87,8 @@ SHORT: tuple[Point, ...] = (
     Point("kafka-7", "kafka", 700, 16, MEDIUM, seconds=4, held_out=True),
     Point("drain", "drain", 1000, 0, seconds=3),
     Point("weld-1", "weld", 2, 2, seconds=6),
-    Point("weld-3", "weld", 2, 20, seconds=8, fault="defocus"),
-    Point("weld-5", "weld", 2, 15, seconds=8, fault="defocus", held_out=True),
+    Point("weld-3", "weld", 2, 20, seconds=10, fault="window-drift"),
+    Point("weld-5", "weld", 2, 15, seconds=8, fault="window-drift", held_out=True),
 )
 
 REMEMBERED: dict[bool, tuple[tuple[Shape, int], ...]] = {

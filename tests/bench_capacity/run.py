@@ -63,8 +63,8 @@ async def _send(scene: Scene, point: Point) -> int:
             "own_noise": True,
         }
     )
-    await finished(scene.panel, timeout_s=30 + 3 * point.seconds)
-    return welds * len(names)
+    progress = await finished(scene.panel, timeout_s=30 + 3 * point.seconds)
+    return sum(one.welds_done for one in progress.stations.values())  # the loop may stop a station
 
 
 async def remember(scene: Scene, short: bool) -> list[Remembered]:

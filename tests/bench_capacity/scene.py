@@ -74,17 +74,22 @@ class Scene:
 
     async def drained(self, before: Snapshot, frames: int) -> Snapshot:
         """When the detector and the historian have done `frames` more and nobody has anything left to read.
-        Raises TimeoutError."""
-        async with asyncio.timeout(DRAIN_S):
-            while True:
-                now = await self.look()
-                done = now.more(before, "detector:twinloop_detector_records_total")
-                left = sum(value for name, value in now.counted.items() if name.endswith("_lag_records"))
-                left += now.counted.get("historian:twinloop_historian_waiting_records", 0.0)
-                kept = now.more(before, "historian:twinloop_historian_records_total")
-                if done >= frames and kept >= frames and left == 0:
-                    return now
-                await asyncio.sleep(0.1)
+        Raises TimeoutError, which says what was left."""
+        deadline = time.monotonic() + DRAIN_S
+        while True:
+            now = await self.look()
+            done = now.more(before, "detector:twinloop_detector_records_total")
+            left = sum(value for name, value in now.counted.items() if name.endswith("_lag_records"))
+            left += now.counted.get("historian:twinloop_historian_waiting_records", 0.0)
+            kept = now.more(before, "historian:twinloop_historian_records_total")
+            if done >= frames and kept >= frames and left == 0:
+                return now
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"of {frames} frames the detector has done {done:.0f} and the historian kept {kept:.0f}"
+                    f" after {DRAIN_S:.0f} s, with {left:.0f} records left to read"
+                )
+            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

@@ -74,6 +74,8 @@ def kafka(load: Load, recorded: Recorded, factory: Rates, fleet: Rates, partitio
             f"disk: kept for ever, after {365 * load.years:g} days",
             forever * copies / 1e9,
             "GB",
+            Basis.EXTRAPOLATED,
+            "at this rate all the time, of which minutes were measured",
         ),
         Item(
             part="historian",
