@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from twinloop.contracts.codec import decode
@@ -144,6 +144,7 @@ def leaked(vin: str, outcome: Outcome) -> set[str]:
     return {one for one in pieces(vin) if one in every}
 
 
+@settings(deadline=None)
 @given(
     mistyped() | st.text(min_size=1, max_size=40),
     st.sampled_from(sorted(PLACES)),
@@ -167,6 +168,7 @@ def test_of_a_vehicles_document_no_vin_gets_out(vin: str, place: str, escapes: s
         assert leaked(vin, one) == set()
 
 
+@settings(deadline=None)
 @given(mistyped(), st.sampled_from(sorted(PLACES)), st.sets(st.integers(0, 40)))
 @example(MISTYPED, "of another kind", set())
 def test_nor_of_one_that_was_sent_where_telemetry_belongs(vin: str, place: str, escapes: set[int]) -> None:
@@ -189,6 +191,7 @@ def telemetry(**changed: Any) -> bytes:
     return json.dumps(told).encode()
 
 
+@settings(deadline=None)
 @given(mistyped().filter(lambda one: not set(one) & set("/+#\n\t")), st.booleans())
 @example(MISTYPED, True)
 @example("WVWZZZ1JZXW00001", True)
@@ -208,6 +211,7 @@ def test_a_vehicle_sends_under_a_pseudonym_or_not_at_all(vin: str, by_mqtt: bool
     assert letter.source == f"vehicles/{pseudonym(vin, KEY)}/telemetry"
 
 
+@settings(deadline=None)
 @given(mistyped(), st.sets(st.integers(0, 40)), st.booleans())
 @example(VIN, {0}, False)
 @example(MISTYPED, set(), False)

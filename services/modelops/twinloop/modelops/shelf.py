@@ -108,7 +108,6 @@ class Shelf:
         return [
             self._held(one, listed)
             for name in (self.models() if model is None else (self._names.full(model),))
-            if self._names.has(name)
             for listed in [self.listed(name)]
             for one in repository.contracts(self.root, name)
         ]
