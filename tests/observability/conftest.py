@@ -32,7 +32,7 @@ class Scene:
     runner: asyncio.Runner
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """As after `git clone` and `make up PROMETHEUS=1`."""
     subprocess.run([sys.executable, "deploy/local/bootstrap.py", "prometheus"], cwd=ROOT, check=True)
