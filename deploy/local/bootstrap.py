@@ -46,6 +46,7 @@ def main(arguments: "list[str]") -> int:
 
 
 def install(wanted: "set[str]") -> None:
+    from twinloop.local.errors import CannotStart
     from twinloop.local.install.environments import ensure_cached, ensure_services, ensure_training
     from twinloop.local.install.kafka import ensure_kafka
     from twinloop.local.install.machine import (
@@ -78,7 +79,12 @@ def install(wanted: "set[str]") -> None:
     if kafka:
         ensure_kafka(places, say)
     if "prometheus" in wanted:
-        ensure_prometheus(places, say)
+        try:
+            ensure_prometheus(places, say)
+        except CannotStart as problem:
+            if "dev" not in wanted:
+                raise
+            say(f"going on without Prometheus, and its tests will fail. {problem}")
     if "bench" in wanted:
         requirements = places.requirements / "bench.txt"
         ensure_cached(places.bench, requirements, "what is compared", say, finish=lambda _log: None)

@@ -32,7 +32,7 @@ class Scene:
     runner: asyncio.Runner
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """As after `git clone` and `make up PROMETHEUS=1`."""
     subprocess.run([sys.executable, "deploy/local/bootstrap.py", "prometheus"], cwd=ROOT, check=True)
@@ -49,7 +49,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     (checkout / "controller.toml").write_text(policy.replace(*AUTHORITY))
     own = {
         "controller": {"TWINLOOP_CONTROLLER_ASSETS": str(checkout / "controller.toml")},
-        "historian": {"TWINLOOP_HISTORIAN_RECONCILE_PATIENCE_S": "4"},
+        "historian": {"TWINLOOP_HISTORIAN_RECONCILE_PATIENCE_S": "20"},
         "detector-vehicles": {"TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": "6"},
     }
     services = [one.with_settings(**own.get(one.name, {})) for one in SERVICES]

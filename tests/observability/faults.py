@@ -37,7 +37,9 @@ max_batch_size: 1
 input [{ name: "x" data_type: TYPE_FP32 dims: [1] }]
 output [{ name: "y" data_type: TYPE_FP32 dims: [1] }]
 instance_group [{ kind: KIND_CPU count: 1 }]
-dynamic_batching { default_queue_policy { max_queue_size: 3 } }
+dynamic_batching {
+  default_queue_policy { timeout_action: REJECT default_timeout_microseconds: 600000 }
+}
 """
 
 
@@ -59,7 +61,7 @@ def tampered(store: Path):  # type: ignore[no-untyped-def]
 
 @contextlib.asynccontextmanager
 async def flooded(triton_http: str, repository: Path) -> AsyncIterator[None]:
-    """Another's slow model on the same Triton, which is asked by more clients than its queue holds."""
+    """Another's slow model on the same Triton, which is asked by more clients than it can answer in time."""
     folder = repository / SLOW
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "1" / "model.py").write_text(_SLOW_MODEL)

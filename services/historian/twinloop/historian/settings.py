@@ -26,7 +26,10 @@ class HistorianSettings(ServiceSettings):
     )
     reconcile: bool = Field(default=True, description="whether what detectors do is reconciled")
     reconcile_patience_s: float = Field(
-        default=30.0, gt=0, description="how long the records of a transaction may take to be readable"
+        default=30.0,
+        gt=0,
+        description="how long the records of a transaction may take to be readable: longer than Kafka lets a"
+        " transaction be open (15 s), because that keeps others of the same topics unread",
     )
 
     @property

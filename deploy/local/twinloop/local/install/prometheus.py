@@ -10,6 +10,7 @@ from twinloop.local.errors import CannotStart
 from twinloop.local.install.environments import Say, one_builder, run_logged
 from twinloop.local.places import Places
 
+_FETCH = 'cd "$0"; apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }'
 PROGRAMS = ("prometheus", "promtool")
 MISSING = (
     "Prometheus is not installed and this is no Debian or Ubuntu with apt-get to fetch it from: put the"
@@ -38,8 +39,7 @@ def ensure_prometheus(places: Places, say: Say) -> None:
         places.prometheus.mkdir(parents=True)
         log = places.prometheus / "install.log"
         with tempfile.TemporaryDirectory(dir=places.prometheus) as aside:
-            fetch = ["sh", "-c", 'cd "$0" && apt-get -q download prometheus', aside]
-            run_logged(fetch, log, "Prometheus")
+            run_logged(["sh", "-c", _FETCH, aside], log, "Prometheus")
             (package,) = Path(aside).glob("*.deb")
             run_logged(["dpkg-deb", "-x", str(package), str(places.prometheus)], log, "Prometheus")
         (places.prometheus / "complete").touch()

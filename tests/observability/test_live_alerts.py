@@ -19,7 +19,7 @@ from observability.conftest import Scene
 from observability.declared import TRITON
 from observability.faults import dying, fenced, flooded, restless, set_back, tampered
 from observability.rules import alerts
-from observability.traffic import traffic
+from observability.traffic import Traffic, traffic
 from observability.watched import Watched
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import _fit_and_serve, _weld, modelops
@@ -63,7 +63,7 @@ async def _play(scene: Scene) -> None:
         try:
             await watched.until_over(SLOW_S)  # what the start was like
             watched.fired.clear()
-            await _faults(scene, watched, flowing)
+            await _faults(scene, watched, flowing, panel)
             await watched.until_over(2 * SLOW_S)
         finally:
             watching.cancel()
@@ -72,10 +72,10 @@ async def _play(scene: Scene) -> None:
         assert await _triton_metrics(where.prometheus) >= TRITON
 
 
-async def _faults(scene: Scene, watched: Watched, flowing: object) -> None:
+async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel) -> None:
     stack, kafka = scene.stack, scene.stack.endpoints.kafka
     # Senders gone wrong, a drift beyond what may be corrected, a store that was tampered with, line killed.
-    flowing.poison_hz = 12  # type: ignore[attr-defined]
+    flowing.poison_hz = 12
     await stack.kill("line")
     with tampered(Path(stack.state.root) / "audit" / "modelops.jsonl"):
         await watched.until_fired(
@@ -91,7 +91,8 @@ async def _faults(scene: Scene, watched: Watched, flowing: object) -> None:
             },
             SLOW_S,
         )
-    flowing.poison_hz = 0  # type: ignore[attr-defined]
+    flowing.poison_hz = 0
+    await panel.start(Order(100_000, 8.0, None, 7).campaign())
     await stack.start("line")
     # A historian that hangs; and a model whose process dies, while nobody can heal it.
     await stack.kill("historian", signal.SIGSTOP)
