@@ -15,9 +15,20 @@ FOLDER = Path(__file__).parent / "golden"
 BASE = "minimal"
 
 
+def _short(one: Manifest) -> Manifest:
+    """Rules and dashboards are files beside the templates; other tests compare those."""
+    if one["kind"] == "PrometheusRule":
+        return {**one, "spec": {"groups": len(one["spec"]["groups"])}}
+    if "-dashboard-" in one["metadata"]["name"]:
+        return {**one, "data": sorted(one["data"])}
+    return one
+
+
 def text(objects: list[Manifest]) -> str:
     """One form for equal objects."""
-    parts = [f"# {'/'.join(identity(one))}\n{yaml.dump(one, Dumper=Dumper, width=110)}" for one in objects]
+    parts = [
+        f"# {'/'.join(identity(one))}\n{yaml.dump(_short(one), Dumper=Dumper, width=110)}" for one in objects
+    ]
     return "---\n".join(parts)
 
 

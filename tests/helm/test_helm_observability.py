@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from helm.chart import CHART, kinds, merged, render, values_of
 
@@ -18,7 +19,7 @@ groups:
       - record: job:up:sum
         expr: sum by (job) (up)
       - alert: ConsumerStalled
-        expr: time() - x{a="{{ b }}"} > 5
+        expr: time() - x{namespace=~".*", a="{{ b }}"} > 5
         labels: {severity: page}
         annotations:
           summary: "{{ $labels.job }} stands still"
@@ -58,12 +59,32 @@ def test_rules_are_rendered_with_their_runbooks(chart: Path) -> None:
     assert rule["metadata"]["labels"]["release"] == "p"
     record, stalled, down = rule["spec"]["groups"][0]["rules"]
     assert record == {"record": "job:up:sum", "expr": "sum by (job) (up)"}
-    assert stalled["expr"] == 'time() - x{a="{{ b }}"} > 5'
+    assert stalled["expr"] == 'time() - x{namespace="twinloop", a="{{ b }}"} > 5'
     assert stalled["annotations"] == {
         "summary": "{{ $labels.job }} stands still",
-        "runbook_url": "https://runbooks.example/t/consumer-stalled.md",
+        "runbook_url": "https://runbooks.example/t/docs/runbooks/consumer-stalled.md",
     }
-    assert down["annotations"]["runbook_url"] == "https://runbooks.example/t/a-target-is-down.md"
+    assert (
+        down["annotations"]["runbook_url"] == "https://runbooks.example/t/docs/runbooks/a-target-is-down.md"
+    )
+
+
+def test_our_rules_are_rendered_as_they_are_but_for_namespace_and_address() -> None:
+    (objects,) = render({"values": merged(values_of("minimal"), WATCHED)})
+    rendered = {one["metadata"]["name"]: one["spec"]["groups"] for one in kinds(objects, "PrometheusRule")}
+    files = sorted((CHART / "files" / "rules").glob("*.yaml"))
+    assert files
+    assert rendered.keys() == {f"demo-twinloop-rules-{one.stem}" for one in files}
+    for one in files:
+        expected = yaml.safe_load(one.read_text().replace('namespace=~".*"', 'namespace="twinloop"'))[
+            "groups"
+        ]
+        for group in expected:
+            for rule in group["rules"]:
+                if "alert" in rule:
+                    page = rule["annotations"]["runbook_url"]
+                    rule["annotations"]["runbook_url"] = f"https://runbooks.example/t/{page}"
+        assert rendered[f"demo-twinloop-rules-{one.stem}"] == expected, one.name
 
 
 def test_dashboards_are_rendered_as_they_are(chart: Path) -> None:
