@@ -154,6 +154,7 @@ def leaked(vin: str, outcome: Outcome) -> set[str]:
 @example(VIN, "future", {0})
 @example("WVW ZZZ 1JZ XW 000001", "pack_id too", set())
 @example("WVWZZZ1JZXW000001", "within part_id", set())
+@example("ldj000000aa200000", "within station", set())
 def test_of_a_vehicles_document_no_vin_gets_out(vin: str, place: str, escapes: set[int]) -> None:
     assume(not pieces(vin) & KNOWN)
     assume(place != "key" or not vin.replace("_", "").isalpha())  # a word without digits is a field's name
