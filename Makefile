@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 TRAIN := .venv-train/bin/python
 SCENARIO ?= window-drift
+WORKERS ?= 2
+BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
 .PHONY: test-containers sbom images compose-demo engine-down help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
@@ -41,8 +43,8 @@ certs: install  ## Make keys, certificates and people for one machine, and keep 
 
 # ---- work on it
 
-test: install-dev  ## Run every test, against real parts
-	$(RUN) -m pytest
+test: install-dev  ## Run every test, against real parts: WORKERS=0 for one after the other
+	$(RUN) -m pytest $(BESIDE)
 
 fault: install-dev  ## Kill real parts under load and reconcile with an oracle: ROWS="kill zombie" for some, SEED=<n> to repeat
 	@PYTHONPATH=tests $(RUN) -m fault $(ROWS) $(if $(SEED),--seed $(SEED))
@@ -119,4 +121,4 @@ lock:  ## Pin the requirements anew: needs uv
 	$(PYTHON) deploy/docker/lock.py
 
 clean: down  ## Remove what was made here; the cache folder with downloads stays
-	rm -rf .venv .venv-train .twinloop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-train .twinloop .twinloop-demo .twinloop-replay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,9 @@
-"""Real parts for the tests: one Kafka, one Triton and one MQTT broker a session, on free ports."""
+"""Real parts for the tests: one Kafka, one Triton and one MQTT broker a worker, on free ports.
+
+`make test` runs two workers beside each other (pytest-xdist). A file stays in one of them, so that what a
+module has started is started once. Whole loops, which use a machine on their own, go one after the other in
+the first worker, and the other does everything else meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,44 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twinloop.local import certs as local_certs
 from twinloop.local.stack import Stack
 
+LOOPS = ("tests/e2e/", "tests/fault/")
+"""Where tests play a whole loop, a dozen processes each."""
+
+
+def _plays_loop(nodeid: str) -> bool:
+    return nodeid.startswith(LOOPS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What goes to one worker: see above. (`--dist loadgroup` ignores marks under pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+        def _split_scope(self, nodeid: str) -> str:
+            return "loops" if _plays_loop(nodeid) else nodeid.split("::", 1)[0]
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside each other: the longest first, which are the loops."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _plays_loop(item.nodeid))
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka, Triton and MQTT, started once and stopped at the end.
 
-    Shared by the whole session: a test that kills or stops a part starts a stack of its own.
+    Shared by all tests of a worker: a test that kills or stops a part starts a stack of its own.
     """
     stack = Stack(tmp_path_factory.mktemp("stack"))
     with asyncio.Runner() as runner:

@@ -13,6 +13,7 @@ from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.onnx_file import digest
 
 WINDOW, HOP = 8, 2
+MODEL = "mean"
 THRESHOLD = 0.75
 COLUMNS = tuple(f"level{n}" for n in range(SIGNALS))
 
@@ -27,7 +28,7 @@ class Shape(NamedTuple):
 
 
 def mean_model(
-    name: str = "mean",
+    name: str = MODEL,
     *,
     version: int = 1,
     signal_set: str = SIGNAL_SET,

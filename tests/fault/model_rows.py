@@ -18,12 +18,12 @@ from support.watch import Watch
 
 from fault.bad_models import BAD, alarming
 from fault.load import SIGNAL_SET
-from fault.model import Shape
+from fault.model import MODEL, Shape
 from fault.neighbour import NAME, NEIGHBOURS, Neighbour, apart, neighbour
 from fault.promotion import VICTIMS, Promotion, interrupted, route_of, states
 from fault.rows import Play, Told, hold, hold_time
 from fault.scene import MEMORY_RECORDS, Scene, Size, Unmet, loaded, scene, until
-from fault.workshop import MODEL, SHAPES, Workshop, artefact, workshop
+from fault.workshop import SHAPES, Workshop, artefact, workshop
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from fault.load import SIGNAL_SET
-from fault.model import Shape
+from fault.model import MODEL, Shape
 from fault.rows import hold
 from fault.scene import until
-from fault.workshop import MODEL, Workshop, artefact
+from fault.workshop import Workshop, artefact
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton
 

@@ -19,9 +19,11 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from support.processes import ServiceProcess
+from support.stubs import stubs
 
 from fault.cluster import NODES, cluster
 from fault.load import POISON, Mix
+from fault.model import MODEL
 from fault.oracle import Expected
 from fault.scene import GRACE_S, SESSION_TIMEOUT_S, Scene, Size, Unmet, loaded, scene, until
 from fault.slow import SlowProxy
@@ -379,7 +381,8 @@ async def triton(run: Scene) -> Told:
         if way == "whole":
             await run.stack.kill("triton")
         else:
-            os.kill(stub(run).pid, signal.SIGKILL)
+            (process,) = stubs(MODEL, of=run.stack.pid("triton"))
+            process.kill()
             await asyncio.sleep(1)
             async with httpx.AsyncClient() as client:
                 answer = await client.get(f"http://{run.stack.endpoints.triton_http}/v2/health/ready")
@@ -401,14 +404,6 @@ async def triton(run: Scene) -> Told:
         f"{ways.count('whole')} x kill -9 of Triton, {ways.count('stub')} x of a model's process",
         f"noticed within {max(noticed):.1f} s, back {max(took):.1f} s after Triton",
     )
-
-
-def stub(run: Scene) -> psutil.Process:
-    """The process in which Triton runs the model."""
-    for one in psutil.Process(run.stack.pid("triton")).children(recursive=True):
-        if "stub" in one.name():
-            return one
-    raise Unmet("Triton has no process for the model")
 
 
 @row("triton-slow")

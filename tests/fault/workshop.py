@@ -21,7 +21,7 @@ from support.processes import ServiceProcess
 from support.topics import records
 
 from fault.load import SIGNAL_SET
-from fault.model import Shape, mean_model, rules_of
+from fault.model import MODEL, Shape, mean_model, rules_of
 from fault.oracle import Expected, Given
 from fault.scene import Scene, Unmet, until
 from fault.swaps import Swapped, reconcile_partition
@@ -33,7 +33,6 @@ from twinloop.local import certs
 from twinloop.tritonio.artefact import Artefact, Golden, pack
 from twinloop.tritonio.server import Inference
 
-MODEL = "mean"
 SHAPES = (
     Shape(),
     Shape(32, 2),

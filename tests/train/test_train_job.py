@@ -136,15 +136,24 @@ def test_a_model_of_some_signals_says_which_columns_it_leaves_out(tmp_path: Path
     assert "empty" not in made.card.trained.assets
 
 
+FINE = "return windows.mean(dim=1)"
+
+
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("", "has no attribute 'Mine'"),
-        ("x = 1 /", "SyntaxError"),
-        ("class Mine:\n  def __init__(s, w, n): pass", "no torch.nn"),
+        ("", "has no class Mine that is a torch.nn.Module: it has none"),
+        ("import torch\nclass Other(torch.nn.Linear): pass", "it has Other"),
+        ("x = 1 /", "own.py cannot be loaded: SyntaxError: invalid syntax (own.py, line 1)"),
+        ("x = 1\ny = x / 0", "ZeroDivisionError: division by zero (line 2 of own.py)"),
+        ("class Mine:\n  def __init__(s, w, n): pass", "no class Mine that is a torch.nn.Module"),
+        (
+            "import torch\nclass Mine(torch.nn.Module):\n  def __init__(self): super().__init__()",
+            "Mine(8, 4) cannot be made, with the length of a window and the number of signals: TypeError",
+        ),
     ],
 )
-def test_a_module_that_cannot_be_used_is_refused(
+def test_a_module_that_cannot_be_made_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, why: str
 ) -> None:
     (tmp_path / "own.py").write_text(code)
@@ -154,29 +163,67 @@ def test_a_module_that_cannot_be_used_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("named", "why"),
+    [("own.py", "name a file and a class in it"), ("nowhere.py:Mine", "there is no file nowhere.py")],
+)
+def test_a_module_must_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str, why: str
+) -> None:
+    more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
+    assert main(words(tmp_path, "--module", named, *more)) == 1
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "forward", "loss", "why"),
     [
-        ("return windows.mean(dim=(1, 2))", "forward: "),
-        ("return windows.mean(dim=1)[:, :2]", r"it is of shape [2, 2], not [2, 4]"),
-        ("return windows @ torch.ones(3, 3)", "forward: RuntimeError"),
-        ("return torch.linalg.svdvals(windows)[:, :4]", "not to be written as ONNX"),
-        ("return windows.mean(dim=1) / 0", "NaN or infinity"),
+        ("", "return windows.mean(dim=(1, 2))", "", "each signal is must be float32 [2, 4], not float32 [2]"),
+        ("", "return windows.mean(dim=1)[:, :2]", "", "must be float32 [2, 4], not float32 [2, 2]"),
+        ("", "return windows.mean(dim=1).double()", "", "must be float32 [2, 4], not float64 [2, 4]"),
+        ("", "pass", "", "how unusual each signal is must be float32 [2, 4], not None"),
+        ("", "return windows @ torch.ones(3, 3)", "", "forward: RuntimeError"),
+        ("", "\n        return windows @ torch.ones(3, 3)", "", "(line 8 of own.py)"),
+        ("", "return torch.linalg.svdvals(windows)[:, :4]", "", "not to be written as ONNX"),
+        ("", "return windows.mean(dim=1) / 0", "", "NaN or infinity"),
+        ("self.memory = 3", FINE, "", "forward: TypeError"),
+        ("self.quiet = 2.5", FINE, "", "its attribute `quiet` must be a whole number from 0 on, not a float"),
+        ("", FINE, "return self(windows)", "loss: it must return one number"),
+        ("", FINE, "return windows.mean()", "does not depend on the parameters, so nothing is learnt"),
+        ("", FINE, "return float(windows.mean())", "a tensor without dimensions, not a float"),
+        ("", FINE, "return self.nothing", "loss: AttributeError"),
     ],
 )
 def test_a_module_that_does_otherwise_than_is_asked_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, why: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made: str, forward: str, loss: str, why: str
 ) -> None:
     (tmp_path / "own.py").write_text(
         "import torch\n"
         "class Mine(torch.nn.Module):\n"
         "    def __init__(self, window, signals):\n"
         "        super().__init__()\n"
-        f"    def forward(self, windows):\n        {body}\n"
+        f"        self.scale = torch.nn.Parameter(torch.ones(1)); {made}\n"
+        f"    def forward(self, windows):\n        {forward}\n"
+        + (f"    def loss(self, windows):\n        {loss}\n" if loss else "")
     )
     more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
     assert main(words(tmp_path, "--module", f"{tmp_path}/own.py:Mine", *more)) == 1
     assert why in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_parameters_that_nothing_learns_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "class Mine(torch.nn.Module):\n"
+        "    def __init__(self, window, signals):\n"
+        "        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(torch.ones(signals))\n"
+        "    def forward(self, windows):\n"
+        "        return (windows.mean(dim=1) * self.scale).square()\n"
+    )
+    more = ["--csv", *recorded(tmp_path), "--window", "8", "--hop", "8"]
+    assert main(words(tmp_path, "--module", f"{tmp_path}/own.py:Mine", *more)) == 0
+    assert any("no `loss`" in one for one in read(tmp_path / "made").card.limits)
 
 
 def test_killed_at_any_time_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_model_comes_into_service_and_goes(say: Say, ops: Ops, folder: Path) -
     )
     assert "decides for 25% of the assets, x.a, x.b." in told
     assert ops.route.trial.auto
-    told = say("promote", "--scope", SIGNAL_SET, *because)
+    told = say("promote", *because)
     assert "level:3 serves, level:1 is ready to serve again." in told
     assert "level:1 serves." in say("rollback", SIGNAL_SET, *because)
     assert "level:3 serves" in say("promote", "level:3", *because)
@@ -214,7 +214,10 @@ def test_a_folder_that_holds_no_model_is_not_sent(say: Say, tmp_path: Path) -> N
     told = say("stage", str(tmp_path), "--reason", "new", status=2)
     assert "holds no model that was trained: No such file" in told
     assert "it must have model.onnx, contract.json, card.json, golden.npz" in told
-    assert "Name a version" in say("promote", "--reason", "r", status=2)
+
+
+def test_without_a_version_the_only_one_on_trial_is_meant(say: Say) -> None:
+    assert "no version is on trial: name the one that is meant" in say("promote", "--reason", "r", status=1)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ BAD: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "a path": ("retire", {"version": "../x:1"}, 422, "version"),
     "it serves": ("retire", {"version": "level:1"}, 409, "serves level.v1"),
     "nothing on trial": ("promote", {"scope": SIGNAL_SET}, 409, "name the one to promote"),
-    "nothing named": ("promote", {}, 422, "name a version, a scope, or both"),
+    "nothing named, nothing on trial": ("promote", {}, 409, "no version is on trial: name the one"),
     "a share of more than all": ("canary", {"version": "level:2", "share": 1.5}, 422, "share"),
     "no number": ("canary", {"version": "level:2", "share": "nan"}, 422, "share"),
     "a budget of everything": ("shadow", {"version": "level:2", "more_alarms": 0.9}, 422, "more_alarms"),

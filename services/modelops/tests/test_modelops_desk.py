@@ -57,9 +57,19 @@ async def test_what_is_refused_changes_nothing(ops: Ops) -> None:
         await ops.desk.shadow(None, ("level", 9), Terms(), DANA, "try it")
     with pytest.raises(NotKnown, match="there is no other:1: stage it first"):
         await ops.desk.promote(None, ("other", 1), DANA, "try it")
-    with pytest.raises(Conflict, match="name a version, or the scope"):
+    with pytest.raises(Conflict, match="no version is on trial: name the one"):
         await ops.desk.promote(None, None, DANA, "try it")
     assert (len(ops.routes.published), len(ops.audit.entries)) == (published, entries)
+
+
+async def test_without_a_version_or_a_scope_the_only_trial_is_meant(ops: Ops) -> None:
+    await ops.two()
+    await ops.desk.shadow(None, ("level", 2), Terms(), DANA, "try it")
+    route = await ops.desk.canary(None, None, 0.5, [], Terms(), DANA, "half")
+    assert route.trial is not None
+    assert (route.scope, route.trial.share) == (SIGNAL_SET, 0.5)
+    route = await ops.desk.promote(None, None, DANA, "it is as good")
+    assert (route.scope, route.contract.version) == (SIGNAL_SET, 2)
 
 
 async def test_without_the_audit_store_nothing_changes(ops: Ops) -> None:

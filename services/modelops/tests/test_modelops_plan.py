@@ -223,3 +223,12 @@ def test_what_is_in_force_already_may_be_taken_back_whatever_it_reads() -> None:
     other = replace(TWO, signals=("b",))
     before = replace(PROMOTED, contract=other)
     plan.refuse_other_columns({SCOPE: before}, plan.rollback(SCOPE, before, said(3)))
+
+
+def test_the_only_trial_is_meant_where_nothing_is_named() -> None:
+    tried = plan.shadow(SCOPE, SERVED, TWO, Terms(), said(1))
+    assert plan.only_trial({SCOPE: tried, "other.v1": SERVED}) == SCOPE
+    with pytest.raises(Conflict, match="no version is on trial"):
+        plan.only_trial({SCOPE: SERVED})
+    with pytest.raises(Conflict, match=r"on trial for acme\.weld1, level\.v1: say which scope"):
+        plan.only_trial({SCOPE: tried, "acme.weld1": replace(tried, scope="acme.weld1")})

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from twinloop.local.plan import Endpoints
+from twinloop.local.state import naming
 
 _TOPICS = ("changes", "audit", "anomalies", "genealogy", "alarms", "models", "dead-letters")
 
@@ -23,9 +24,9 @@ def where_to_look(endpoints: Endpoints, *, running: bool) -> str:
 def _topics(endpoints: Endpoints) -> list[str]:
     if not endpoints.kafka:
         return []
-    python = relative(Path(sys.executable))
+    read = f"{naming(endpoints.state)}{relative(Path(sys.executable))} -m twinloop.local read"
     lines = ["Topics (JSON; telemetry is protobuf):"]
-    lines += [f"  {python} -m twinloop.local read {topic}" for topic in _TOPICS]
+    lines += [f"  {read} {topic}" for topic in _TOPICS]
     topic = f"{endpoints.topic_prefix}changes"
     return [*lines, f"  kcat -b {endpoints.kafka} -C -t {topic} -o beginning -e    (where kcat is installed)"]
 

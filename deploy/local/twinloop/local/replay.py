@@ -29,8 +29,10 @@ from twinloop.local.errors import CannotStart
 from twinloop.local.interrupts import run_command
 from twinloop.local.jobs import run_job
 from twinloop.local.pages import relative
+from twinloop.local.places import find_places
 from twinloop.local.services import select
 from twinloop.local.stack import Stack
+from twinloop.local.state import state_of_play
 
 SERVICES = ("modelops", "detector")
 TRAIN_ROWS = 400
@@ -137,7 +139,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=DRIFT_FILTER,
         help=f"what `twinloop train` learns (%(default)s), or {PCA}: fitted without torch",
     )
-    parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
+    parser.add_argument("--state", type=Path, default=state_of_play(find_places(), os.environ, "replay").root)
     return parser.parse_args(argv)
 
 

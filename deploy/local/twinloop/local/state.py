@@ -21,6 +21,9 @@ from twinloop.local.process import Identity, kill_group, start_ticks
 MARK = "TWINLOOP_STACK"
 """Environment variable that every child carries: the state folder it belongs to."""
 
+STATE = ".twinloop"
+"""Name of the state folder of `make up`."""
+
 SUPERVISOR = "supervisor"
 """Name under which the process that runs the stack is recorded."""
 
@@ -95,9 +98,9 @@ class StateFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CannotStart(
-                    f"A stack is already running in {self.root}: stop it with `make down`, or set "
-                    "TWINLOOP_STATE "
-                    "to another folder."
+                    f"A stack is already running in {self.root}: stop it with "
+                    f"`{naming(self.root)}make down` (a demo: where it runs, with Ctrl-C), or set "
+                    "TWINLOOP_STATE to another folder."
                 ) from None
             yield
 
@@ -184,7 +187,20 @@ class StateFolder:
         aside.replace(self.root / name)
 
 
-def default_state(places: Places, environ: Mapping[str, str]) -> StateFolder:
-    """`.twinloop` in the checkout, or `TWINLOOP_STATE`."""
+def default_state(places: Places, environ: Mapping[str, str], name: str = STATE) -> StateFolder:
+    """`name` in the checkout, or `TWINLOOP_STATE`."""
     configured = environ.get("TWINLOOP_STATE")
-    return StateFolder(Path(configured).expanduser() if configured else places.repository / ".twinloop")
+    return StateFolder(Path(configured).expanduser() if configured else places.repository / name)
+
+
+def state_of_play(places: Places, environ: Mapping[str, str], name: str) -> StateFolder:
+    """The folder of what is played and judged under `name`: never the one that `make up` keeps."""
+    return default_state(places, environ, f"{STATE}-{name}")
+
+
+def naming(root: Path) -> str:
+    """What goes before a command so that it means the state folder `root`; nothing where it does anyway."""
+    if root.name == STATE:
+        return ""
+    here = Path.cwd()
+    return f"TWINLOOP_STATE={root.relative_to(here) if root.is_relative_to(here) else root} "

@@ -118,7 +118,9 @@ def _models(parser: ArgumentParser) -> None:
             "version", metavar="VERSION", nargs="?", type=_version, help="default: that on trial"
         )
     for one in (shadow, canary, promote):
-        one.add_argument("--scope", type=_said, help="asset, or signal set (default: the version's)")
+        one.add_argument(
+            "--scope", type=_said, help="asset, or signal set (default: the version's, or the only trial's)"
+        )
     for one in (canary, promote):
         one.add_argument("--cold", action="store_true", help="also where it has no verdict yet")
     rollback.add_argument("scope", metavar="SCOPE", type=_said, help="asset or signal set")

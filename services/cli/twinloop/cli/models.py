@@ -80,8 +80,6 @@ def canary(options: Namespace, places: Places) -> int:
 
 def promote(options: Namespace, places: Places) -> int:
     """`twinloop models promote`."""
-    if options.version is None and options.scope is None:
-        raise Unusable("Name a version, or with --scope where the one on trial is to serve.")
     return _change(
         options, places, "promote", version=options.version, scope=options.scope, cold=options.cold
     )

@@ -233,10 +233,13 @@ class Desk:
     async def _meant(
         self, scope: str | None, version: tuple[str, int] | None
     ) -> tuple[ModelContract | None, str]:
+        """The version named and its scope; without either, `None` and the scope of the only trial."""
         candidate = None if version is None else await self._servable(*version)
-        if scope is None and candidate is None:
-            raise Conflict("name a version, or the scope whose version on trial is meant")
-        return candidate, scope or (candidate.signal_set if candidate is not None else "")
+        if scope is not None:
+            return candidate, scope
+        if candidate is not None:
+            return candidate, candidate.signal_set
+        return None, plan.only_trial(await self._routes.current())
 
     def _known(self, model: str, version: int) -> Held:
         held = self._shelf.find(model, version)

@@ -111,6 +111,16 @@ def users(routes: Mapping[str, ModelRoute], model: str, version: int) -> list[st
     ]
 
 
+def only_trial(routes: Mapping[str, ModelRoute]) -> str:
+    """The scope that has the only trial. Raises `Conflict` where there is none, or more than one."""
+    scopes = sorted(scope for scope, route in routes.items() if route.trial is not None)
+    if len(scopes) == 1:
+        return scopes[0]
+    if not scopes:
+        raise Conflict("no version is on trial: name the one that is meant, as in `joint:2`")
+    raise Conflict(f"versions are on trial for {', '.join(scopes)}: say which scope is meant (--scope)")
+
+
 def refuse_quiet(route: ModelRoute, candidate: ModelContract, *, warm: int, cold: int) -> None:
     """Raises `Conflict` when `candidate` would decide where it has no verdict yet: it needs `quiet` windows
     of an asset first. On trial it has had them at `warm` assets, and not at `cold` ones. One that serves,

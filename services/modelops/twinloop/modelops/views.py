@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from twinloop.contracts.models import Measured, ModelContract, ModelRoute
 from twinloop.modelops.diff import Figure
@@ -79,16 +79,10 @@ class CanaryAsked(_Deciding):
 
 
 class PromoteAsked(_Deciding):
-    """Let `version`, or the one on trial at `scope`, serve."""
+    """Let `version`, or the one on trial at `scope`, serve; without either, the only one on trial."""
 
     version: VersionName | None = None
     scope: Scope | None = None
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if self.version is None and self.scope is None:
-            raise ValueError("name a version, a scope, or both")
-        return self
 
 
 class RollbackAsked(Asked):

@@ -31,8 +31,10 @@ from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
 from twinloop.local.demo.stage import Elsewhere, Stage
 from twinloop.local.interrupts import run_command
 from twinloop.local.pages import where_to_look
+from twinloop.local.places import find_places
 from twinloop.local.services import SERVICES, select
 from twinloop.local.stack import Stack
+from twinloop.local.state import state_of_play
 
 _LOG_WIDTH = 130
 FIELD = "field"
@@ -153,7 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="twinloop.local.demo", description=__doc__)
     parser.add_argument("--scenario", choices=sorted([*SCENARIOS, FIELD]), default="window-drift")
     parser.add_argument("--vehicles", type=int, default=VEHICLES, help=f"of {FIELD} (%(default)s)")
-    parser.add_argument("--state", type=Path, default=Path(os.environ.get("TWINLOOP_STATE", ".twinloop")))
+    parser.add_argument("--state", type=Path, default=state_of_play(find_places(), os.environ, "demo").root)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument(
         "--elsewhere",

@@ -15,9 +15,12 @@ new asset. An attribute `quiet` says on how many first windows of an asset it gi
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +43,11 @@ class Own(Detector):
         super().__init__(spec, settings)
         self.module = module
         self.features = tuple(f"{one}.mean" for one in spec.signals)
-        if memory := int(getattr(module, "memory", 0)):
+        if memory := _count(module, "memory"):
             self.layout = Layout((("all", (memory,)),))
-        self.quiet = int(getattr(module, "quiet", 0))
+        self.quiet = _count(module, "quiet")
+        if not hasattr(module, "loss") and super().learns:
+            self.limits = ("it has parameters and no `loss`: they are as they were when it was made",)
         self.register_buffer("middle", torch.zeros(len(spec.signals)))
         self.register_buffer("size", torch.ones(len(spec.signals)))
 
@@ -57,17 +62,22 @@ class Own(Detector):
         rows = torch.cat(list(recordings)).flatten(0, 1)
         self.middle.copy_(rows.mean(dim=0))
         self.size.copy_(torch.maximum(rows.std(dim=0), 1e-4 * rows.abs().mean(dim=0)).clamp_min(1e-9))
+        self._try(next(one for one in recordings if len(one))[:2])
 
     def loss(self, windows: Tensor) -> Tensor:
         """The module's own. Raises `BadModule`."""
         try:
-            return self.module.loss((windows - self.middle) / self.size)
+            found = self.module.loss((windows - self.middle) / self.size)
         except Exception as error:
-            raise BadModule(f"loss: {type(error).__name__}: {error}") from error
+            raise BadModule(f"loss: {_told(error, self.module)}") from error
+        if not isinstance(found, Tensor) or found.numel() != 1:
+            raise BadModule(f"loss: it must return one number, a tensor without dimensions, not {_is(found)}")
+        if not found.requires_grad:
+            raise BadModule("loss: what it returns does not depend on the parameters, so nothing is learnt")
+        return found.squeeze()
 
     def calibrate(self, learnt: Sequence[Tensor], apart: Sequence[Tensor]) -> None:
         """See the class."""
-        self._try(apart[0][:2])
         found = torch.cat([torch.from_numpy(one.answer.score)[self.quiet :] for one in answers(self, apart)])
         if not len(found):
             raise UnfitData(f"the recordings are too short: the first {self.quiet} windows get no verdict")
@@ -77,17 +87,22 @@ class Own(Detector):
 
     def _try(self, windows: Tensor) -> None:
         """Raises `BadModule` where the module does not do what is asked of it."""
-        memory = self.nothing(len(windows))
+        scaled, memory = (windows - self.middle) / self.size, self.nothing(len(windows))
+        training = self.training
+        self.eval()
         try:
-            *_, unusual, after = self(windows, memory)
+            said = self.module(scaled, memory) if self.layout.size else (self.module(scaled),)
         except Exception as error:
-            raise BadModule(f"forward: {type(error).__name__}: {error}") from error
-        for what, is_, due in (
-            ("it", unusual.shape, (len(windows), len(self.spec.signals))),
-            ("its memory", after.shape, memory.shape),
-        ):
-            if tuple(is_) != tuple(due):
-                raise BadModule(f"forward: {what} is of shape {list(is_)}, not {list(due)}")
+            raise BadModule(f"forward: {_told(error, self.module)}") from error
+        self.train(training)
+        wanted = {"how unusual each signal is": (len(windows), len(self.spec.signals))}
+        if self.layout.size:
+            wanted["the next memory"] = tuple(memory.shape)
+        if not isinstance(said, tuple) or len(said) != len(wanted):
+            raise BadModule(f"forward: it must return a pair, {' and '.join(wanted)}, not {_is(said)}")
+        for (what, due), one in zip(wanted.items(), said, strict=True):
+            if not isinstance(one, Tensor) or tuple(one.shape) != due or one.dtype != torch.float32:
+                raise BadModule(f"forward: {what} must be float32 {list(due)}, not {_is(one)}")
 
     def forward(self, windows: Tensor, memory: Tensor) -> Answer:
         """See `Detector`. `features`: the means; `deviations`: what the module says."""
@@ -103,15 +118,54 @@ def own_module(named: str, spec: WindowSpec) -> nn.Module:
     """The module `named` as file.py:Class. Raises `BadModule`."""
     file, _, name = named.rpartition(":")
     path = Path(file)
+    if not file or not name:
+        raise BadModule(f"{named}: name a file and a class in it, as in detector.py:Mine")
     found = importlib.util.spec_from_file_location(f"twinloop_own_{path.stem}", path)
     if not path.is_file() or found is None or found.loader is None:
-        raise BadModule(f"{named}: name a file and a class in it, as in detector.py:Mine")
-    code = importlib.util.module_from_spec(found)
+        raise BadModule(f"{named}: there is no file {path} with Python in it, and a name that ends in .py")
+    code = sys.modules[found.name] = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(code)
-        module = getattr(code, name)(spec.window, len(spec.signals))
     except Exception as error:
-        raise BadModule(f"{named}: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise BadModule(f"{named}: it is no torch.nn.Module")
-    return module
+        raise BadModule(f"{path} cannot be loaded: {_told(error, path)}") from error
+    made = getattr(code, name, None)
+    if not _is_module(made):
+        its = {one: kind for one, kind in vars(code).items() if getattr(kind, "__module__", "") == found.name}
+        there = [one for one, kind in its.items() if _is_module(kind)]
+        raise BadModule(
+            f"{path} has no class {name} that is a torch.nn.Module: it has {', '.join(there) or 'none'}"
+        )
+    try:
+        return made(spec.window, len(spec.signals))
+    except Exception as error:
+        raise BadModule(
+            f"{name}({spec.window}, {len(spec.signals)}) cannot be made, with the length of a window and the"
+            f" number of signals: {_told(error, path)}"
+        ) from error
+
+
+def _is_module(found: object) -> TypeGuard[type[nn.Module]]:
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def _count(module: nn.Module, name: str) -> int:
+    found = getattr(module, name, 0)
+    if not isinstance(found, int) or found < 0:
+        raise BadModule(f"its attribute `{name}` must be a whole number from 0 on, not {_is(found)}")
+    return found
+
+
+def _is(found: object) -> str:
+    """What somebody has returned, for a sentence."""
+    if isinstance(found, Tensor):
+        return f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+    return "None" if found is None else f"a {type(found).__name__}"
+
+
+def _told(error: Exception, where: Path | nn.Module) -> str:
+    """What went wrong, and in which line of the author's file, the innermost one."""
+    said = f"{type(error).__name__}: {error}"
+    path = Path(inspect.getfile(type(where))) if isinstance(where, nn.Module) else where
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [one.lineno for one in frames if Path(one.filename) == path.absolute()]
+    return f"{said} (line {lines[-1]} of {path.name})" if lines else said
