@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: test-containers sbom images compose-demo engine-down help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
+.PHONY: help demo replay up down ps logs open weld certs test fault fault-models mutants bench bench-loop test-unit lint format install install-dev install-train test-train eval bench-field docs proto lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -41,6 +41,25 @@ weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second>
 certs: install  ## Make keys, certificates and people for one machine, and keep those that are there: INTO=.certs
 	@$(RUN) -m twinloop.local.certs --into $(or $(INTO),.certs)
 
+# ---- containers
+
+.PHONY: images compose-demo test-containers sbom engine-down
+
+images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
+	@deploy/docker/build.sh $(IMAGES)
+
+compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
+	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
+
+test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
+	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
+
+sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
+	@$(RUN) deploy/docker/sbom.py $(IMAGES)
+
+engine-down:  ## Stop the Docker engine that the targets around images started; no other
+	@deploy/docker/engine.sh down
+
 # ---- work on it
 
 test: install-dev  ## Run every test, against real parts: WORKERS=0 for one after the other
@@ -64,21 +83,6 @@ bench-loop: install-dev  ## Measure how good the loop is, by fault: SEEDS=<n>, R
 
 eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
 	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)
-
-images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
-	@deploy/docker/build.sh $(IMAGES)
-
-compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
-	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
-
-test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
-	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
-
-sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
-	@$(RUN) deploy/docker/sbom.py $(IMAGES)
-
-engine-down:  ## Stop the Docker engine that the targets around images started; no other
-	@deploy/docker/engine.sh down
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local
