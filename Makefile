@@ -48,6 +48,25 @@ weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second>
 certs: install  ## Make keys, certificates and people for one machine, and keep those that are there: INTO=.certs
 	@$(RUN) -m twinloop.local.certs --into $(or $(INTO),.certs)
 
+# ---- containers
+
+.PHONY: images compose-demo test-containers sbom engine-down
+
+images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
+	@deploy/docker/build.sh $(IMAGES)
+
+compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
+	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
+
+test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
+	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
+
+sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
+	@$(RUN) deploy/docker/sbom.py $(IMAGES)
+
+engine-down:  ## Stop the Docker engine that the targets around images started; no other
+	@deploy/docker/engine.sh down
+
 # ---- work on it
 
 test: install-dev  ## Run every test, against real parts: WORKERS=0 for one after the other
@@ -75,21 +94,6 @@ bench-capacity: install-dev  ## Measure what loads cost each program: RECORD=1 t
 
 eval: install-train  ## Train and judge on recorded data that TWINLOOP_DATA names: RECORD=1 to write docs/detection.md
 	@PYTHONPATH=tests $(TRAIN) -m eval $(WHAT) $(if $(ABLATIONS),--ablations) $(if $(RECORD),--record)
-
-images:  ## Build every container image, and hold each to its size: IMAGES="detector twin" for some, TAG=<version>
-	@deploy/docker/build.sh $(IMAGES)
-
-compose-demo:  ## Play a scenario of the demo on containers and judge it: SCENARIO as above, OVERLAY=tls-sasl|three-brokers, KEEP=1
-	@deploy/compose/demo.sh "$(SCENARIO)" "$(OVERLAY)"
-
-test-containers: install-dev  ## Run the tests on real containers of our images, which `make images` builds: WHAT=<file or test> for some
-	TWINLOOP_CONTAINERS=1 $(RUN) -m pytest $(or $(WHAT),tests/integration/containers)
-
-sbom: install-dev  ## Write what is in each image, and under which licences, to build/sbom: IMAGES as above
-	@$(RUN) deploy/docker/sbom.py $(IMAGES)
-
-engine-down:  ## Stop the Docker engine that the targets around images started; no other
-	@deploy/docker/engine.sh down
 
 test-unit: install-dev  ## Run the tests that need no parts
 	$(RUN) -m pytest libs services deploy/local

@@ -141,10 +141,14 @@ def test_the_environment_goes_before_the_defaults_and_options_of_java_are_no_set
 
 
 def test_users_of_a_new_cluster() -> None:
-    assert kafka.users("ann s3cret\n\nbob  t\n") == [
+    assert kafka.users("ann s3cret\n\nbob  t\n").splitlines() == [
         *("--add-scram", "SCRAM-SHA-512=[name=ann,password=s3cret]"),
         *("--add-scram", "SCRAM-SHA-512=[name=bob,password=t]"),
     ]
+
+
+def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
+    assert kafka.private(tmp_path / "users", "x").stat().st_mode & 0o777 == 0o600
 
 
 # ---- stripping

@@ -79,14 +79,20 @@ def settings(environ: Mapping[str, str], host: str) -> dict[str, str]:
     return defaults(host) | told
 
 
-def users(lines: str) -> list[str]:
-    """Arguments that make a new cluster know the users."""
+def users(lines: str) -> str:
+    """Arguments that make a new cluster know the users, one a line: the storage tool reads them from a file,
+    because others may see the arguments of a process."""
     pairs = (line.split(maxsplit=1) for line in lines.splitlines() if line.strip())
-    return [
-        word
-        for name, password in pairs
-        for word in ("--add-scram", f"SCRAM-SHA-512=[name={name},password={password.strip()}]")
-    ]
+    return "".join(
+        f"--add-scram\nSCRAM-SHA-512=[name={name},password={password.strip()}]\n" for name, password in pairs
+    )
+
+
+def private(path: Path, text: str) -> Path:
+    """A file that nobody else may read."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
 
 
 def main(environ: Mapping[str, str]) -> None:
@@ -94,9 +100,7 @@ def main(environ: Mapping[str, str]) -> None:
     lines = [f"{name}={value}\n" for name, value in settings(environ, socket.gethostname()).items()]
     if "KAFKA_PROPERTIES_FILE" in environ:
         lines.append(Path(environ["KAFKA_PROPERTIES_FILE"]).read_text())
-    properties = scratch / "server.properties"
-    properties.touch(mode=0o600)
-    properties.write_text("".join(lines))
+    properties = private(scratch / "server.properties", "".join(lines))
     (scratch / "log4j2.yaml").write_text(_LOG4J2)
 
     java = [str(HOME / "java" / "bin" / "java")]
@@ -111,7 +115,8 @@ def main(environ: Mapping[str, str]) -> None:
     form = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-c", str(properties)]
     form += ["-t", environ.get("CLUSTER_ID", _CLUSTER_ID)]
     if "KAFKA_SCRAM_FILE" in environ:
-        form += users(Path(environ["KAFKA_SCRAM_FILE"]).read_text())
+        told = users(Path(environ["KAFKA_SCRAM_FILE"]).read_text())
+        form.append(f"@{private(scratch / 'users', told)}")
     done = subprocess.run([*java, *form], check=False)
     if done.returncode:
         sys.exit(done.returncode)
