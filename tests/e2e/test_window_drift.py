@@ -176,6 +176,7 @@ def _paths(receiver: Receiver, trace: str) -> list[list[str]]:
     for leaf in (one for one in spans.values() if one.span not in parents):
         path, at = [leaf], leaf
         while at.parent:
+            assert at.parent in spans, f"{at.service} {at.name} is the child of a span that is not there"
             at = spans[at.parent]
             path.insert(0, at)
         assert all(one.began_ns <= one.ended_ns for one in path)

@@ -24,6 +24,8 @@ from twinloop.contracts.times import unix_ns
 
 MOST_LINKS = 128
 """What the SDK's own spans may have."""
+MEASURED_ON_OTHERS = ("verified", "inconclusive")
+"""What led to these is a later part, whose trace is another: in theirs they have no parent."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("twinloop")
 
@@ -50,11 +52,12 @@ class OtelSpans:
                 continue
             cause = headers.get("ce_causedby", b"").decode()
             kind = headers["ce_type"].decode().split(".")[1]
+            child = cause and kind not in MEASURED_ON_OTHERS
             began_ns = unix_ns(datetime.fromisoformat(headers["ce_time"].decode()))
             self._tell(
                 kind,
                 _context(trace, span),
-                _context(trace, _span_of(cause)) if cause else None,
+                _context(trace, _span_of(cause)) if child else None,
                 min(began_ns, ended_ns),
                 ended_ns,
                 kind=SpanKind.PRODUCER,
