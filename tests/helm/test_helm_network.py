@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,11 +154,8 @@ def test_addresses_in_the_release_are_those_of_services(profile: str) -> None:
     strimzi = {"demo-twinloop-kafka-bootstrap"}
     for _, _, spec in pods(release.objects):
         for variable in spec["containers"][0].get("env", []):
-            value = str(variable.get("value", ""))
-            address = value.partition("://")[2].partition("/")[0] or value
-            host, _, port = address.rpartition(":")
-            if host.startswith(f"{full}-") and host not in strimzi:
-                assert (host, int(port)) in ports, variable
+            for host, port in re.findall(rf"\b({full}-[a-z-]+):(\d+)", str(variable.get("value", ""))):
+                assert host in strimzi or (host, int(port)) in ports, variable
 
 
 @pytest.mark.parametrize("profile", PROFILES)

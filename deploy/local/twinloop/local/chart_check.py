@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
@@ -79,16 +79,13 @@ async def everybody_ready(urls: Mapping[str, str], within_s: float) -> None:
 
 async def topics_there(settings: ServiceSettings) -> None:
     """Whether every topic has its partitions. Raises `NotThere`, `KafkaError`."""
-    consumer = AIOKafkaConsumer(**client_of(settings.kafka_access))
-    await consumer.start()
+    admin = AIOKafkaAdminClient(**client_of(settings.kafka_access))
+    await admin.start()
     try:
-        await consumer.topics()
-        found = {
-            topic: len(consumer.partitions_for_topic(topic.named(settings.topic_prefix)) or ())
-            for topic in ALL
-        }
+        present = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
     finally:
-        await consumer.stop()
+        await admin.close()
+    found = {topic: present.get(topic.named(settings.topic_prefix), 0) for topic in ALL}
     wrong = [
         f"{topic.named(settings.topic_prefix)} has {count} partitions, not {topic.partitions}"
         for topic, count in found.items()
