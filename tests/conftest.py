@@ -19,7 +19,7 @@ import pytest
 from twinloop.local import certs as local_certs
 from twinloop.local.stack import Stack
 
-LOOPS = ("tests/e2e/", "tests/fault/")
+LOOPS = ("tests/e2e/", "tests/fault/", "tests/observability/")
 """Where tests play a whole loop, a dozen processes each."""
 
 
