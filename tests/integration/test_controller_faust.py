@@ -52,6 +52,7 @@ from twinloop.contracts.topics import (
 )
 from twinloop.controller.agents import Record
 from twinloop.controller.streams import Streams
+from twinloop.runtime.access import KafkaAccess
 from twinloop.runtime.metrics import ConsumerMetrics
 from twinloop.runtime.provision import provision
 
@@ -531,7 +532,7 @@ async def test_what_is_read_while_it_goes_back_to_the_committed_offsets_is_not_l
     @asynccontextmanager
     async def folding() -> AsyncIterator[None]:
         streams = Streams(
-            kafka=kafka,
+            kafka=KafkaAccess(kafka),
             prefix=topic_prefix,
             data=tmp_path / f"table-{len(folded)}",
             commit_interval_s=0.1,

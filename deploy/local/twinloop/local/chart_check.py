@@ -25,16 +25,20 @@ from twinloop.local.demo import display
 from twinloop.local.demo.commissioning import PROCESS, commission, modelops
 from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import PlayError, play
+from twinloop.local.demo.play import PlayError, finished, play
 from twinloop.local.demo.read_back import Reader
-from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
+from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset, set_up
 from twinloop.local.demo.stage import Elsewhere
 from twinloop.local.errors import LocalError
 from twinloop.local.interrupts import run_command
+from twinloop.local.plan import OPERATOR
 from twinloop.runtime.access import client_of
 from twinloop.runtime.settings import ServiceSettings, load
 
 _LOOK_EVERY_S = 1.0
+_SET_UP_S = 30.0
+_NOTICED_S = 10.0
+"""Within this the line has read a setpoint that it did not write."""
 _SUFFIX = "_URL"
 
 
@@ -103,6 +107,19 @@ async def commissioned(stage: Elsewhere) -> bool:
         return any(one["serving"] for one in (await people.get("vera", "/models"))["routes"])
 
 
+async def set_up_again(panel: Panel, people: People, name: str) -> None:
+    """What earlier plays have corrected is set back, as a campaign's beginning does. The line takes that for
+    an operator's hand, as it should, and the asset is handed back. Raises `httpx.HTTPError`."""
+    await panel.start(set_up())
+    await finished(panel, _SET_UP_S)
+    end = asyncio.get_running_loop().time() + _NOTICED_S
+    while asyncio.get_running_loop().time() < end:
+        if (await people.modes(name)).get("manual"):
+            await people.post(OPERATOR, f"/assets/{name}/hand-back", {"reason": "set up for another play"})
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
 async def loop(stage: Elsewhere, scenario: Scenario, console: Console) -> bool:
     """Play `scenario`, and print what came of it; whether the loop closed. Raises `PlayError`."""
     where = stage.endpoints
@@ -110,9 +127,12 @@ async def loop(stage: Elsewhere, scenario: Scenario, console: Console) -> bool:
         Panel(where.health["simulator"]) as panel,
         Reader(where.kafka_access, where.topic_prefix) as reader,
     ):
-        if not await commissioned(stage):
+        again = await commissioned(stage)
+        if not again:
             await commission(stage, panel, lambda text: console.print(text, highlight=False, soft_wrap=True))
         async with People(where.health["twin"], stage.state.certs / "tokens") as people:
+            if again:
+                await set_up_again(panel, people, asset(CLOSED))
             if (await people.modes(asset(CLOSED))).get("actual") != Mode.AUTO:
                 await people.lead_up(asset(CLOSED), Mode.AUTO, f"helm test plays {scenario.name}")
         await reader.forget()

@@ -22,6 +22,7 @@ from twinloop.contracts.topics import (
     GENEALOGY,
     MODEL_MEMORY,
     MODELS,
+    RECEIPTS,
     SCORES,
     TELEMETRY_FACTORY,
     TELEMETRY_VEHICLE,
@@ -109,7 +110,7 @@ DETECTOR = Program(
     "detector",
     "judges telemetry, exactly once: a transactional id for each input partition",
     reads=(TELEMETRY_FACTORY, TELEMETRY_VEHICLE, MODELS, MODEL_MEMORY),
-    writes=(ANOMALIES, SCORES, MODEL_MEMORY, DEAD_LETTERS),
+    writes=(ANOMALIES, SCORES, MODEL_MEMORY, RECEIPTS, DEAD_LETTERS),
     groups=("detector", "detector-*"),
     transactional_ids=("detector-*",),
 )
@@ -146,7 +147,7 @@ HISTORIAN = Program(
     "keeps what happened as files",
     reads=(
         *(TELEMETRY_FACTORY, TELEMETRY_VEHICLE, GENEALOGY, ANOMALIES, FIELD_EVIDENCE),
-        *(CHANGES, ALARMS, AUDIT, DEAD_LETTERS),
+        *(CHANGES, ALARMS, AUDIT, DEAD_LETTERS, RECEIPTS, SCORES),
     ),
     groups=("historian",),
 )
