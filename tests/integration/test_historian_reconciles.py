@@ -97,7 +97,7 @@ async def test_a_loss_and_a_double_each_raise_it(
         await until(lambda: historian.ready)
         for n in range(4):
             await commit(n * SIZE)
-        await until(lambda: judged() == 3)  # the first is where the account begins
+        await until(lambda: judged() >= 3)  # the first may have been there before it began
         assert set(found().values()) == {0}
 
         await commit(40, there=1)

@@ -112,9 +112,11 @@ async def fenced(kafka: str, group: str) -> AsyncIterator[None]:
         name = f"{group}-{TELEMETRY_FACTORY.name}-{partition}"
         while True:
             rogue = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name)
-            with contextlib.suppress(KafkaError):
-                await rogue.start()
-            await rogue.stop()
+            try:
+                with contextlib.suppress(KafkaError):
+                    await rogue.start()
+            finally:
+                await rogue.stop()
             await asyncio.sleep(1)
 
     fencing = [asyncio.create_task(fence(n)) for n in range(TELEMETRY_FACTORY.partitions)]
@@ -141,9 +143,11 @@ async def restless(kafka: str, group: str, topic: str) -> AsyncIterator[None]:
                 heartbeat_interval_ms=500,
                 partition_assignment_strategy=(StickyPartitionAssignor,),
             )
-            with contextlib.suppress(KafkaError):
-                await member.start()
-            await member.stop()
+            try:
+                with contextlib.suppress(KafkaError):
+                    await member.start()
+            finally:
+                await member.stop()
 
     task = asyncio.create_task(come_and_go())
     try:

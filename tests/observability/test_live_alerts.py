@@ -134,6 +134,9 @@ async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel
     # Two installations share a group; then an operator sets the group back.
     async with fenced(kafka, "detector"):
         await watched.until_fired({"TwinloopTransactionAborts"}, SLOW_S)
+    assert (
+        "TwinloopExactlyOnceViolation" not in watched.fired
+    )  # whatever was killed, hung or fenced until now
     await stack.stop("detector")
     assert await set_back(kafka, "detector", 3) > 0
     await stack.start("detector")

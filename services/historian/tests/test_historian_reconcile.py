@@ -67,7 +67,7 @@ def test_what_is_right_is_not_told() -> None:
         reader.read(one)
         reader.outputs(one, scores=1)
     reader.later()
-    assert (reader.found, reader.judged, reader.account.open) == ([], 9, 0)
+    assert (reader.found, reader.judged, reader.account.open) == ([], 10, 0)
 
 
 def test_a_record_that_no_transaction_took_is_lost() -> None:
@@ -126,6 +126,16 @@ def test_outputs_without_a_receipt_are_told_unless_they_may_be_from_before() -> 
     assert early.settle(100.0) == (0, [])
     early.output("scores", receipt(0, 5).event_id, 110.0)
     assert early.settle(200.0) == (0, [])
+
+
+def test_the_first_receipt_of_a_partition_is_judged_unless_some_of_it_may_be_from_before() -> None:
+    for waited_s, found in ((PATIENCE_S, [(Kind.OUTPUTS_LOST, 2)]), (1.0, [])):
+        account = Reconciliation(TOPICS, PATIENCE_S)
+        account.settle(0.0)
+        assert account.receipt(receipt(70, 80, scores=3), waited_s) == []
+        account.output("scores", receipt(70, 80).event_id, waited_s)
+        _, told = account.settle(waited_s + PATIENCE_S)
+        assert [(one.kind, one.count) for one in told] == found
 
 
 def test_what_is_not_read_is_not_missed() -> None:

@@ -5,7 +5,7 @@ must follow each other without a gap and without an overlap, each over as many r
 one's outputs, as many must be readable as it says. Nothing here knows how a detector works.
 
 What was committed before the reconciliation began is not judged: the first receipt of a partition is where
-its account begins.
+the account of its offsets begins.
 """
 
 from __future__ import annotations
@@ -81,11 +81,14 @@ class Reconciliation:
             text = f"{one.taken} records were taken of offsets {one.first} to {one.next - 1}"
             found.append(Violation(Kind.RECORDS_REPEATED, -missing, one.origin, text))
         self._next[one.origin] = one.next
-        if begun:
-            account = self._accounts.setdefault(one.event_id, _Account(now_s))
-            if account.owes is None and one.event_id not in self._judged:
-                account.owes = one
+        account = self._accounts.setdefault(one.event_id, _Account(now_s))
+        if (begun or self._all_was_read(now_s)) and one.event_id not in self._judged:
+            account.owes = one
         return found
+
+    def _all_was_read(self, since_s: float) -> bool:
+        """Whether all of a transaction of which something was first read then must have been read."""
+        return self._begun_s is not None and since_s - self._begun_s >= self._patience_s
 
     def output(self, topic: str, receipt_id: str, now_s: float) -> None:
         """A record of a transaction was read."""
@@ -106,7 +109,7 @@ class Reconciliation:
             account = self._accounts.pop(key)
             owed = account.owes
             if owed is None:
-                if account.since_s - self._begun_s >= self._patience_s or key in self._judged:
+                if self._all_was_read(account.since_s) or key in self._judged:
                     text = f"outputs of transaction {key}, whose receipt is not there or was settled"
                     found.append(Violation(Kind.OUTPUTS_REPEATED, account.read.total(), "", text))
                 continue
