@@ -4,6 +4,7 @@ if "$DOCKER" compose version >/dev/null 2>&1; then
   COMPOSE=("$DOCKER" compose)
 elif command -v docker-compose >/dev/null; then
   COMPOSE=(docker-compose)
+  export COMPOSE_HTTP_TIMEOUT=${COMPOSE_HTTP_TIMEOUT:-300}  # a busy engine answers late
 else
   echo "There is no Compose here: install the package docker-compose (Debian, Ubuntu), or Docker's plugin." >&2
   exit 2

@@ -103,10 +103,15 @@ async def contained(ground: Yard) -> AsyncIterator[Contained]:
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def in_charge(detectors: list[Running], timeout_s: float = 60.0) -> None:
+async def in_charge(detectors: list[Running], timeout_s: float = 120.0) -> None:
     """Wait until each of them is ready."""
 
     def all_ready() -> bool:
         return all(one.ready for one in detectors)
 
-    await until(all_ready, timeout_s, "the detectors are not ready")
+    def waiting() -> str:
+        answers = {one.name: one.get("/health/ready") for one in detectors}
+        said = {name: "no answer" if one is None else one.text for name, one in answers.items()}
+        return f"the detectors are not ready: {said}"
+
+    await until(all_ready, timeout_s, waiting)
