@@ -95,7 +95,11 @@ async def trainer(environment: dict[str, str], *arguments: str) -> tuple[int, st
 @pytest.fixture
 def environment(kafka: str, topic_prefix: str) -> dict[str, str]:
     """What it takes to read verdicts; nothing else needs any of it."""
-    return {"TWINLOOP_KAFKA": kafka, "TWINLOOP_TOPIC_PREFIX": topic_prefix}
+    return {
+        "TWINLOOP_KAFKA": kafka,
+        "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+        "TWINLOOP_MODEL_PREFIX": "",  # models are everybody's at the Triton that tests share
+    }
 
 
 async def test_a_model_of_healthy_welds_is_fitted_staged_and_serves(

@@ -77,7 +77,7 @@ async def main(settings: HistorianSettings, context: Context) -> None:
     async with asyncio.TaskGroup() as group:
         if settings.reconcile:
             reconciler = Reconciler(
-                settings.kafka, settings.topic_prefix, settings.reconcile_patience_s, metrics
+                settings.kafka_access, settings.topic_prefix, settings.reconcile_patience_s, metrics
             )
             group.create_task(reconciler.run(context.stopping))
         while not context.stopping.is_set():

@@ -19,6 +19,7 @@ from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, RECEIPTS, SCORES
 from twinloop.historian.metrics import Metrics
 from twinloop.historian.reconcile import Reconciliation, Violation
 from twinloop.runtime import logging
+from twinloop.runtime.access import Kafka
 from twinloop.runtime.kafka import consumer
 
 log = logging.logger(__name__)
@@ -34,7 +35,7 @@ _SETTLE_S = 1.0
 class Reconciler:
     """`patience_s`: see `Reconciliation`."""
 
-    def __init__(self, kafka: str, topic_prefix: str, patience_s: float, metrics: Metrics) -> None:
+    def __init__(self, kafka: Kafka, topic_prefix: str, patience_s: float, metrics: Metrics) -> None:
         self._kafka = kafka
         self._prefix = topic_prefix
         self._metrics = metrics
