@@ -26,7 +26,7 @@ from twinloop.local.handout import hand_out, make
 from twinloop.local.places import find_places
 from twinloop.runtime.provision import provision
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 WELDS, RATE_HZ = 250, 10.0
 NOMINAL_W = 1000.0
