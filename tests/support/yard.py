@@ -216,9 +216,6 @@ def yard(folder: Path) -> Iterator[Yard]:
         one = Yard(network, uuid.uuid4().hex, folder)
         try:
             yield one
-        except BaseException as problem:
-            problem.add_note(one.logs())
-            raise
         finally:
             one.close()
 

@@ -6,7 +6,8 @@ Not collected by other targets: the engine and the images take minutes to come b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,20 @@ def engine() -> None:
     assert not missing, f"no such image: {', '.join(sorted(missing))}; build them by `make images`"
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def ground(engine: None, tmp_path: Path) -> Iterator[Yard]:
-    """A network for one test."""
+def ground(engine: None, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Yard]:
+    """A network for one test; the logs of what ran on it when the test fails."""
     with yard(tmp_path) as one:
         yield one
+        if request.node.stash.get(FAILED, False):
+            sys.stdout.write(one.logs())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from twinloop.local.handout import hand_out, make
 from twinloop.local.places import find_places
 from twinloop.runtime.provision import provision
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 WELDS, RATE_HZ = 250, 10.0
 NOMINAL_W = 1000.0
@@ -48,12 +50,12 @@ def services(ground: Yard, handed: Path) -> dict[str, Running]:
     config = {str(find_places().config): "/etc/twinloop:ro"}
     models, processes, parquet = (str(ground.room(one)) for one in ("models", "processes", "parquet"))
 
-    def start(name: str, mine: str = "", volumes: dict[str, str] | None = None, **told: str) -> Running:
+    def start(
+        name: str, mine: str = "", volumes: dict[str, str] | None = None, **told: str
+    ) -> Callable[[], Running]:
         of = {str(handed / mine): "/keys:ro"} if mine else {}
-        own = {str(ground.room(f"data-{name}")): "/data"}
-        return ground.launch(
-            name, image(name), {**IN_YARD, **told}, volumes={**config, **of, **own, **(volumes or {})}
-        )
+        mounted = {**config, **of, str(ground.room(f"data-{name}")): "/data", **(volumes or {})}
+        return lambda: ground.launch(name, image(name), {**IN_YARD, **told}, volumes=mounted)
 
     people = {"TWINLOOP_ACCESS_PEOPLE": "/keys/people.toml"}
     found = [
@@ -117,7 +119,8 @@ def services(ground: Yard, handed: Path) -> dict[str, Running]:
             **people,
         ),
     ]
-    return {one.name: one for one in found}
+    with ThreadPoolExecutor() as pool:
+        return {one.name: one for one in pool.map(lambda one: one(), found)}
 
 
 async def first_part(panel: Panel) -> int:

@@ -27,7 +27,7 @@ from twinloop.local.pages import relative
 from twinloop.local.places import find_places
 
 _JOB_S = 180.0
-_SERVED_S = 30.0
+_SERVED_S = 90.0
 PROCESS = "cu-al-tab"
 
 Say = Callable[[str], None]
