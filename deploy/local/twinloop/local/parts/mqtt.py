@@ -13,7 +13,6 @@ from pathlib import Path
 
 from twinloop.local import probes
 from twinloop.local.authority import write
-from twinloop.local.parts import mqtt_secured
 from twinloop.local.parts.base import Elsewhere, Part
 from twinloop.local.ports import LOOPBACK, Ports
 from twinloop.local.process import Command
@@ -48,6 +47,9 @@ class Mqtt(Part):
             "%Y-%m-%dT%H:%M:%S\n"
         )
         if self._secrets is not None:
+            # Who starts no broker, as in a container, has no amqtt.
+            from twinloop.local.parts import mqtt_secured
+
             listener = mqtt_secured.configuration(self._secrets, self._port.address, self._folder)
             write(self._configuration, json.dumps(listener).encode(), private=True)
         return ()
