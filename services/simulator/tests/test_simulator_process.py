@@ -154,12 +154,12 @@ def test_every_weld_is_finite_and_takes_the_same_noise(
 
 
 def test_a_weld_takes_less_than_a_millisecond() -> None:
-    """The fastest of several batches: other work on the machine only ever adds."""
+    """Of the processor, the fastest of several batches: other work on the machine only ever adds."""
     generator = np.random.default_rng(1)
     fastest = float("inf")
     for _ in range(10):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for _ in range(20):
             weld(Setpoints(), Conditions(), draw_noise(generator))
-        fastest = min(fastest, (time.perf_counter() - begun) / 20)
+        fastest = min(fastest, (time.thread_time() - begun) / 20)
     assert fastest < 1e-3
