@@ -35,8 +35,8 @@ logs: install  ## The newest lines of every log: SERVICE=<name> for one of them,
 open: install  ## Where to look: topics, Parquet files, health and metrics
 	@$(RUN) -m twinloop.local open
 
-weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second> FAULT=window-drift|defocus|gap WAIT=1
-	@$(RUN) -m twinloop.local weld $(if $(WELDS),--welds $(WELDS)) $(if $(RATE),--rate $(RATE)) $(if $(FAULT),--fault $(FAULT)) $(if $(WAIT),--wait)
+weld: install  ## Let the plant of `make up` weld: WELDS=<parts> RATE=<a second> FAULT=window-drift|defocus|gap SEED=<n> WAIT=1
+	@$(RUN) -m twinloop.local weld $(if $(WELDS),--welds $(WELDS)) $(if $(RATE),--rate $(RATE)) $(if $(FAULT),--fault $(FAULT)) $(if $(SEED),--seed $(SEED)) $(if $(WAIT),--wait)
 
 certs: install  ## Make keys, certificates and people for one machine, and keep those that are there: INTO=.certs
 	@$(RUN) -m twinloop.local.certs --into $(or $(INTO),.certs)

@@ -15,6 +15,8 @@ from howto.page import play, steps
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "howto" / "swap-a-model.md"
 LIMIT_S = 720
+SEED = 11
+"""With it the first 7,000 healthy welds of both stations raise no alarm of the page's first model."""
 NOT_HANDED_ON = ("TWINLOOP_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTHON", "PYTEST_")
 """What a reader's shell does not have: the settings of who runs the tests."""
 
@@ -38,8 +40,14 @@ def environ(clone: Path) -> Iterator[dict[str, str]]:
     if cache := os.environ.get("TWINLOOP_CACHE"):
         kept["TWINLOOP_CACHE"] = cache
     # Behind the links is the checkout, and `.twinloop` is to be here all the same. Other tests may load this
-    # machine: staging is patient with latency.
-    shell = {**kept, "TWINLOOP_STATE": str(clone / ".twinloop"), "TWINLOOP_MODELOPS_BUDGET_S": "1"}
+    # machine: staging is patient with latency. `make weld` draws the same noise each time: now and then a
+    # healthy weld is a false alarm, about which only a person can say who is right, as the page tells.
+    shell = {
+        **kept,
+        "TWINLOOP_STATE": str(clone / ".twinloop"),
+        "TWINLOOP_MODELOPS_BUDGET_S": "1",
+        "SEED": str(SEED),
+    }
     yield shell
     subprocess.run([sys.executable, "-m", "twinloop.local", "down"], env=shell, check=True, timeout=120)
 
