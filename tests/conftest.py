@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from twinloop.local import certs as local_certs
+from twinloop.local.keys import certs as local_certs
 from twinloop.local.stack import Stack
 
-LOOPS = ("tests/e2e/", "tests/fault/")
-"""Where tests play a whole loop, a dozen processes each."""
+LOOPS = ("tests/e2e/", "tests/fault/", "tests/observability/")
+"""Where tests play a whole loop, a dozen processes each, and judge its times."""
 
 
 def _plays_loop(nodeid: str) -> bool:
@@ -80,7 +80,7 @@ def mqtt(stack: Stack) -> str:
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of keys, certificates and people, as `python -m twinloop.local.certs` makes it."""
+    """A folder of keys, certificates and people, as `python -m twinloop.local.keys.certs` makes it."""
     folder = tmp_path_factory.mktemp("certs")
     local_certs.make(folder, datetime.now(UTC))
     return folder

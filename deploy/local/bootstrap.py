@@ -1,6 +1,7 @@
 """Install what Twinloop needs on this machine, with Python alone: `python3.11 deploy/local/bootstrap.py`.
 
-    bootstrap.py [services] [dev] [triton] [kafka] [bench] [train]     (default: services triton kafka)
+    bootstrap.py [services] [dev] [triton] [kafka] [prometheus] [bench] [train] [audit]
+                                                                (default: services triton kafka)
     bootstrap.py accept-jars                                   (write kafka-jars.sha256 for a new version)
 
 The services' environment is `.venv` in the checkout, and that of training, with torch, `.venv-train`. Triton,
@@ -19,15 +20,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twinloop.local.places import Places
 
-WHAT = ("services", "dev", "triton", "kafka", "bench", "train", "accept-jars")
+WHAT = ("services", "dev", "triton", "kafka", "prometheus", "bench", "train", "audit", "accept-jars")
 
 
 def main(arguments: "list[str]") -> int:
-    if sys.version_info[:2] not in ((3, 11), (3, 12)):
+    if sys.version_info[:2] != (3, 11):
         version = ".".join(map(str, sys.version_info[:3]))
         return refuse(
-            f"This is Python {version} and Twinloop needs 3.11 or 3.12: install one and run the same "
-            "command again "
+            f"This is Python {version} and Twinloop needs 3.11: install it and run the same command again "
             "with PYTHON=python3.11."
         )
     unknown = [argument for argument in arguments if argument not in WHAT]
@@ -45,6 +45,7 @@ def main(arguments: "list[str]") -> int:
 
 
 def install(wanted: "set[str]") -> None:
+    from twinloop.local.errors import CannotStart
     from twinloop.local.install.environments import ensure_cached, ensure_services, ensure_training
     from twinloop.local.install.kafka import ensure_kafka
     from twinloop.local.install.machine import (
@@ -54,6 +55,7 @@ def install(wanted: "set[str]") -> None:
         check_memory,
         free_disk_bytes,
     )
+    from twinloop.local.install.prometheus import ensure_prometheus
     from twinloop.local.install.triton import ensure_triton
     from twinloop.local.places import find_places
 
@@ -75,9 +77,19 @@ def install(wanted: "set[str]") -> None:
         ensure_triton(places, say)
     if kafka:
         ensure_kafka(places, say)
+    if "prometheus" in wanted:
+        try:
+            ensure_prometheus(places, say)
+        except CannotStart as problem:
+            if "dev" not in wanted:
+                raise
+            say(f"going on without Prometheus, and its tests will fail. {problem}")
     if "bench" in wanted:
         requirements = places.requirements / "bench.txt"
         ensure_cached(places.bench, requirements, "what is compared", say, finish=lambda _log: None)
+    if "audit" in wanted:
+        requirements = places.requirements / "audit.txt"
+        ensure_cached(places.audit, requirements, "what knows weaknesses", say, finish=lambda _log: None)
     if "train" in wanted:
         ensure_training(places, say)
 

@@ -20,7 +20,7 @@ from bench.measure import Contestant, Result, Twinloop, run
 from bench.workload import announce, fill, rewind, serve
 from twinloop.local.places import find_places
 from twinloop.local.stack import Stack
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 
 CONTESTANTS: dict[str, Contestant | Twinloop] = {
     one.name: one

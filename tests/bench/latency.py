@@ -14,7 +14,7 @@ from bench.measure import Twinloop
 from bench.workload import Frames, Sender, announce
 from twinloop.contracts.topics import ANOMALIES, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 
 TICK_S = 0.01
 SETTLE_S = 8.0

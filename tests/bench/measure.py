@@ -121,6 +121,7 @@ class Twinloop:
             "TWINLOOP_KAFKA": stack.endpoints.kafka,
             "TWINLOOP_TRITON": stack.endpoints.triton,
             "TWINLOOP_TOPIC_PREFIX": prefix,
+            "TWINLOOP_MODEL_PREFIX": "",
             **self._settings,
         }
         self.process = ServiceProcess("detector", settings, folder / f"{group}.err")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.contracts.topics import MODELS, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
-from twinloop.runtime.kafka import publisher
+from twinloop.runtime.kafka.clients import publisher
 from twinloop.tritonio.client import triton
 from twinloop.tritonio.onnx_file import digest
 from twinloop.tritonio.repository import publish
@@ -33,9 +34,27 @@ _POOL = 997
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
-def model() -> tuple[ModelContract, bytes]:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What frames hold, and how windows are cut from them."""
+
+    model: str = MODEL
+    signal_set: str = SIGNAL_SET
+    rows: int = ROWS
+    signals: int = SIGNALS
+    window: int = WINDOW
+    hop: int = HOP
+
+
+USUAL = Shape()
+
+
+def model(shape: Shape = USUAL) -> tuple[ModelContract, bytes]:
     """A dense layer of tanh, whose norm is the score; and its contract."""
-    weights = np.random.default_rng(0).normal(0, 0.05, (WINDOW * SIGNALS, HIDDEN)).astype(np.float32)
+    inputs = shape.window * shape.signals
+    # As strong whatever goes in, so that as many windows are anomalous.
+    scale = 0.05 * (WINDOW * SIGNALS / inputs) ** 0.5
+    weights = np.random.default_rng(0).normal(0, scale, (inputs, HIDDEN)).astype(np.float32)
     floats = TensorProto.FLOAT
     graph = helper.make_graph(
         [
@@ -44,8 +63,8 @@ def model() -> tuple[ModelContract, bytes]:
             helper.make_node("Tanh", ["features"], ["deviations"]),
             helper.make_node("ReduceL2", ["deviations"], ["score"], axes=[1], keepdims=0),
         ],
-        MODEL,
-        [helper.make_tensor_value_info("windows", floats, [None, WINDOW, SIGNALS])],
+        shape.model,
+        [helper.make_tensor_value_info("windows", floats, [None, shape.window, shape.signals])],
         [
             helper.make_tensor_value_info("score", floats, [None]),
             helper.make_tensor_value_info("features", floats, [None, HIDDEN]),
@@ -57,30 +76,31 @@ def model() -> tuple[ModelContract, bytes]:
     made.ir_version = 9
     content = onnx.ModelProto.SerializeToString(made)
     contract = ModelContract(
-        model=MODEL,
+        model=shape.model,
         version=1,
-        signal_set=SIGNAL_SET,
-        signals=tuple(f"signal{n}" for n in range(SIGNALS)),
+        signal_set=shape.signal_set,
+        signals=tuple(f"signal{n}" for n in range(shape.signals)),
         features=tuple(f"feature{n}" for n in range(HIDDEN)),
-        window=WINDOW,
-        hop=HOP,
+        window=shape.window,
+        hop=shape.hop,
         threshold=THRESHOLD,
         digest=digest(content),
     )
     return contract, content
 
 
-async def serve(stack: Stack) -> None:
+async def serve(stack: Stack, shape: Shape = USUAL) -> None:
     """Load the model."""
-    contract, content = model()
+    contract, content = model(shape)
     publish(stack.endpoints.model_repository, contract, content)
     async with triton(stack.endpoints.triton) as server:
-        await server.load(MODEL)
+        await server.load(shape.model)
 
 
-async def announce(kafka: str, prefix: str) -> None:
+async def announce(kafka: str, prefix: str, shape: Shape = USUAL) -> None:
     """Tell the detector of the model."""
-    route = ModelRoute(event_id="bench", scope=SIGNAL_SET, at=datetime.now(UTC), contract=model()[0])
+    contract = model(shape)[0]
+    route = ModelRoute(event_id="bench", scope=shape.signal_set, at=datetime.now(UTC), contract=contract)
     async with publisher(kafka, prefix, asyncio.Event()) as out:
         await out.publish([codec.message(MODELS, route, source="bench")])
 
@@ -97,10 +117,11 @@ class Frames:
     )
     _EVENT_ID, _TRACE_ID = "e" * 32, "f" * 32
 
-    def __init__(self, assets: int) -> None:
+    def __init__(self, assets: int, shape: Shape = USUAL, area: str = "packs") -> None:
         rng = np.random.default_rng(1)
-        names = [f"acme.berlin.packs.line{n % 7}.station{n:06d}" for n in range(assets)]
-        pool = rng.normal(size=(_POOL, ROWS, SIGNALS)).astype(np.float32)
+        self._shape = shape
+        names = [f"acme.berlin.{area}.line{n % 7}.station{n:06d}" for n in range(assets)]
+        pool = rng.normal(size=(_POOL, shape.rows, shape.signals)).astype(np.float32)
         whole = [self._like(name, pool[0]) for name in names]
         self._table = np.frombuffer(b"".join(whole), np.uint8).reshape(assets, -1)
         self._pool = pool.view(np.uint8).reshape(_POOL, -1)
@@ -116,7 +137,7 @@ class Frames:
     def _like(self, asset: str, samples: NDArray[np.float32]) -> bytes:
         frame = Frame(
             asset=asset,
-            signal_set=SIGNAL_SET,
+            signal_set=self._shape.signal_set,
             sequence=self._SEQUENCE,
             first_at_ns=self._FIRST_AT,
             period_ns=10**6,

@@ -25,7 +25,6 @@ from twinloop.simulator.fleets.months import BASELINE_SE_UOHM, SE_UOHM, Anomalie
 DAYS = 240
 """So long the fleet is followed, from the first vehicle on."""
 SPEC = FleetSpec()
-WEEK_H = 7 * 24
 _SEAMS = seams()
 
 Draw = Callable[[np.random.Generator], FleetSpec]

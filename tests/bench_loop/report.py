@@ -17,7 +17,6 @@ from bench_loop.cases import BY_NAME, CASES
 from bench_loop.confusion import COLUMNS, RIGHT, TRUTHS, Matrix
 from bench_loop.measure import DEFINITIONS, Tally, middle, total
 
-SHOWN = STRATEGIES[:3]
 BEGIN, END = "<!-- figures -->\n", "<!-- end -->\n"
 LEAST_AVOIDED, MOST_WRONG = 0.95, 0.01
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from docs.metrics_page import PAGE, page
+from docs import metrics_page, topics_page
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    for made in (metrics_page, topics_page):
+        made.PAGE.write_text(made.page())

@@ -16,7 +16,7 @@ from twinloop.historian.metrics import Metrics as Historian
 from twinloop.ingest.metrics import Metrics as Ingest
 from twinloop.line.metrics import Metrics as Line
 from twinloop.modelops.metrics import Metrics as Modelops
-from twinloop.runtime.metrics import ConsumerMetrics, ServiceMetrics
+from twinloop.runtime.observability.metrics import ConsumerMetrics, ServiceMetrics
 from twinloop.runtime.stream.metrics import StreamMetrics
 from twinloop.simulator.metrics import Metrics as Simulator
 from twinloop.twin.metrics import Metrics as Twin

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docs import topics_page
 from docs.metrics_page import PAGE, SERVICES, documented, page
 from twinloop.local.services import select
 
 
 def test_the_page_of_metrics_is_what_is_declared() -> None:
     assert PAGE.read_text() == page(), "run `make docs`"
+
+
+def test_the_page_of_topics_is_what_is_declared() -> None:
+    assert topics_page.PAGE.read_text() == topics_page.page(), "run `make docs`"
 
 
 def test_names_say_service_and_unit() -> None:

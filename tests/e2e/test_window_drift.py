@@ -6,6 +6,8 @@ import io
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from docs.metrics_page import documented
 from rich.console import Console
+from support.otlp import Receiver
 
 from twinloop.local.demo.__main__ import run_scenario
 from twinloop.local.demo.scenarios import SCENARIOS
@@ -43,13 +46,16 @@ async def read_json(kafka: str, topic: str) -> list[dict[str, Any]]:
         await client.stop()
 
 
-async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path: Path) -> None:
+async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(
+    tmp_path: Path, receiver: Receiver
+) -> None:
     printed = io.StringIO()
     services = [
         one.with_settings(TWINLOOP_LOG_LEVEL="DEBUG") if one.name == "ingest" else one for one in SERVICES
     ]
     scenario = SCENARIOS["window-drift"]
-    async with Stack(tmp_path / "state", services=services, env={"TWINLOOP_LOG_FORMAT": "json"}) as stack:
+    env = {"TWINLOOP_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+    async with Stack(tmp_path / "state", services=services, env=env) as stack:
         console = Console(file=printed, width=220)
         report = await stack.guard(run_scenario(stack, scenario, console))
         text = printed.getvalue()
@@ -66,10 +72,20 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
         assert [(one["who"], one["asset"]) for one in promoted] == [("person:dana", "weld.v1")]
         card = stack.endpoints.model_repository / "weld" / "1" / "card.json"
         assert json.loads(card.read_text())["trained"]["windows"] == 400
+        # What was played before, on a machine that was too busy, is left out.
+        since = json.loads((tmp_path / "state/report.json").read_text())["since"]["weld1"]
+        (begun,) = {
+            datetime.fromisoformat(one["observed_at"])
+            for one in topics["genealogy"]
+            if (one["asset"], one.get("sequence")) == (f"{LINE}.weld1", since)
+        }
+        earlier = [one for one in topics["changes"] if datetime.fromisoformat(one["at"]) < begun]
+        topics["changes"] = [one for one in topics["changes"] if one not in earlier]
         # Modes are in the same log: an engineer led the station up, and nothing took it down.
-        controls = [one["type"] for one in topics["changes"] if one["type"].startswith("mode_")]
-        assert controls == ["mode_requested", "mode_entered"] * 2
-        topics["changes"] = [one for one in topics["changes"] if not one["type"].startswith("mode_")]
+        led_up = [one["type"] for one in earlier if one["type"].startswith("mode_")]
+        assert led_up[-4:] == ["mode_requested", "mode_entered"] * 2
+        assert len(led_up) == 4 or "it is played again" in text
+        assert not [one for one in topics["changes"] if one["type"].startswith("mode_")]
         async with httpx.AsyncClient() as client:
             served = {
                 name: (await client.get(f"{url}/metrics")).text
@@ -130,10 +146,53 @@ async def test_the_loop_closes_and_its_numbers_are_those_of_the_topics(tmp_path:
             told = {name: journey(tmp_path / "state", name, event["trace_id"]) for name in JOURNEY}
             assert told == JOURNEY
 
+    # The same trace, as spans: each the child of what led to it, from the frame to the write to the PLC.
+    for event in topics["changes"]:
+        if event["type"] == "verified":
+            assert PATH in _paths(receiver, event["trace_id"])
+    # A round of windows is one request: a trace of its own, linked to the frames.
+    rounds = [one for one in receiver.spans if one.name == "score"]
+    frames = {(one.trace, one.span) for one in receiver.spans if one.name == "telemetry_frame"}
+    assert rounds
+    assert all(one.parent == "" and set(one.links) <= frames for one in rounds)
+
     # And every metric that a service serves is documented.
     for name, text in served.items():
         found = set(re.findall(r"^# TYPE (twinloop_\w+) ", text, re.MULTILINE))
         assert {one for one in found if not one.endswith("_created")} == documented(PAGE_OF[name])
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as listening:
+        yield listening
+
+
+PATH = [
+    "ingest telemetry_frame",
+    "detector anomaly",
+    "controller proposed",
+    "twin simulated",
+    "twin approved",
+    "line issued",
+    "line plc_write",
+]
+
+
+def _paths(receiver: Receiver, trace: str) -> list[list[str]]:
+    """From the root of a trace to each of its leaves: who did what."""
+    spans = receiver.of(trace)
+    parents = {one.parent for one in spans.values()}
+    found = []
+    for leaf in (one for one in spans.values() if one.span not in parents):
+        path, at = [leaf], leaf
+        while at.parent:
+            assert at.parent in spans, f"{at.service} {at.name} is the child of a span that is not there"
+            at = spans[at.parent]
+            path.insert(0, at)
+        assert all(one.began_ns <= one.ended_ns for one in path)
+        found.append([f"{one.service} {one.name}" for one in path])
+    return found
 
 
 PAGE_OF = {one.name: one.module.removeprefix("twinloop.") or one.name for one in SERVICES}

@@ -16,7 +16,7 @@ from rich.console import Console
 from eval import data, plant, report, telemetry, vehicles, water
 from eval.plots import Panel, plot
 from eval.report import Board, Found
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.trainer.errors import BadRecording
 
 T = TypeVar("T")

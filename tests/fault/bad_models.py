@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from support.waiting import until
 
 from fault.load import SIGNALS
 from fault.model import MODEL, THRESHOLD, WINDOW, mean_model
 from fault.rows import hold
-from fault.scene import until
 from fault.workshop import Workshop, around
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.onnx_file import digest

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 
 from twinloop.contracts.codec import Message
-from twinloop.runtime.kafka import partition_of_key
+from twinloop.runtime.kafka.access import client_of
+from twinloop.runtime.kafka.clients import partition_of_key
 from twinloop.runtime.stream.kafka import KafkaCluster, KafkaProducer
 
-_BETWEEN_S = 0.05
+_BETWEEN_S = 0.5
 
 
 class Untransacted:
@@ -53,7 +54,7 @@ _producer = KafkaCluster.producer
 async def producer(self: KafkaCluster, transactional_id: str) -> Untransacted:
     """Instead of `KafkaCluster.producer`."""
     inner = await _producer(self, transactional_id)
-    plain = AIOKafkaProducer(bootstrap_servers=self._kafka, partitioner=partition_of_key)
+    plain = AIOKafkaProducer(**client_of(self._kafka), partitioner=partition_of_key)
     await plain.start()
     return Untransacted(inner, plain, self._prefix)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from support.ports import free_port
+from support.waiting import until
 
-from fault.scene import until
 from twinloop.local.install.kafka import CLUSTER_ID, class_path, java
 from twinloop.local.places import find_places
 
@@ -27,7 +27,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kafka = find_places().kafka
-        self._ports = _free_ports(2 * NODES)
+        self._ports = [free_port() for _ in range(2 * NODES)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.pids: list[int] = []
 
@@ -129,11 +129,3 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
         yield made
     finally:
         made.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -22,8 +22,8 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.node import Node
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from support.waiting import until
 
-from fault.scene import until
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.commissioning import commission
 from twinloop.local.demo.operator import ENGINEER, People

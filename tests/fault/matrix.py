@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from support.waiting import Unmet, until
 
-from fault.scene import Unmet, until
 from twinloop.audit.store import verify_file
 from twinloop.contracts.changes import (
     AnyChange,
@@ -62,6 +62,7 @@ NEXT_WRITER = {State.PROPOSED: "twin", State.APPROVED: "line"}
 RATE_HZ = 10.0
 ANSWERS_AFTER_S = 1.0
 END_S = 90.0
+TRIES = 3
 SESSION_S = "6"
 
 
@@ -78,6 +79,32 @@ class Walk:
 
     async def cell(self, victim: str, state: State) -> str:
         """Kill `victim` while a change stands at `state`; how that change ended. Raises `Unmet`."""
+        proposed = await self._held(state, TRIES)
+        writer = NEXT_WRITER.get(state)
+        await self.stack.kill(victim)
+        self.kills += 1
+        if writer is not None and writer != victim:
+            await self.stack.kill(writer, signal.SIGCONT)
+        starting = asyncio.create_task(self.stack.start(victim))
+        try:
+            if state in {State.PROPOSED, State.SIMULATED}:
+                await self._decided(proposed)
+            return await self._ended(proposed)
+        finally:
+            await starting
+
+    async def _held(self, state: State, tries: int) -> Proposed:
+        """A change that stands at `state`; another one if a busy machine sheds the asset before that:
+        nobody was killed yet, and what became of the first is reconciled like anything else."""
+        try:
+            return await self._stood(state)
+        except (Unmet, httpx.HTTPStatusError):
+            await self.let_go()
+            if tries == 1:
+                raise
+        return await self._held(state, tries - 1)
+
+    async def _stood(self, state: State) -> Proposed:
         await self._begin(state)
         known = {one.change_id for one in self.record.changes}
         writer = NEXT_WRITER.get(state)
@@ -91,17 +118,7 @@ class Walk:
                 await self.stack.kill("line", signal.SIGSTOP)
             await self._approve(proposed)
             await self._stands(proposed, state)
-        await self.stack.kill(victim)
-        self.kills += 1
-        if writer is not None and writer != victim:
-            await self.stack.kill(writer, signal.SIGCONT)
-        starting = asyncio.create_task(self.stack.start(victim))
-        try:
-            if state in {State.PROPOSED, State.SIMULATED}:
-                await self._decided(proposed)
-            return await self._ended(proposed)
-        finally:
-            await starting
+        return proposed
 
     async def let_go(self) -> None:
         """Nobody stands still any more: for after a cell that did not come to its end."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import psutil
 from support.processes import ServiceProcess
 from support.stubs import stubs
+from support.waiting import Unmet, until
 from support.watch import Watch
 
 from fault.load import Content, Load, Mix
 from fault.model import mean_model, rules_of
 from fault.oracle import expect
 from fault.reconcile import Reconciled
-from fault.scene import MEMORY_RECORDS, Scene, Unmet, until
+from fault.scene import MEMORY_RECORDS, Scene
 from fault.workshop import Workshop, around
 from twinloop.contracts.topics import SCORES, TELEMETRY_FACTORY
 from twinloop.tritonio.artefact import pack
@@ -24,6 +25,8 @@ from twinloop.tritonio.artefact import pack
 NAME = "neighbour"
 NEIGHBOURS = "neighbour.v1"
 """Its signal set."""
+DEADLINE_S = 2.0
+"""For so long its detector waits for an answer: what hangs is not noticed before."""
 _SOUND = Mix(poison=0.0)
 """What is no frame has no signal set: it would be for the usual stream to refuse."""
 
@@ -38,14 +41,15 @@ class Neighbour:
     watch: Watch
 
     async def process(self) -> psutil.Process:
-        """In which Triton runs its model, once it is loaded (anew)."""
+        """In which Triton runs its model, once it is loaded (anew), and no former one is left beside it: to
+        harm that one would disturb nobody."""
         found = list[psutil.Process]()
 
-        def there() -> bool:
-            found.extend(stubs(NAME, of=self.run.stack.pid("triton")))
-            return bool(found)
+        def alone() -> bool:
+            found[:] = stubs(NAME, of=self.run.stack.pid("triton"))
+            return len(found) == 1
 
-        await until(there, 60, "Triton has no process for the neighbour's model")
+        await until(alone, 60, lambda: f"Triton has {len(found)} processes for the neighbour's model")
         return found[0]
 
     def back(self, at: float) -> bool:
@@ -64,7 +68,7 @@ async def neighbour(shop: Workshop, seed: int) -> AsyncIterator[Neighbour]:
     detector = run.detector(
         TWINLOOP_DETECTOR_GROUP=NAME,
         TWINLOOP_DETECTOR_SIGNAL_SETS=NEIGHBOURS,
-        TWINLOOP_DETECTOR_INFER_TIMEOUT_S="2",
+        TWINLOOP_DETECTOR_INFER_TIMEOUT_S=f"{DEADLINE_S}",
     )
     content = Content(seed, mix=_SOUND, signal_set=NEIGHBOURS)
     load = Load(run.kafka, TELEMETRY_FACTORY.named(run.prefix), content, run.size.rate / 2)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from support.waiting import until
 
 from fault.load import SIGNAL_SET
 from fault.model import MODEL, Shape
 from fault.rows import hold
-from fault.scene import until
 from fault.workshop import Workshop, artefact
 from twinloop.tritonio.artefact import pack
 from twinloop.tritonio.client import triton

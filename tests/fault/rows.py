@@ -20,15 +20,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from support.processes import ServiceProcess
 from support.stubs import stubs
+from support.waiting import Unmet, until
 
 from fault.cluster import NODES, cluster
 from fault.load import POISON, Mix
 from fault.model import MODEL
 from fault.oracle import Expected
-from fault.scene import GRACE_S, SESSION_TIMEOUT_S, Scene, Size, Unmet, loaded, scene, until
+from fault.scene import GRACE_S, SESSION_TIMEOUT_S, Scene, Size, loaded, scene
 from fault.slow import SlowProxy
 from twinloop.contracts.topics import SCORES, TELEMETRY_FACTORY
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 
 
 @dataclass(frozen=True, slots=True)

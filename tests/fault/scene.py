@@ -8,16 +8,18 @@ import os
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from support.processes import ServiceProcess
 from support.topics import records
+from support.waiting import Unmet, until
 from support.watch import Watch
 
 from fault.load import Content, Load, Mix
@@ -28,8 +30,8 @@ from twinloop.contracts import codec
 from twinloop.contracts.models import ModelRoute
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, MODELS, SCORES, TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
-from twinloop.runtime.kafka import publisher
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import publisher
+from twinloop.runtime.kafka.provision import provision
 from twinloop.tritonio.client import triton
 from twinloop.tritonio.repository import publish
 
@@ -38,8 +40,7 @@ SESSION_TIMEOUT_S = 6
 GRACE_S = 20.0
 
 
-class Unmet(AssertionError):
-    """Raised when a run does not hold what its row promises."""
+T = TypeVar("T", bound="Traffic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +59,45 @@ class Size:
         return max(1, round(usual * self.share))
 
 
-@dataclass
-class Scene:
-    """What a row works with. Everything random comes from `rng`."""
+@dataclass(kw_only=True)
+class Traffic:
+    """Load on its way through detectors, wherever those run, and what becomes of it. Everything random comes
+    from `rng`."""
 
-    stack: Stack
     kafka: str
-    triton: str
     prefix: str
-    folder: Path
     size: Size
     rng: random.Random
     content: Content
-    settings: dict[str, str]
     load: Load
     watch: Watch
     memory_records: int
-    detectors: list[ServiceProcess] = field(default_factory=list)
 
-    def detector(self, *, module: str = "twinloop.detector", **settings: str) -> ServiceProcess:
-        """Start one more; `settings` by their names in the environment."""
-        log = self.folder / f"detector-{len(self.detectors)}.log"
-        one = ServiceProcess("detector", {**self.settings, **settings}, log, module=module)
-        one.start()
-        self.detectors.append(one)
-        return one
-
-    async def ready(self, detector: ServiceProcess, timeout_s: float = 60.0) -> None:
-        """Wait until it says so."""
-        await until(lambda: detector.ready, timeout_s, "the detector is not ready")
+    @classmethod
+    def of(
+        cls,
+        kafka: str,
+        prefix: str,
+        size: Size,
+        seed: int,
+        content: Content,
+        *,
+        model: str = "",
+        memory_records: int = MEMORY_RECORDS,
+        **more: Any,
+    ) -> Self:
+        """`content` on the topics of `prefix`. `model`: whose verdicts are watched; empty: everybody's."""
+        return cls(
+            kafka=kafka,
+            prefix=prefix,
+            size=size,
+            rng=random.Random(seed),
+            content=content,
+            load=Load(kafka, TELEMETRY_FACTORY.named(prefix), content, size.rate),
+            watch=Watch(kafka, SCORES.named(prefix), SCORES.partitions, model),
+            memory_records=memory_records,
+            **more,
+        )
 
     async def flowing(self, timeout_s: float = 60.0) -> None:
         """Wait for a verdict on a frame that is sent from now on."""
@@ -138,12 +149,18 @@ class Scene:
         self, halts: Mapping[int, int] | None = None, timeout_s: float = 120.0, group: str = "detector"
     ) -> None:
         """Wait until a group has committed all of the input; up to `halts` where a partition stops."""
-        due = {**{one: end for one, end in (await self.ends()).items() if end}, **(halts or {})}
+
+        async def wanted() -> dict[int, int]:
+            return {one: end for one, end in (await self.ends()).items() if end} | dict(halts or {})
+
+        due = await wanted()
         last: dict[int, int] = {}
 
         async def there() -> bool:
             with contextlib.suppress(KafkaError):
                 last.update(await self.positions(group))
+                if any(last.get(one, -1) > at for one, at in due.items()):  # more has come meanwhile
+                    due.update(await wanted())
             return all(last.get(one) == at for one, at in due.items())
 
         def behind() -> str:
@@ -168,6 +185,60 @@ class Scene:
         """What the oracle says of the input."""
         given = await self.given()
         return await asyncio.to_thread(expect, given, self.rules(), since=since)
+
+    async def exact(self, timeout_s: float = 180.0) -> Reconciled:
+        """Wait until all that was sent is worked off: each frame has what it must have, once. Raises `Unmet`
+        with what is wrong."""
+        await self.settled(timeout_s=timeout_s)
+        found = await self.reconcile(await self.expected())
+        if not found.exact:
+            raise Unmet(str(found))
+        return found
+
+
+@dataclass(kw_only=True)
+class Scene(Traffic):
+    """What a row works with: traffic, and the parts and detectors of this machine that it goes through."""
+
+    stack: Stack
+    triton: str
+    folder: Path
+    settings: dict[str, str]
+    detectors: list[ServiceProcess] = field(default_factory=list)
+
+    def detector(self, *, module: str = "twinloop.detector", **settings: str) -> ServiceProcess:
+        """Start one more; `settings` by their names in the environment."""
+        log = self.folder / f"detector-{len(self.detectors)}.log"
+        one = ServiceProcess("detector", {**self.settings, **settings}, log, module=module)
+        one.start()
+        self.detectors.append(one)
+        return one
+
+    async def ready(self, detector: ServiceProcess, timeout_s: float = 60.0) -> None:
+        """Wait until it says so."""
+        await until(lambda: detector.ready, timeout_s, "the detector is not ready")
+
+
+@contextlib.asynccontextmanager
+async def watched(one: T) -> AsyncIterator[T]:
+    """Its reader watches for the time of the context."""
+    watching = asyncio.create_task(one.watch.run())
+    try:
+        yield one
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def serve(at_triton: str, kafka: str, prefix: str, *, share: bool = True) -> None:
+    """Have Triton load the model, whose files it has, and tell detectors that it serves: without modelops."""
+    contract, _ = mean_model()
+    async with triton(at_triton, share=share) as server, publisher(kafka, prefix, asyncio.Event()) as out:
+        await server.load(contract.model)
+        route = ModelRoute(
+            event_id="fault", scope=contract.signal_set, at=datetime.now(UTC), contract=contract
+        )
+        await out.publish([codec.message(MODELS, route, source="fault")])
 
 
 @contextlib.asynccontextmanager
@@ -194,41 +265,33 @@ async def scene(
         await provision(at, prefix, replication)
         contract, onnx_file = mean_model()
         publish(stack.endpoints.model_repository, contract, onnx_file)
-        async with triton(stack.endpoints.triton) as server, publisher(at, prefix, asyncio.Event()) as out:
-            await server.load(contract.model)
-            route = ModelRoute(
-                event_id="fault", scope=contract.signal_set, at=datetime.now(UTC), contract=contract
-            )
-            await out.publish([codec.message(MODELS, route, source="fault")])
-        content = Content(seed, mix=mix)
-        one = Scene(
-            stack,
+        await serve(stack.endpoints.triton, at, prefix)
+        one = Scene.of(
             at,
-            stack.endpoints.triton,
             prefix,
-            folder,
             size,
-            random.Random(seed),
-            content,
-            {
+            seed,
+            Content(seed, mix=mix),
+            model=model,
+            memory_records=memory_records,
+            stack=stack,
+            triton=stack.endpoints.triton,
+            folder=folder,
+            settings={
                 "TWINLOOP_KAFKA": at,
                 "TWINLOOP_TRITON": stack.endpoints.triton,
                 "TWINLOOP_TOPIC_PREFIX": prefix,
+                "TWINLOOP_MODEL_PREFIX": "",
                 "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
                 "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
                 "TWINLOOP_DETECTOR_MEMORY_RECORDS": str(memory_records),
                 "TWINLOOP_GRACE_S": str(GRACE_S),
             },
-            Load(at, TELEMETRY_FACTORY.named(prefix), content, size.rate),
-            Watch(at, SCORES.named(prefix), SCORES.partitions, model),
-            memory_records,
         )
-        watching = asyncio.create_task(one.watch.run())
         try:
-            yield one
+            async with watched(one):
+                yield one
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
             for process in one.detectors:
                 if process.running:
                     os.kill(process.pids[-1], 18)  # SIGCONT: it may be stopped
@@ -236,7 +299,7 @@ async def scene(
 
 
 @contextlib.asynccontextmanager
-async def loaded(run: Scene) -> AsyncIterator[None]:
+async def loaded(run: Traffic) -> AsyncIterator[None]:
     """Load for the time of the context; at its end all of it has been sent."""
     loading = asyncio.create_task(run.load.run(run.size.frames))
     try:
@@ -249,17 +312,3 @@ async def loaded(run: Scene) -> AsyncIterator[None]:
     finally:
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
-
-
-async def until(
-    true: Callable[[], bool | Awaitable[bool]], timeout_s: float, problem: str | Callable[[], str]
-) -> None:
-    """Poll until `true`, called in a thread, says so. Raises `Unmet` with the problem."""
-    end = time.monotonic() + timeout_s
-    while True:
-        answer = await asyncio.to_thread(true)
-        if answer if isinstance(answer, bool) else await answer:
-            return
-        if time.monotonic() > end:
-            raise Unmet(problem if isinstance(problem, str) else problem())
-        await asyncio.sleep(0.05)

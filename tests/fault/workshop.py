@@ -19,17 +19,18 @@ from support.artefacts import card_of
 from support.line_scene import bearer
 from support.processes import ServiceProcess
 from support.topics import records
+from support.waiting import Unmet, until
 
 from fault.load import SIGNAL_SET
 from fault.model import MODEL, Shape, mean_model, rules_of
 from fault.oracle import Expected, Given
-from fault.scene import Scene, Unmet, until
+from fault.scene import Scene
 from fault.swaps import Swapped, reconcile_partition
 from twinloop.contracts.codec import decode
 from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.contracts.packing import packed
 from twinloop.contracts.topics import MODELS, SCORES, TELEMETRY_FACTORY
-from twinloop.local import certs
+from twinloop.local.keys import certs
 from twinloop.tritonio.artefact import Artefact, Golden, pack
 from twinloop.tritonio.server import Inference
 
@@ -172,7 +173,7 @@ async def workshop(run: Scene) -> AsyncIterator[Workshop]:
             "TWINLOOP_MODELOPS_AUDIT": str(run.folder / "audit"),
             "TWINLOOP_MODELOPS_LOOK_S": "0.5",
             "TWINLOOP_MODELOPS_QUIET_S": "6",
-            "TWINLOOP_MODELOPS_BUDGET_S": "1",
+            "TWINLOOP_MODELOPS_BUDGET_S": "5",  # a stall of the machine is no slow model
             "TWINLOOP_ACCESS_PEOPLE": str(people / "people.toml"),
         },
         run.folder / "modelops.log",

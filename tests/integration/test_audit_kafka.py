@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
-from support.topics import events, until
+from support.topics import events
+from support.waiting import until
 
 from twinloop.audit.kept import kept_of
 from twinloop.audit.log import audit_log
 from twinloop.contracts.topics import AUDIT
 from twinloop.runtime.clock import SystemClock
-from twinloop.runtime.kafka import publisher
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import publisher
+from twinloop.runtime.kafka.provision import provision
 
 
 async def verify(folder: Path, kafka: str, prefix: str) -> tuple[int, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-from integration.test_controller_faust import ASSET, Bus, applied, bus, controller, joint, until
 from msgspec.structs import replace
+from support.controller_scene import ASSET, Bus, applied, bus, controller, joint
+from support.waiting import until
 
 from twinloop.audit.store import verify_file
 from twinloop.contracts.audit import AuditEntry
@@ -151,12 +151,12 @@ async def test_from_vehicles_to_a_question_across_a_crash_and_everything_twice(
             await line.make(1)
             return await on.changes(Proposed)
 
-        async with controller(kafka, topic_prefix, tmp_path / "first", **env) as first:
+        async with controller(kafka, topic_prefix, tmp_path / "first", period_s=30.0, **env) as first:
             await line.make(15)
             await on.promote(Mode.SUPERVISED, Mode.AUTO)
             await tell(on, GENEALOGY, [built(vehicle) for vehicle in range(VEHICLES)])
             await tell(on, ANOMALIES, MINUTES)
-            (proposed,) = await until(proposals, "a proposal")
+            (proposed,) = await until(proposals, problem="not seen: a proposal")
             assert isinstance(proposed.action, SetParameter)
             assert proposed.action.parameter is Parameter.END_OF_LINE_LIMIT_UOHM
             assert (proposed.action.value, proposed.action.expected) == (46.0, 55.0)
@@ -169,18 +169,28 @@ async def test_from_vehicles_to_a_question_across_a_crash_and_everything_twice(
             assert proposed.reason.startswith(finding.text)
             (call,) = [one for one in await on.events(ALARMS, Alarm) if one.code is AlarmCode.FIELD_EVIDENCE]
             assert finding.text in call.text
-            await first.kill(signal.SIGKILL)
+
+            async def all_said() -> bool:
+                scores = await on.events(FIELD_EVIDENCE, VehicleScore)
+                copies = await on.events(AUDIT, AuditEntry)
+                return len(scores) == VEHICLES * 18 and "proposed" in {one.what for one in copies}
+
+            await until(
+                all_said, problem="not seen: a score of each vehicle and week, and the audit's copies"
+            )
+            first.kill()
         said = len(await on.records(FIELD_EVIDENCE))
 
-        async with controller(kafka, topic_prefix, tmp_path / "second", **env) as second:
+        async with controller(kafka, topic_prefix, tmp_path / "second", period_s=30.0, **env) as second:
             await tell(on, ANOMALIES, MINUTES)
             await tell(on, GENEALOGY, [built(vehicle) for vehicle in range(VEHICLES)])
 
-            async def read_twice() -> bool:
-                name = 'twinloop_controller_field_records_total{fate="repeated",topic="anomalies"}'
-                return await second.metric(name) >= len(MINUTES)
-
-            await until(read_twice, "everything was read twice")
+            await until(
+                lambda: (
+                    second.metric("field_records_total", fate="repeated", topic="anomalies") >= len(MINUTES)
+                ),
+                problem="not seen: everything was read twice",
+            )
             for event in applied(proposed, line.number):
                 await on.publish(CHANGES, event)
             line.limit_uohm = proposed.action.value
@@ -189,10 +199,10 @@ async def test_from_vehicles_to_a_question_across_a_crash_and_everything_twice(
                 await line.make(1)
                 return await on.changes(Verified)
 
-            (verified, *_) = await until(verdicts, "a verdict")
+            (verified, *_) = await until(verdicts, problem="not seen: a verdict")
             assert (verified.change_id, verified.parts) == (proposed.change_id, 10)
-            await asked(second._http.base_url, finding, proposed)
-            assert await second.kill(signal.SIGTERM) == 0
+            await asked(second.url, finding, proposed)
+            assert second.stop() == 0
 
         assert len(await on.records(FIELD_EVIDENCE)) == said
         assert once(await on.changes(Proposed)) == [proposed]
@@ -209,7 +219,7 @@ async def test_from_vehicles_to_a_question_across_a_crash_and_everything_twice(
         assert not list(verify_file(tmp_path / folder / "audit" / "controller.jsonl"))
 
 
-async def asked(url: Any, finding: FieldFinding, proposed: Proposed) -> None:
+async def asked(url: str, finding: FieldFinding, proposed: Proposed) -> None:
     """What people are told over HTTP."""
     window = {"from": finding.window_from.isoformat(), "to": finding.window_to.isoformat()}
     async with httpx.AsyncClient(base_url=url, timeout=5) as http:

@@ -16,7 +16,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.processes import ServiceProcess
-from support.topics import events, until
+from support.topics import events
+from support.waiting import until
 
 from twinloop.contracts import codec
 from twinloop.contracts.codec import Message, frame_message
@@ -25,8 +26,8 @@ from twinloop.contracts.frames import Frame
 from twinloop.contracts.models import ModelContract, ModelRoute, Trial
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, MODELS, SCORES, TELEMETRY_FACTORY, Topic
 from twinloop.local.stack import Stack
-from twinloop.runtime.kafka import KafkaPublisher, publisher
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import KafkaPublisher, publisher
+from twinloop.runtime.kafka.provision import provision
 from twinloop.tritonio.client import TritonClient
 from twinloop.tritonio.client import triton as triton_client
 from twinloop.tritonio.onnx_file import digest
@@ -185,6 +186,7 @@ def detector(kafka: str, triton: str, topic_prefix: str, tmp_path: Path) -> Iter
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TRITON": triton,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+            "TWINLOOP_MODEL_PREFIX": "",
             "TWINLOOP_DETECTOR_SCORE_EVERY": "1",
             "TWINLOOP_DETECTOR_SESSION_TIMEOUT_S": "6",
             "TWINLOOP_DETECTOR_MAX_POLL_RECORDS": "50",

@@ -5,80 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import httpx
 import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from support.processes import ServiceProcess
+from support.waiting import until
 
 from twinloop.contracts import codec, ids
 from twinloop.contracts.frames import Frame
 from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, TELEMETRY_FACTORY
 from twinloop.historian.naming import span_of
-from twinloop.runtime.provision import provision
-
-
-@dataclass
-class Historian:
-    """A historian process; `start` may be called again after `kill` or `stop`."""
-
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    pids: list[int] = field(default_factory=list)
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twinloop.historian"], env=self.environment, stderr=log
-            )
-        self.pids.append(self.process.pid)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def metric(self, name: str, **labels: str) -> float:
-        """A value from its metrics; 0 before it serves any."""
-        ports = re.findall(r'"port": (\d+)', self.log.read_text())
-        if len(ports) < len(self.pids):
-            return 0.0
-        try:
-            text = httpx.get(f"http://127.0.0.1:{ports[-1]}/metrics").text
-        except httpx.HTTPError:
-            return 0.0
-        inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        wanted = f"twinloop_historian_{name}" + (f"{{{inside}}} " if inside else " ")
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(wanted))
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+from twinloop.runtime.kafka.provision import provision
 
 
 @pytest.fixture
-def historian(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Historian]:
-    one = Historian(
+def historian(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
+    one = ServiceProcess(
+        "historian",
         {
-            **os.environ,
             "TWINLOOP_KAFKA": kafka,
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
-            "TWINLOOP_LOG_FORMAT": "json",
             "TWINLOOP_HISTORIAN_FOLDER": str(tmp_path / "parquet"),
             "TWINLOOP_HISTORIAN_MAX_RECORDS": "40",
             "TWINLOOP_HISTORIAN_MAX_AGE_S": "0.3",
@@ -87,9 +39,8 @@ def historian(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Histori
         tmp_path / "historian.log",
     )
     yield one
-    if one.process is not None and one.process.poll() is None:
-        one.process.kill()
-        one.process.wait(10)
+    if one.running:
+        one.kill()
 
 
 def files(folder: Path, topic: str) -> list[Path]:
@@ -98,13 +49,6 @@ def files(folder: Path, topic: str) -> list[Path]:
 
 def column(folder: Path, topic: str, name: str) -> list[object]:
     return [value for one in files(folder, topic) for value in pq.read_table(one)[name].to_pylist()]
-
-
-async def until(true: Callable[[], bool], log: Path, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        await asyncio.sleep(0.05)
 
 
 def frame(number: int) -> Frame:
@@ -123,7 +67,7 @@ def frame(number: int) -> Frame:
 
 
 async def test_killed_again_and_again_it_keeps_every_record_once(
-    kafka: str, topic_prefix: str, historian: Historian, tmp_path: Path
+    kafka: str, topic_prefix: str, historian: ServiceProcess, tmp_path: Path
 ) -> None:
     """Frames and transactional events flow all the while; a third of the transactions is aborted."""
     await provision(kafka, topic_prefix)
@@ -133,8 +77,10 @@ async def test_killed_again_and_again_it_keeps_every_record_once(
     flowing.set()
     sent: list[str] = []
     committed: list[str] = []
+    noise = 0
 
     async def produce() -> None:
+        nonlocal noise
         async with (
             AIOKafkaProducer(bootstrap_servers=kafka) as plain,
             AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=topic_prefix + "t") as writer,
@@ -148,6 +94,7 @@ async def test_killed_again_and_again_it_keeps_every_record_once(
                     sent.append(frame(len(sent)).event_id)
                 if turn % 10 == 0:
                     await plain.send_and_wait(telemetry, b"\xffno frame", key=b"?")
+                    noise += 1
                 names = [f"{turn}-{n}" for n in range(4)]
                 with contextlib.suppress(ZeroDivisionError):
                     async with writer.transaction():
@@ -162,17 +109,20 @@ async def test_killed_again_and_again_it_keeps_every_record_once(
     historian.start()
     for _ in range(3):
         before = len(files(folder, telemetry))
-        await until(lambda before=before: len(files(folder, telemetry)) > before + 3, historian.log)  # type: ignore[misc]
+        await until(
+            lambda before=before: len(files(folder, telemetry)) > before + 3, 60, historian.log.read_text
+        )  # type: ignore[misc]
         await asyncio.to_thread(historian.kill)
         historian.start()
     flowing.clear()
     await producing
     await until(
         lambda: (
-            len(column(folder, telemetry, "offset")) >= len(sent)
+            len(column(folder, telemetry, "offset")) >= len(sent) + noise
             and len(column(folder, anomalies, "offset")) >= len(committed)
         ),
-        historian.log,
+        60,
+        historian.log.read_text,
     )
     assert await asyncio.to_thread(historian.stop) == 0
 
@@ -218,17 +168,17 @@ async def offsets(kafka: str, partition: TopicPartition) -> list[int]:
 
 
 async def test_what_waits_is_written_on_shutdown_and_progress_is_shown(
-    kafka: str, topic_prefix: str, historian: Historian, tmp_path: Path
+    kafka: str, topic_prefix: str, historian: ServiceProcess, tmp_path: Path
 ) -> None:
     await provision(kafka, topic_prefix)
-    historian.environment["TWINLOOP_HISTORIAN_MAX_AGE_S"] = "600"
-    historian.environment["TWINLOOP_HISTORIAN_MAX_RECORDS"] = "100000"
+    historian.settings["TWINLOOP_HISTORIAN_MAX_AGE_S"] = "600"
+    historian.settings["TWINLOOP_HISTORIAN_MAX_RECORDS"] = "100000"
     name = DEAD_LETTERS.named(topic_prefix)
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
         for number in range(30):
             await producer.send_and_wait(name, b'{"event_id":"%d"}' % number, partition=number % 2)
     historian.start()
-    await until(lambda: historian.metric("waiting_records") == 30, historian.log)
+    await until(lambda: historian.metric("waiting_records") == 30, 60, historian.log.read_text)
     folder = tmp_path / "parquet"
     assert files(folder, name) == []
     assert await asyncio.to_thread(historian.stop) == 0
@@ -240,7 +190,7 @@ async def test_what_waits_is_written_on_shutdown_and_progress_is_shown(
 
 
 async def test_a_folder_of_another_cluster_is_refused(
-    kafka: str, topic_prefix: str, historian: Historian, tmp_path: Path
+    kafka: str, topic_prefix: str, historian: ServiceProcess, tmp_path: Path
 ) -> None:
     await provision(kafka, topic_prefix)
     home = tmp_path / "parquet" / ANOMALIES.named(topic_prefix) / "0"
@@ -253,14 +203,14 @@ async def test_a_folder_of_another_cluster_is_refused(
 
 
 async def test_offsets_deleted_by_retention_are_logged_and_counted(
-    kafka: str, topic_prefix: str, historian: Historian, tmp_path: Path
+    kafka: str, topic_prefix: str, historian: ServiceProcess, tmp_path: Path
 ) -> None:
     await provision(kafka, topic_prefix)
     name = ANOMALIES.named(topic_prefix)
     await produce(kafka, name, range(10))
     historian.start()
     folder = tmp_path / "parquet"
-    await until(lambda: len(column(folder, name, "offset")) == 10, historian.log)
+    await until(lambda: len(column(folder, name, "offset")) == 10, 60, historian.log.read_text)
     assert await asyncio.to_thread(historian.stop) == 0
     await produce(kafka, name, range(10, 20))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
@@ -270,7 +220,7 @@ async def test_offsets_deleted_by_retention_are_logged_and_counted(
     finally:
         await admin.close()
     historian.start()
-    await until(lambda: len(column(folder, name, "offset")) == 15, historian.log)
+    await until(lambda: len(column(folder, name, "offset")) == 15, 60, historian.log.read_text)
     assert column(folder, name, "offset") == [*range(10), *range(15, 20)]
     assert historian.metric("lost_to_retention_total", topic="anomalies") == 5
     assert '"first": 10, "last": 14' in historian.log.read_text()

@@ -16,13 +16,14 @@ import httpx
 import pytest
 from support.line import ASSET, names, power
 from support.line_scene import Scene, bearer, kill, new_line
-from support.plant import free_endpoint, new_plant, serving
+from support.plant import new_plant, serving
+from support.ports import free_endpoint
 from support.processes import ServiceProcess
-from support.topics import until
+from support.waiting import TIMEOUT_S, until
 
 from twinloop.contracts.controls import KillSwitchCleared, KillSwitchSet
-from twinloop.runtime.kafka import publisher
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import publisher
+from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator.plant import Plant
 from twinloop.simulator.plc_state import ControlSource, LocalReason, to_local
 
@@ -88,7 +89,10 @@ def show(what: str, times_s: list[float]) -> None:
 async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tmp_path: Path) -> None:
     """HTTP, line, OPC UA, and nothing else. The PLC's own watchdog would take longer."""
     plant, times_s = new_plant(watchdog_s=60.0), []
-    async with running(NOBODY, "", tmp_path, certs, plant) as line, httpx.AsyncClient() as client:
+    async with (
+        running(NOBODY, "", tmp_path, certs, plant) as line,
+        httpx.AsyncClient(timeout=TIMEOUT_S) as client,
+    ):
         await until(
             lambda: (
                 (answer := line.get("/health/ready")) is not None and "plc" not in answer.json()["missing"]
@@ -108,7 +112,7 @@ async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tm
 
 @pytest.fixture
 async def scene(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> AsyncIterator[Scene]:
-    endpoint, plant = free_endpoint(), new_plant()
+    endpoint, plant = free_endpoint(), new_plant(watchdog_s=60.0)  # what it does is not the switch's work
     line = new_line(kafka, topic_prefix, tmp_path, certs)
     line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)
@@ -130,7 +134,7 @@ async def test_it_takes_control_from_a_line_that_acts_and_clearing_leads_to_shad
     times_s = []
     scene.line.start()
     await until(scene.ready)
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
         for _ in range(TIMES):
             await scene.promote()
             times_s.append(await time_to_local(client, scene.line, scene.certs, scene.plant))

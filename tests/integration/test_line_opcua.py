@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -14,9 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.line import ASSET, head, hold, names, power, proposal
 from support.line_scene import Scene, new_line
-from support.plant import break_plc, free_endpoint, line_security, new_plant, serving
+from support.plant import break_plc, line_security, new_plant, serving
+from support.ports import free_endpoint
 from support.processes import ServiceProcess
-from support.topics import until
+from support.waiting import until
 
 from twinloop.audit.store import verify_file
 from twinloop.contracts.changes import Issued
@@ -26,8 +28,8 @@ from twinloop.contracts.topics import ALARMS, AUDIT, CHANGES, DEAD_LETTERS
 from twinloop.line.metrics import Metrics
 from twinloop.line.opcua import plc
 from twinloop.line.plc import Command
-from twinloop.runtime.kafka import publisher
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import publisher
+from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator import by_hand
 from twinloop.trust.keys import Signer
 
@@ -50,7 +52,7 @@ def second(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> Iterat
 
 @pytest.fixture
 async def scene(kafka: str, topic_prefix: str, line: ServiceProcess, certs: Path) -> AsyncIterator[Scene]:
-    endpoint, plant = free_endpoint(), new_plant()
+    endpoint, plant = free_endpoint(), new_plant(watchdog_s=20.0)  # no stall of this machine trips it
     line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)
     async with AsyncExitStack() as stack:
@@ -109,7 +111,7 @@ async def shed(scene: Scene, reason: str) -> bool:
         ({"drop_commands": True}, "outcome", 1000.0),
         ({"drop_answers": True}, None, 1020.0),
         ({"drop_answers": True, "ignore_writes": True}, "read_back", 1000.0),
-        ({"act_after_s": 4.0}, "outcome", 1000.0),
+        ({"act_after_s": 11.0}, "outcome", 1000.0),
         ({"answer_after_s": 3.0}, None, 1020.0),
     ],
 )
@@ -119,7 +121,7 @@ async def test_whatever_the_plc_does_the_outcome_is_true(
     """Refuses, ignores, goes half way or elsewhere, loses commands or answers, comes too late."""
     await scene.start()
     break_plc(scene.plant, **faults)
-    await scene.release("c1", power(1020.0), valid_s=3.0)
+    await scene.release("c1", power(1020.0), valid_s=10.0)
     told = await scene.ended("c1")
     assert names(told) == ["issued", "applied" if guard is None else "failed"]
     assert getattr(told[1], "guard", None) == guard
@@ -193,11 +195,17 @@ async def test_a_plc_that_goes_away_sheds_the_mode_and_may_be_promoted_when_it_i
     assert AlarmCode.WATCHDOG in [one.code for one in await scene.read(ALARMS)]
 
 
+def impatient(scene: Scene) -> None:
+    """From now on the PLC waits for a heartbeat no longer than that of the reference plant."""
+    scene.plant.operate("weld1", lambda state: dataclasses.replace(state, watchdog_s=1.5))
+
+
 async def test_a_line_that_dies_leaves_the_plc_to_its_own_setpoints(scene: Scene) -> None:
     await scene.start()
     await scene.release("c1", power(1020.0))
     await scene.ended("c1")
     await asyncio.to_thread(scene.line.kill)
+    impatient(scene)
     await until(lambda: not scene.remote)
     state = scene.plant.plc("weld1")
     assert (state.local_reason, state.setpoints["laser_power_w"]) == ("watchdog", 1000.0)
@@ -215,6 +223,7 @@ async def test_a_line_that_stops_gives_control_back_and_leaves_the_setpoints(sce
 @pytest.mark.parametrize("faults", [{"freeze_beat": True}, {"lose_heartbeats": True}])
 async def test_a_plc_that_is_not_heard_is_shed(scene: Scene, faults: dict[str, Any]) -> None:
     await scene.start()
+    impatient(scene)
     break_plc(scene.plant, **faults)
     await until(lambda: not scene.remote)
 

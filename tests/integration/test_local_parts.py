@@ -10,6 +10,7 @@ import aiomqtt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from support.artefacts import model_of
+from support.waiting import until
 
 from twinloop.local import probes
 from twinloop.local.stack import Stack
@@ -35,8 +36,8 @@ async def test_kafka_commits_transactions(kafka: str, topic_prefix: str) -> None
 
 
 async def test_triton_answers_on_both_protocols(stack: Stack) -> None:
-    assert await probes.http_ok(stack.endpoints.triton_http, "/v2/health/ready")
-    assert await probes.triton_grpc_ready(stack.endpoints.triton)
+    await until(lambda: probes.http_ok(stack.endpoints.triton_http, "/v2/health/ready"))
+    await until(lambda: probes.triton_grpc_ready(stack.endpoints.triton))
 
 
 async def test_triton_starts_a_model_s_process_once_for_a_load(stack: Stack, tmp_path: Path) -> None:

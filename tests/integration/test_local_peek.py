@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from twinloop.contracts.topics import SCORES
 from twinloop.local.errors import CannotStart
 from twinloop.local.peek import last_records
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 
 
 @pytest.fixture

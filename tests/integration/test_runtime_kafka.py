@@ -13,13 +13,13 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 from prometheus_client import CollectorRegistry
-from support.topics import until
+from support.waiting import until
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ALL, ANOMALIES, MODELS, SCORES
-from twinloop.runtime.kafka import consumer, follow, publisher
-from twinloop.runtime.metrics import ConsumerMetrics
-from twinloop.runtime.provision import TopicMismatch, provision
+from twinloop.runtime.kafka.clients import consumer, follow, publisher
+from twinloop.runtime.kafka.provision import TopicMismatch, provision
+from twinloop.runtime.observability.metrics import ConsumerMetrics, Place
 
 
 def message(value: bytes) -> Message:
@@ -123,8 +123,8 @@ async def test_lag_is_told_of_what_is_held_also_while_paused(kafka: str, topic_p
 def test_partitions_that_went_away_are_not_shown() -> None:
     registry = CollectorRegistry()
     lags = ConsumerMetrics(registry, "some").lags()
-    lags.show({TopicPartition("t", 0): 5, TopicPartition("t", 1): 7})
-    lags.show({TopicPartition("t", 1): 2})
+    lags.show({TopicPartition("t", 0): Place(1, 6), TopicPartition("t", 1): Place(3, 10)})
+    lags.show({TopicPartition("t", 1): Place(8, 10)})
 
     def shown(partition: str) -> float | None:
         return registry.get_sample_value("twinloop_some_lag_records", {"topic": "t", "partition": partition})

@@ -15,8 +15,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from twinloop.contracts.topics import TELEMETRY_FACTORY
 from twinloop.local.stack import Stack
-from twinloop.runtime.kafka import consumer
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.clients import consumer
+from twinloop.runtime.kafka.provision import provision
 from twinloop.runtime.stream import ports
 from twinloop.runtime.stream.errors import TransactionFailed
 from twinloop.runtime.stream.kafka import KafkaCluster, kafka_cluster

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from support.ports import free_endpoint
 from support.processes import ServiceProcess
-from support.topics import events, records, until
+from support.topics import events, records
+from support.waiting import until
 
 from twinloop.contracts.field import VehicleBuilt
 from twinloop.contracts.frames import decode_frame
@@ -22,8 +23,9 @@ from twinloop.contracts.times import utc
 from twinloop.contracts.topics import DEAD_LETTERS, GENEALOGY, TELEMETRY_VEHICLE
 from twinloop.features.cells import against_baseline, slopes
 from twinloop.ingest.edge import resolve
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator.fleets.order import FleetOrder
+from twinloop.trust.people import new_token, token_sha256
 
 KEY = "a key of this test and no other"
 VEHICLES, DAYS = 30, 120
@@ -84,6 +86,11 @@ class Scene:
 def scene(mqtt: str, kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Scene]:
     asyncio.run(provision(kafka, topic_prefix))
     (tmp_path / "plant.toml").write_text(PLANT.format(group=topic_prefix.strip(".")))
+    token = new_token()
+    (tmp_path / "token").write_text(f"{token}\n")
+    (tmp_path / "people.toml").write_text(
+        f'[[people]]\nname = "plant"\nrole = "sender"\ntoken_sha256 = "{token_sha256(token)}"\n'
+    )
     ingest = ServiceProcess(
         "ingest",
         {
@@ -92,13 +99,13 @@ def scene(mqtt: str, kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[
             "TWINLOOP_TOPIC_PREFIX": topic_prefix,
             "TWINLOOP_INGEST_PSEUDONYM_KEY": KEY,
             "TWINLOOP_INGEST_VEHICLE_MAX_AGE_S": str((DAYS + 1) * 86_400),
+            "TWINLOOP_ACCESS_PEOPLE": str(tmp_path / "people.toml"),
         },
         tmp_path / "ingest.log",
     )
     ingest.start()
     asyncio.run(until(lambda: ingest.ready))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+    endpoint = free_endpoint()
     simulator = ServiceProcess(
         "simulator",
         {
@@ -107,6 +114,7 @@ def scene(mqtt: str, kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[
             "TWINLOOP_SIMULATOR_OPCUA_SECURITY": "none",
             "TWINLOOP_SIMULATOR_STATIONS": str(tmp_path / "plant.toml"),
             "TWINLOOP_SIMULATOR_INGEST": ingest.url,
+            "TWINLOOP_SIMULATOR_INGEST_TOKEN_FILE": str(tmp_path / "token"),
         },
         tmp_path / "simulator.log",
     )
@@ -124,7 +132,12 @@ async def test_a_fleet_is_traced_from_its_minutes_to_its_welds(scene: Scene) -> 
         one.asset: one for one in await events(scene.kafka, scene.prefix, GENEALOGY)
     }
     assert len(built) == VEHICLES
-    frames = [decode_frame(one.value) for one in await records(scene.kafka, scene.prefix, TELEMETRY_VEHICLE)]
+
+    async def arrived() -> list[Any]:
+        found = await records(scene.kafka, scene.prefix, TELEMETRY_VEHICLE)
+        return found if len(found) >= told["minutes_sent"] else []
+
+    frames = [decode_frame(one.value) for one in await until(arrived)]  # ingest is behind the broker
     assert len(frames) == told["minutes"] == told["minutes_sent"] > 8 * VEHICLES
     assert await records(scene.kafka, scene.prefix, DEAD_LETTERS) == []
 

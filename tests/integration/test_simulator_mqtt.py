@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +13,11 @@ import aiomqtt
 import httpx
 import pytest
 from asyncua import Client, ua
+from support.ports import free_endpoint
 from support.processes import ServiceProcess
-from support.topics import until
+from support.waiting import until
 
-from twinloop.local import certs
+from twinloop.local.keys import certs
 from twinloop.sparkplug import (
     DeviceBorn,
     DeviceData,
@@ -66,8 +66,7 @@ class Host:
 @pytest.fixture
 def simulator(mqtt: str, topic_prefix: str, tmp_path: Path) -> Iterator[ServiceProcess]:
     (tmp_path / "plant.toml").write_text(PLANT.format(group=topic_prefix.strip(".")))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+    endpoint = free_endpoint()
     certs.make(tmp_path / "certs", datetime.now(UTC))
     opcua = tmp_path / "certs" / "opcua"
     one = ServiceProcess(

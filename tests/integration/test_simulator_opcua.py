@@ -16,6 +16,7 @@ import pytest_asyncio
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaStatusCodeError
 from prometheus_client import CollectorRegistry
+from support.ports import free_endpoint
 
 from twinloop.runtime.clock import ManualClock
 from twinloop.simulator.campaign import Campaign
@@ -28,11 +29,6 @@ from twinloop.simulator.plc_state import Range
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RECIPE = "cu-al-tab-7"
 SPEC = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25))
-
-
-def free_endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,9 +17,11 @@ import pytest_asyncio
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaStatusCodeError
 from prometheus_client import CollectorRegistry
-from support.topics import until
+from support.ports import free_endpoint
+from support.waiting import until
 
 from twinloop.runtime.clock import ManualClock
+from twinloop.simulator import opcua
 from twinloop.simulator.campaign import Campaign
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.opcua import NAMESPACE_URI, PlcServer, serve
@@ -91,8 +92,7 @@ class Scene:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def only() -> AsyncIterator[Scene]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
+    endpoint = free_endpoint()
     plant, clock, uptime_s = Plant({"weld1": SPEC}, 1), ManualClock(NOW), [0.0]
     metrics = Metrics(CollectorRegistry())
     async with contextlib.AsyncExitStack() as stack:
@@ -114,6 +114,20 @@ async def plc(only: Scene) -> Scene:
     """With control of weld1, whose setpoints are nominal."""
     await only.begin()
     return only
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """The PLC's delays begin once this is set, however slow the machine is."""
+    begin, really = asyncio.Event(), opcua._later
+
+    async def later(delay_s: float) -> None:
+        if delay_s > 0:
+            await begin.wait()
+        await really(delay_s)
+
+    monkeypatch.setattr(opcua, "_later", later)
+    return begin
 
 
 async def who(plc: Scene) -> tuple[str, str]:
@@ -200,28 +214,36 @@ async def test_a_dropped_command_is_never_answered_and_holds_up_nothing_else(plc
 async def test_a_dropped_answer_is_of_a_command_that_acted(plc: Scene) -> None:
     await plc.begin(PlcFaults(drop_answers=True))
     sequence = plc.plant.plc("weld1").last_sequence
-    assert await unanswered(plc.put())
+    call = asyncio.create_task(plc.put())
+    await until(shows(plc, "LaserPower", 1020.0))
+    assert await unanswered(call)
     assert (await plc.read("LaserPower"), await plc.read("LastCommandSequence")) == (1020.0, sequence + 1)
 
 
-async def test_a_command_that_acts_late_acts_only_if_it_has_not_expired(plc: Scene) -> None:
+async def test_a_command_that_acts_late_acts_only_if_it_has_not_expired(
+    plc: Scene, delays: asyncio.Event
+) -> None:
     await plc.begin(PlcFaults(act_after_s=SOON_S))
     call = asyncio.create_task(plc.put(expires_s=10))
     assert await plc.beat(1) >= 0  # while it waits
     assert await plc.read("LaserPower") == 1000.0
+    delays.set()
     assert await call == 1020.0
+    delays.clear()
     call = asyncio.create_task(plc.put(1040.0, 1020.0, expires_s=10))
     assert await plc.beat(2) >= 0  # so the command is there before it expires
     plc.clock.advance(10)
+    delays.set()
     assert await refused(call) == "BadRequestTimeout"
     assert await plc.read("LaserPower") == 1020.0
 
 
-async def test_a_late_answer_is_of_a_command_that_acted_at_once(plc: Scene) -> None:
+async def test_a_late_answer_is_of_a_command_that_acted_at_once(plc: Scene, delays: asyncio.Event) -> None:
     await plc.begin(PlcFaults(answer_after_s=SOON_S))
     call = asyncio.create_task(plc.put())
     await until(shows(plc, "LaserPower", 1020.0))
     assert not call.done()
+    delays.set()
     assert await call == 1020.0
 
 

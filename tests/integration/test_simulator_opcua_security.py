@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,8 +17,9 @@ from asyncua.crypto.truststore import TrustStore
 from asyncua.crypto.validator import CertificateValidator, CertificateValidatorOptions
 from asyncua.ua.uaerrors import UaStatusCodeError
 from prometheus_client import CollectorRegistry
+from support.ports import free_endpoint
 
-from twinloop.local import certs
+from twinloop.local.keys import certs
 from twinloop.runtime.clock import SystemClock
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.opcua import NAMESPACE_URI, serve
@@ -31,11 +31,6 @@ SPEC = StationSpec("cu-al-tab-7", Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.
 LINE_URI = "urn:twinloop:line"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def free_endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
 
 
 def security_of(folder: Path) -> Security:

@@ -18,7 +18,7 @@ from twinloop.features.cells import slopes
 from twinloop.ingest import signal_sets
 from twinloop.local.demo.models import into_service
 from twinloop.local.stack import Stack
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator.fleets.vehicle import cells, drive
 from twinloop.trainer.cells_onnx import contract_of, to_onnx
 from twinloop.tritonio.client import triton as triton_client

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from support.serving import modelops
 from support.topics import events
+from support.waiting import until
 
 from twinloop.contracts.codec import frame_message
 from twinloop.contracts.frames import Frame
@@ -26,7 +27,7 @@ from twinloop.ingest.csv_source import asset_of, csv_files, frames
 from twinloop.ingest.normalize import Normalized
 from twinloop.local.demo.models import into_service
 from twinloop.local.stack import Stack
-from twinloop.runtime.provision import provision
+from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator.process import Conditions, Setpoints, draw_noise, weld
 from twinloop.trainer import skab
 from twinloop.trainer.errors import BadRecording, TooFewWindows
@@ -95,7 +96,11 @@ async def trainer(environment: dict[str, str], *arguments: str) -> tuple[int, st
 @pytest.fixture
 def environment(kafka: str, topic_prefix: str) -> dict[str, str]:
     """What it takes to read verdicts; nothing else needs any of it."""
-    return {"TWINLOOP_KAFKA": kafka, "TWINLOOP_TOPIC_PREFIX": topic_prefix}
+    return {
+        "TWINLOOP_KAFKA": kafka,
+        "TWINLOOP_TOPIC_PREFIX": topic_prefix,
+        "TWINLOOP_MODEL_PREFIX": "",  # models are everybody's at the Triton that tests share
+    }
 
 
 async def test_a_model_of_healthy_welds_is_fitted_staged_and_serves(
@@ -124,7 +129,7 @@ async def test_a_model_of_healthy_welds_is_fitted_staged_and_serves(
     assert (card.trained.since, card.trained.until) == (utc(0), utc(399 * 10**9 + 299 * 10**6))
 
     async with (
-        triton_client(where.triton) as client,
+        triton_client(where.triton, deadline_s=60) as client,
         modelops(stack, certs, topic_prefix, tmp_path) as people,
     ):
         await into_service(people, first, "healthy welds")
@@ -149,8 +154,12 @@ async def test_a_model_of_healthy_welds_is_fitted_staged_and_serves(
         assert await client.versions(name) == (1, 2)
         routes = await events(where.kafka, topic_prefix, MODELS)
         assert [one.contract.version for one in routes] == [1, 2]
-        audited = await events(where.kafka, topic_prefix, AUDIT)
-        assert [one.what for one in audited if one.asset == "weld.v1"] == ["promote model"] * 2
+
+        async def audited() -> bool:
+            found = await events(where.kafka, topic_prefix, AUDIT)
+            return [one.what for one in found if one.asset == "weld.v1"] == ["promote model"] * 2
+
+        await until(audited)
     async with triton_client(where.triton) as client:
         await client.unload(name)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +18,9 @@ import pytest
 from msgspec.structs import replace
 from support.artefacts import SIGNALS, WINDOW, model_of
 from support.stubs import stubs
+from support.waiting import until
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from twinloop.contracts.models import ModelContract
 from twinloop.local.stack import Stack
@@ -333,6 +337,16 @@ async def test_one_version_is_unloaded_while_the_others_serve(bench: Bench) -> N
     assert set(await bench.server.usage(bench.name)) == {1, 3}
 
 
+async def used(bench: Bench, requests: int) -> Mapping[int, Usage]:
+    """Once so many are counted: Triton counts a request after it has answered it."""
+
+    async def counted() -> Mapping[int, Usage] | None:
+        found = await bench.server.usage(bench.name)
+        return found if sum(one.requests for one in found.values()) >= requests else None
+
+    return await until(counted)
+
+
 async def test_requests_are_counted_by_version(bench: Bench) -> None:
     assert await bench.server.usage(bench.name) == {}
     first, second = bench.publish(1, 1.0), bench.publish(2, 2.0)
@@ -341,12 +355,12 @@ async def test_requests_are_counted_by_version(bench: Bench) -> None:
     for _ in range(3):
         await bench.server.infer(first, windows(5))
     await bench.server.infer(second, windows(7))
-    used = await bench.server.usage(bench.name)
-    assert [(one.requests, one.failures, one.windows) for one in (used[1], used[2])] == [
+    found = await used(bench, 4)
+    assert [(one.requests, one.failures, one.windows) for one in (found[1], found[2])] == [
         (3, 0, 15),
         (1, 0, 7),
     ]
-    assert 0 < used[1].busy_s < 15
+    assert 0 < found[1].busy_s < 15
 
 
 @pytest.mark.parametrize("kind", MORTAL, indirect=True)
@@ -358,8 +372,8 @@ async def test_requests_that_failed_are_counted(bench: Bench) -> None:
     await bench.kill()
     with pytest.raises(InferenceFailed):
         await bench.server.infer(contract, windows(1))
-    used = (await bench.server.usage(bench.name))[1]
-    assert (used.requests, used.failures, used.windows) == (4, 1, 15)
+    one = (await used(bench, 4))[1]
+    assert (one.requests, one.failures, one.windows) == (4, 1, 15)
 
 
 @pytest.mark.parametrize("kind", MORTAL, indirect=True)
@@ -408,6 +422,11 @@ async def test_a_server_that_has_forgotten_the_shared_memory_is_told_of_it_anew(
     async def regions() -> set[str]:
         return set((await forgetful.get_system_shared_memory_status()).regions)
 
+    async def forgotten(region: str) -> bool:
+        with suppress(InferenceServerException):  # it lets go of a region a moment after its answer
+            await forgetful.unregister_system_shared_memory(region)
+        return region not in await regions()
+
     async with triton_client(stack.endpoints.triton, share=True) as client:
         await client.load(name)
         for _ in range(3):
@@ -416,7 +435,9 @@ async def test_a_server_that_has_forgotten_the_shared_memory_is_told_of_it_anew(
             answer = await client.infer(contract, given)
             assert np.allclose(answer.deviations, given.mean(axis=1), atol=1e-5)
             (mine,) = await regions() - before
-            await forgetful.unregister_system_shared_memory(mine)
+            await until(
+                partial(forgotten, mine), problem="Triton still uses the region, after it has answered"
+            )
             assert len(await client.infer(contract, given)) == 5
         await client.infer(contract, given)
         (mine,) = await regions() - before

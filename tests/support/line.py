@@ -39,7 +39,7 @@ from twinloop.line.restart import Admission
 from twinloop.line.tell import Teller
 from twinloop.line.vigil import Vigil
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
 from twinloop.trust.keys import Signer, Trusted
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -12,13 +12,14 @@ import httpx
 
 from support.line import ASSET, approved, envelope, promotion, proposal, simulated
 from support.processes import ServiceProcess
-from support.topics import events, until
+from support.topics import events
+from support.waiting import TIMEOUT_S, until
 from twinloop.contracts.changes import Proposed
 from twinloop.contracts.codec import message
 from twinloop.contracts.modes import Mode
 from twinloop.contracts.topics import CHANGES, Topic
 from twinloop.local.places import find_places
-from twinloop.runtime.kafka import KafkaPublisher
+from twinloop.runtime.kafka.clients import KafkaPublisher
 from twinloop.simulator.opcua import PlcServer
 from twinloop.simulator.plant import Plant
 from twinloop.simulator.plc_state import ControlSource
@@ -145,12 +146,12 @@ class Scene:
         return told
 
     async def post(self, path: str, who: str, **body: Any) -> httpx.Response:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             return await client.post(f"{self.line.url}{path}", json=body, headers=bearer(self.certs, who))
 
     async def station(self) -> dict[str, Any]:
         """What the line says of the station."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.get(f"{self.line.url}/stations", headers=bearer(self.certs, "vera"))
         found: dict[str, Any] = next(one for one in answer.json()["stations"] if one["asset"] == ASSET)
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from support.artefacts import SIGNAL_SET, artefact_of
 from support.twins import FakeAudit
 from twinloop.contracts.events import Verdict
-from twinloop.contracts.models import ModelContract, ModelRoute
+from twinloop.contracts.models import EVERY_MODEL, ModelContract, ModelNamespace, ModelRoute
 from twinloop.modelops.api import make_api
 from twinloop.modelops.desk import Desk
 from twinloop.modelops.golden import Bounds
@@ -105,7 +104,9 @@ class Seconds:
 class Ops:
     """All of modelops but its processes."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits | None = None, names: ModelNamespace = EVERY_MODEL
+    ) -> None:
         self.root = folder / "models"
         self.server = DiskTriton(self.root)
         self.routes = MemoryRoutes()
@@ -115,7 +116,7 @@ class Ops:
         self.audit = FakeAudit()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.shelf = Shelf(self.root)
+        self.shelf = Shelf(self.root, names=names)
         self.uses = Uses()
         self.keeper = Keeper(self.shelf, self.server, self.uses, self.metrics)
         self.trials = Trials(self.uses, (limits or Limits()).block)
@@ -157,6 +158,7 @@ class Ops:
             self.clock,
             self.metrics,
             upload_bytes=1_000_000,
+            names=names,
         )
 
     async def published(self, *artefacts: Artefact) -> list[ModelContract]:
@@ -215,6 +217,3 @@ def verdict(
         "input_digest": "",
     }
     return Verdict(**{**fields, **other})  # type: ignore[arg-type]
-
-
-Made = Callable[[], Ops]

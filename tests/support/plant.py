@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,12 +24,6 @@ RECIPE = "cu-al-tab-7"
 STATION = "weld1"
 
 
-def free_endpoint() -> str:
-    """An address that nobody serves yet."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"opc.tcp://127.0.0.1:{listener.getsockname()[1]}/twinloop/"
-
-
 def new_plant(watchdog_s: float = 1.5) -> Plant:
     """Two stations of the reference plant."""
     spec = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25), watchdog_s)
@@ -43,13 +37,15 @@ def break_plc(plant: Plant, station: str = STATION, **faults: Any) -> None:
 
 @asynccontextmanager
 async def serving(endpoint: str, plant: Plant, certs: Path | None = None) -> AsyncIterator[PlcServer]:
-    """The plant's server; secured by the keys in the folder `certs` of `twinloop.local.certs`."""
+    """The plant's server; secured by the keys in the folder `certs` of `twinloop.local.keys.certs`."""
     security = None
     if certs is not None:
         own = certs / "opcua"
         security = Security(own / "plc.cert.der", own / "plc.key.pem", own / "trusted-by-plc")
     registry = metrics.Metrics(CollectorRegistry())
-    async with serve(endpoint, plant, SystemClock(), registry, security=security) as server:
+    # The machine's own uptime: it goes on from one server of a plant to the next, as the PLC's does.
+    clock, uptime = SystemClock(), time.monotonic
+    async with serve(endpoint, plant, clock, registry, security=security, uptime=uptime) as server:
         yield server
 
 

@@ -44,6 +44,16 @@ class ServiceProcess:
         """SIGKILL. It must be running: what has died of itself is a failure."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """SIGSTOP: it stands still until it is killed, or told to go on by `go_on`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         return self._end(signal.SIGTERM)
@@ -66,7 +76,7 @@ class ServiceProcess:
         if not (url := self.url):
             return None
         try:
-            return httpx.get(url + path)
+            return httpx.get(url + path, timeout=20)  # a process may stand still: nothing is judged by this
         except httpx.HTTPError:
             return None
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from support.processes import ServiceProcess
-from support.topics import until
+from support.waiting import until
 from twinloop.local.demo.models import PATIENT_S
 from twinloop.local.demo.operator import People
 from twinloop.local.stack import Stack
@@ -24,9 +24,10 @@ async def modelops(stack: Stack, certs: Path, prefix: str, folder: Path) -> Asyn
             "TWINLOOP_KAFKA": where.kafka,
             "TWINLOOP_TRITON": where.triton,
             "TWINLOOP_TOPIC_PREFIX": prefix,
+            "TWINLOOP_MODEL_PREFIX": "",
             "TWINLOOP_MODEL_REPOSITORY": str(where.model_repository),
             "TWINLOOP_MODELOPS_AUDIT": str(folder / "audit"),
-            "TWINLOOP_MODELOPS_BUDGET_S": "1",
+            "TWINLOOP_MODELOPS_BUDGET_S": "5",
             "TWINLOOP_ACCESS_PEOPLE": str(certs / "people.toml"),
         },
         folder / "modelops.log",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -40,13 +38,3 @@ async def events(kafka: str, prefix: str, topic: Topic) -> list[Any]:
         except Undecodable:
             continue
     return found
-
-
-async def until(true: Callable[[], bool | Awaitable[bool]], timeout_s: float = 40.0) -> None:
-    """Poll until `true` says so. Raises `TimeoutError`."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            answer = true()
-            if answer if isinstance(answer, bool) else await answer:
-                return
-            await asyncio.sleep(0.05)

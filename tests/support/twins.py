@@ -33,7 +33,7 @@ from twinloop.contracts.times import unix_ns
 from twinloop.contracts.topics import ALARMS, CHANGES
 from twinloop.local.places import find_places
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
 from twinloop.trust.bearer import Access
 from twinloop.trust.keys import Signer
 from twinloop.trust.people import token_sha256

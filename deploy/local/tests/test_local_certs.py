@@ -12,8 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from twinloop.local.certs import LASTS, RENEWED_BEFORE, main, make
 from twinloop.local.errors import CannotStart
+from twinloop.local.keys.authority import LASTS, RENEWED_BEFORE
+from twinloop.local.keys.certs import main, make
 from twinloop.trust.keys import Signer, Trusted
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -32,6 +33,7 @@ LAYOUT = {
     "tokens/otto.token",
     "tokens/enzo.token",
     "tokens/dana.token",
+    "senders/plant.token",
 }
 PRIVATE = {name for name in LAYOUT if name.endswith((".key.pem", ".token"))}
 
@@ -71,9 +73,10 @@ def check_people(folder: Path) -> None:
         "otto": "operator",
         "enzo": "engineer",
         "dana": "data_scientist",
+        "plant": "sender",
     }
-    tokens = {one["name"]: (folder / f"tokens/{one['name']}.token").read_text().strip() for one in people}
-    assert len(set(tokens.values())) == 5
+    tokens = {one.stem: one.read_text().strip() for one in folder.glob("*/*.token")}
+    assert len(set(tokens.values())) == 6
     for one in people:
         token = tokens[one["name"]]
         assert len(token) >= 40
@@ -172,6 +175,17 @@ def test_who_was_taken_out_of_the_people_stays_out(copy: Path) -> None:
     (copy / "people.toml").write_text('[[people]]\nname = "ada"\nrole = "viewer"\ntoken_sha256 = "00"\n')
     assert make(copy, NOW) == []
     assert "olga" not in (copy / "people.toml").read_text()
+
+
+def test_a_former_version_knew_no_senders(copy: Path) -> None:
+    (copy / "senders/plant.token").unlink()
+    everybody = (copy / "people.toml").read_text()
+    people = everybody[: everybody.index('[[people]]\nname = "plant"')]
+    (copy / "people.toml").write_text(people)
+    assert make(copy, NOW)
+    check_people(copy)
+    assert (copy / "people.toml").read_text().startswith(people)
+    assert make(copy, NOW) == []
 
 
 def test_a_run_that_was_cut_off_before_the_people_is_made_good(copy: Path) -> None:

@@ -22,7 +22,7 @@ from twinloop.contracts.audit import AuditEntry
 from twinloop.contracts.codec import Message, decode
 from twinloop.contracts.topics import AUDIT
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
 
 AT = datetime(2025, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(AT)
@@ -77,6 +77,13 @@ async def test_who_waits_together_is_written_together(tmp_path: Path) -> None:
     assert writes < 20
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopping waits for the last copies for as long as a test does."""
+    monkeypatch.setattr("twinloop.audit.log._LAST_S", 40.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_copies_go_on_where_an_earlier_process_stopped(tmp_path: Path) -> None:
     first, second = MemoryPublisher(), MemoryPublisher()
     async with audit_log(tmp_path, "line", CLOCK) as audit:
@@ -98,6 +105,7 @@ async def test_copies_go_on_where_an_earlier_process_stopped(tmp_path: Path) -> 
     assert len(lines) == 23
 
 
+@pytest.mark.usefixtures("patient")
 async def test_without_its_position_everything_is_copied_again(tmp_path: Path) -> None:
     first, second = MemoryPublisher(), MemoryPublisher()
     async with audit_log(tmp_path, "line", CLOCK) as audit, audit.published(first):
@@ -130,7 +138,10 @@ async def test_stopping_does_not_wait_for_kafka(tmp_path: Path) -> None:
         await until(lambda: out.messages, "the entry was forgotten")
 
 
-async def test_a_store_that_goes_away_is_told_and_continued_when_it_is_back(tmp_path: Path) -> None:
+async def test_a_store_that_goes_away_is_told_and_continued_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinloop.audit.log._LOOK_S", 3600.0)  # it is found out by writing
     folder, aside = tmp_path / "audit", tmp_path / "aside"
     async with audit_log(folder, "line", CLOCK) as audit:
         await say(audit, "before")

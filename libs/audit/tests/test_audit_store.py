@@ -75,7 +75,7 @@ def test_there_is_one_writer(path: Path) -> None:
     opened(path).close()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0), st.binary(max_size=3))
 def test_a_torn_last_line_is_cut_and_the_cut_is_told(tmp_path: Path, place: int, more: bytes) -> None:
     path = tmp_path / "line.jsonl"

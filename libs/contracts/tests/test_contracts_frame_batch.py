@@ -58,7 +58,7 @@ def values(draw: st.DrawFn) -> list[bytes]:
     return made
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(values(), min_size=1, max_size=3))
 def test_decoded_together_they_are_what_each_is_by_itself(calls: list[list[bytes]]) -> None:
     decoder = FrameDecoder()

@@ -39,7 +39,7 @@ def test_the_standard_error_is_what_the_estimates_scatter() -> None:
     assert found.noise.mean() == pytest.approx(1.0, abs=0.05)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), offset=st.floats(-0.2, 0.2), order=st.permutations(range(GROUPS)))
 def test_it_knows_neither_the_level_nor_the_order_of_the_groups(
     seed: int, offset: float, order: list[int]

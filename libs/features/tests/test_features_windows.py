@@ -142,7 +142,7 @@ def pushes(draw: st.DrawFn, equal_lengths: bool = False) -> tuple[WindowSpec, li
     return WindowSpec(window, hop, SIGNALS), calls
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pushes())
 def test_finds_the_windows_that_the_reference_finds(case: tuple[WindowSpec, list[list[Frame]]]) -> None:
     spec, calls = case
@@ -151,7 +151,7 @@ def test_finds_the_windows_that_the_reference_finds(case: tuple[WindowSpec, list
         assert found(buffer, call) == reference.push(call)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pushes())
 def test_how_frames_are_cut_into_calls_does_not_matter(case: tuple[WindowSpec, list[list[Frame]]]) -> None:
     spec, calls = case
@@ -163,7 +163,7 @@ def test_how_frames_are_cut_into_calls_does_not_matter(case: tuple[WindowSpec, l
     assert apart == together
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.sampled_from([None, 5, 30]))
 def test_a_buffer_rebuilt_from_the_oldest_frame_needed_goes_on_as_if_nothing_had_happened(
     data: st.DataObject, memory: int | None
@@ -182,7 +182,7 @@ def test_a_buffer_rebuilt_from_the_oldest_frame_needed_goes_on_as_if_nothing_had
         taken += call
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pushes(), st.integers(0, 40))
 def test_what_is_older_than_memory_makes_no_difference(
     case: tuple[WindowSpec, list[list[Frame]]], memory: int

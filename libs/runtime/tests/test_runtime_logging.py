@@ -9,10 +9,10 @@ import sys
 import pytest
 import structlog
 
-from twinloop.runtime.logging import Sparing
+from twinloop.runtime.observability.logging import Sparing
 
 LINES = """
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 logging.configure("some", None, "INFO")
 log = logging.logger("x")
 log.debug("not of interest")

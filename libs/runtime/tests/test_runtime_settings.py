@@ -50,6 +50,18 @@ def test_good_settings_are_frozen_and_mask_secrets(monkeypatch: pytest.MonkeyPat
         settings.welds = 8  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("variable", ["TWINLOOP_TOPIC_PREFIX", "TWINLOOP_MODEL_PREFIX"])
+@pytest.mark.parametrize("prefix", ["acme", "controller-b."])
+def test_a_prefix_that_is_no_sites_is_refused(
+    variable: str, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWINLOOP_KAFKA", "127.0.0.1:9092")
+    monkeypatch.setenv(variable, prefix)
+    with pytest.raises(SystemExit):
+        load(ServiceSettings)
+    assert f"{variable}: Value error, '{prefix}'" in capsys.readouterr().err
+
+
 class Limits(BaseModel):
     low: float
     high: float

@@ -25,13 +25,16 @@ from hypothesis.stateful import (
 )
 from prometheus_client import CollectorRegistry
 
-from twinloop.contracts.codec import Message
-from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS
-from twinloop.runtime.stream.engine import Engine, Pace
+from twinloop.contracts.codec import Message, decode
+from twinloop.contracts.topics import ANOMALIES, DEAD_LETTERS, RECEIPTS
+from twinloop.runtime.clock import SystemClock
+from twinloop.runtime.stream.engine import Engine
 from twinloop.runtime.stream.errors import Redo, Retry, TransactionFailed
 from twinloop.runtime.stream.memory import MemoryCluster, MemoryKafka, MemoryMember, MemoryProducer
 from twinloop.runtime.stream.metrics import StreamMetrics
+from twinloop.runtime.stream.pace import Pace
 from twinloop.runtime.stream.ports import Record, TopicPartition
+from twinloop.runtime.stream.receipts import Receipts
 from twinloop.runtime.stream.recovery import Resume
 
 GROUP = "pairs"
@@ -118,6 +121,19 @@ class World:
         topics = (TopicPartition(ANOMALIES.name, 0), TopicPartition(DEAD_LETTERS.name, 0))
         return sorted(one.value for topic in topics for one in self.kafka.committed(topic))
 
+    def receipts_are_right(self) -> bool:
+        """They follow each other up to the committed position, and say how much there is."""
+        log = [decode(RECEIPTS, one.value) for one in self.kafka.committed(TopicPartition(RECEIPTS.name, 0))]
+        for one in INPUTS:
+            mine = [it for it in log if it.origin == f"{GROUP}/{one.topic}/{one.partition}"]
+            at = self.kafka.positions.get((GROUP, one))
+            ends = [0, *(it.next for it in mine)]
+            if [it.first for it in mine] != ends[:-1] or ends[-1] != (0 if at is None else at.offset):
+                return False
+            if any(it.taken != it.next - it.first for it in mine):
+                return False
+        return sum(sum(it.outputs.values()) for it in log) == len(self.found())
+
     def due(self, *, all_of_it: bool = False) -> list[bytes]:
         """What must be found: of all records, or of those below the committed positions."""
         made = []
@@ -143,6 +159,7 @@ class Node:
             metrics=StreamMetrics(CollectorRegistry(), "test"),
             stopping=self._stopping,
             pace=Pace(poll_records=3, depth=3, poll_s=0.1, retry_s=0.5, fenced_s=4.0, drain_s=2.0),
+            receipts=Receipts("test", "", SystemClock()),
         )
         self.engine.attach(self.member)
         self.run = asyncio.ensure_future(self.engine.run())
@@ -347,6 +364,7 @@ class Exploration(RuleBasedStateMachine):
     @invariant()
     def what_is_committed_is_right(self) -> None:
         assert self.world.found() == self.world.due()
+        assert self.world.receipts_are_right()
 
     @invariant()
     def nobody_crashed(self) -> None:
@@ -377,7 +395,6 @@ class Exploration(RuleBasedStateMachine):
 THOROUGH = settings(
     max_examples=400,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from support.states import Follower
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ANOMALIES
 from twinloop.runtime.stream.memory import MemoryCluster, MemoryKafka
-from twinloop.runtime.stream.ports import Record, TopicPartition
+from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume
 from twinloop.runtime.stream.worker import Worker
 
@@ -16,29 +16,8 @@ OFTEN, SELDOM = 0.0, 10_000.0
 SOME = [Message(ANOMALIES, b"k", b"v", ())]
 
 
-class Nothing:
-    """A state that needs nothing."""
-
-    halted = None
-    position = 0
-
-    def take(self, records: Sequence[Record]) -> None: ...
-
-    def replay_from(self) -> int:
-        return self.position
-
-    def covers(self) -> Sequence[str]:
-        return ()
-
-    def renewal(self) -> None: ...
-
-    def relieve(self, former: Nothing) -> None: ...
-
-    def close(self) -> None: ...
-
-
 async def worker(cluster: MemoryCluster) -> Worker[None]:
-    return Worker(INPUT, GROUP, await cluster.producer("g-in-0"), Nothing(), Resume(0, 0))
+    return Worker(INPUT, GROUP, await cluster.producer("g-in-0"), Follower(), Resume(0, 0))
 
 
 async def test_a_position_that_nothing_goes_with_is_put_off_until_it_is_due() -> None:

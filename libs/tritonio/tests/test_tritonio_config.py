@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -91,7 +91,6 @@ def models(draw: st.DrawFn, platform: Platform) -> list[ModelContract]:
     ]
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from(list(Platform)), servings)
 def test_what_is_written_is_read_back_by_tritons_own_format(
     data: st.DataObject, platform: Platform, serving: Serving
@@ -126,7 +125,6 @@ def test_what_is_written_is_read_back_by_tritons_own_format(
     assert not config.dynamic_batching.HasField("default_queue_policy"), "Triton would stall"
 
 
-@settings(deadline=None)
 @given(models(GPU), servings)
 def test_tensorrt_is_told_of_every_request_that_may_come(
     given_: list[ModelContract], serving: Serving

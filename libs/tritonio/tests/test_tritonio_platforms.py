@@ -11,7 +11,7 @@ from support.artefacts import model_of, windows_of
 
 from twinloop.tritonio.config import parse
 from twinloop.tritonio.errors import ContractMismatch
-from twinloop.tritonio.gpu import renamed
+from twinloop.tritonio.onnx_file import renamed
 from twinloop.tritonio.onnx_server import OnnxModel
 from twinloop.tritonio.repository import listed, publish, refresh, relist, retire
 from twinloop.tritonio.serving import CPU, GPU, Serving, ServingTable, Target

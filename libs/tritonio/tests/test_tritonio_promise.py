@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.artefacts import artefact_of
@@ -112,7 +112,6 @@ def test_a_file_whose_names_are_no_text_is_refused() -> None:
         unpack({**pack(MADE), "model.onnx": spoilt})
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(MADE.onnx)), st.integers(0, 20), st.binary(max_size=20))
 def test_whatever_a_file_holds_it_is_answered(at: int, less: int, put: bytes) -> None:
     assert problems(CONTRACT, MADE.onnx) == []

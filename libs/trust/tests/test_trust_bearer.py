@@ -184,12 +184,30 @@ def test_settings_without_anybody_are_refused(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name)
     with pytest.raises(ValidationError, match="nobody could use the API"):
         Settings()
-    monkeypatch.setenv("TWINLOOP_ACCESS_JWKS", "https://id.example/keys")
+    monkeypatch.setenv("TWINLOOP_ACCESS_PEOPLE", "")  # as charts and Compose files leave a variable out
+    with pytest.raises(ValidationError, match="nobody could use the API"):
+        Settings()
+    monkeypatch.setenv("TWINLOOP_ACCESS_ISSUER", "https://id.example")
+    with pytest.raises(ValidationError, match="TWINLOOP_ACCESS_ISSUER would not be believed"):
+        Settings()
+    monkeypatch.delenv("TWINLOOP_ACCESS_ISSUER")
+    monkeypatch.setenv("TWINLOOP_ACCESS_JWKS_URL", "https://id.example/keys")
     with pytest.raises(ValidationError, match="TWINLOOP_ACCESS_AUDIENCE"):
         Settings()
     monkeypatch.setenv("TWINLOOP_ACCESS_ISSUER", "https://id.example")
     monkeypatch.setenv("TWINLOOP_ACCESS_AUDIENCE", "twinloop")
     assert Settings().access_people is None
+    monkeypatch.setenv("TWINLOOP_ACCESS_JWKS_FILE", "keys.json")
+    with pytest.raises(ValidationError, match="two sources"):
+        Settings()
+    monkeypatch.delenv("TWINLOOP_ACCESS_JWKS_FILE")
+    monkeypatch.setenv("TWINLOOP_ACCESS_JWKS_URL", "http://id.example/keys")
+    with pytest.raises(ValidationError, match="must begin with https://"):
+        Settings()
+    monkeypatch.delenv("TWINLOOP_ACCESS_JWKS_URL")
+    monkeypatch.setenv("TWINLOOP_ACCESS_PEOPLE", "people.toml")
+    with pytest.raises(ValidationError, match="TWINLOOP_ACCESS_ISSUER would not be believed"):
+        Settings()
 
 
 def test_a_missing_file_is_told_at_start(people: Path) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from twinloop.trust import issued
 from twinloop.trust.errors import NotAuthenticated, PeopleUnusable
 from twinloop.trust.issued import Issuer
 from twinloop.trust.people import Person, Role
@@ -108,7 +109,10 @@ def test_what_the_issuer_made_for_us_is_believed(issuer: Issuer, kid: str) -> No
         ({"sub": "a" * 129}, "does not name a person"),
         ({"twinloop_role": None}, "gives no role"),
         ({"twinloop_role": "admin"}, "gives no role"),
-        ({"twinloop_role": ["engineer"]}, "gives no role"),
+        ({"twinloop_role": [["engineer"], 1, None]}, "gives no role"),
+        ({"twinloop_role": []}, "gives no role"),
+        ({"twinloop_role": {"engineer": True}}, "gives no role"),
+        ({"twinloop_role": ["engineer", "data_scientist"]}, "cannot have: data_scientist, engineer"),
     ],
 )
 def test_what_a_token_must_say(issuer: Issuer, other: dict[str, Any], said: str) -> None:
@@ -191,7 +195,8 @@ def test_a_file_without_keys_is_named(tmp_path: Path, text: str | None) -> None:
 
 
 @contextmanager
-def served(text: str) -> Iterator[tuple[str, list[str]]]:
+def served(text: str | list[str]) -> Iterator[tuple[str, list[str]]]:
+    """A list is served as it is then: its first."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -199,7 +204,7 @@ def served(text: str) -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write((text if isinstance(text, str) else text[0]).encode())
 
         def log_message(self, *_: object) -> None: ...
 
@@ -211,6 +216,39 @@ def served(text: str) -> Iterator[tuple[str, list[str]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_roles_are_where_the_issuer_puts_them(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text(key_set("rsa"))
+    nested = Issuer(str(path), ISSUER, AUDIENCE, "realm_access.roles")
+    roles = {"roles": ["offline_access", "viewer", "engineer"]}
+    assert nested.person_of(token(realm_access=roles)) == Person("ada", Role.ENGINEER)
+    assert nested.person_of(token(**{"realm_access.roles": "viewer"})) == Person("ada", Role.VIEWER)
+    for other in ({"roles": ["admin"]}, ["engineer"], "engineer", None):
+        with pytest.raises(NotAuthenticated, match=r"gives no role \(realm_access\.roles\)"):
+            nested.person_of(token(realm_access=other))
+    url = Issuer(str(path), ISSUER, AUDIENCE, "https://id.example/roles")
+    assert url.person_of(token(**{"https://id.example/roles": ["operator"]})).role is Role.OPERATOR
+
+
+def test_a_token_is_believed_a_little_longer_because_clocks_differ(issuer: Issuer) -> None:
+    assert issuer.person_of(token(exp=int(time.time()) - 5)).name == "ada"
+    with pytest.raises(NotAuthenticated, match="expired"):
+        issuer.person_of(token(exp=int(time.time()) - 15))
+
+
+def test_keys_that_are_rotated_are_fetched_and_the_old_one_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issued, "_COOLDOWN_S", 0.0)
+    keys = [key_set("rsa")]
+    with served(keys) as (url, asked):
+        issuer = Issuer(url, ISSUER, AUDIENCE)
+        assert issuer.person_of(token("rsa")).name == "ada"
+        keys[0] = key_set("ec")
+        assert issuer.person_of(token("ec")).name == "ada"
+        with pytest.raises(NotAuthenticated):
+            issuer.person_of(token("rsa"))
+    assert len(asked) == 3
 
 
 def test_keys_come_from_a_url_and_are_not_asked_for_each_time() -> None:
@@ -228,4 +266,13 @@ def test_an_issuer_that_does_not_answer_is_not_the_persons_fault() -> None:
     with served("") as (url, _):
         pass
     with pytest.raises(PeopleUnusable, match="cannot be fetched"):
+        Issuer(url, ISSUER, AUDIENCE).person_of(token())
+
+
+@pytest.mark.parametrize(
+    "answer", ["<html>Log in first</html>", "", '{"keys": ', "[]", "7", '{"keys": []}', "{}"]
+)
+def test_an_issuer_that_answers_with_something_else_is_not_the_persons_fault(answer: str) -> None:
+    """Nor a defect of ours: who asks is told to come again (503), and not that nobody knows him (401)."""
+    with served(answer) as (url, _), pytest.raises(PeopleUnusable, match="holds no keys"):
         Issuer(url, ISSUER, AUDIENCE).person_of(token())

@@ -23,6 +23,7 @@ MAY = {
     Role.OPERATOR: {Role.VIEWER, Role.OPERATOR},
     Role.ENGINEER: {Role.VIEWER, Role.OPERATOR, Role.ENGINEER},
     Role.DATA_SCIENTIST: {Role.VIEWER, Role.DATA_SCIENTIST},
+    Role.SENDER: {Role.SENDER},
 }
 
 

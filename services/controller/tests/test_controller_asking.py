@@ -501,7 +501,7 @@ def test_a_part_counter_that_begins_anew_ends_the_measurement() -> None:
 # ---- replay
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_repetition_of_what_was_read_asks_once(data: st.DataObject) -> None:
     """At least once: whatever was folded already may come again, in its order, at any point."""

@@ -62,7 +62,7 @@ def test_without_drift_both_settle_on_target(kind: str) -> None:
     trend_weight=st.floats(0.05, 1.0),
     ratio=st.floats(0.1, 6.0),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_error_settles_just_where_stable_says_so(
     kind: str, weight: float, trend_weight: float, ratio: float
 ) -> None:

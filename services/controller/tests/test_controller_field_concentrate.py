@@ -162,7 +162,7 @@ def test_old_vehicles_do_not_accuse_the_time_that_they_were_built_in() -> None:
     assert run.share.sum(axis=0).max() > 5  # expected there, as many are at risk there
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_vehicles_have_no_order(seed: int) -> None:
     draw = np.random.default_rng(seed)

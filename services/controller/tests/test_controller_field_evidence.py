@@ -158,7 +158,7 @@ def test_eleven_vehicles_of_one_window_lead_to_its_station() -> None:
     assert finding.built >= 12
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_order_and_repetition_change_nothing(seed: int) -> None:
     events = history()
@@ -189,7 +189,7 @@ def rebuilt(vehicle: int) -> VehicleBuilt:
 
 
 @pytest.mark.parametrize("told", [True, False])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_what_was_told_of_a_pack_that_was_replaced_accuses_nobody_in_any_order(told: bool, seed: int) -> None:
     """Of eleven vehicles three got another pack. One of the new packs has an anomaly, of a group that the old
@@ -343,7 +343,7 @@ def test_a_recall_lists_pseudonyms_and_parts_of_a_station_and_time() -> None:
     assert affected(genealogy, STATIONS[1], NOW, NOW + timedelta(days=1)) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_recall_looks_at_vehicles_from_those_days_alone_and_forgets_replaced_packs(
     data: st.DataObject,
@@ -384,7 +384,7 @@ def test_a_forecast_of_nothing_seen_is_none_and_not_certain() -> None:
     assert 1 <= more.high <= 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.0, 0.9))
 def test_a_forecast_stays_within_those_that_are_left(seed: int, share: float) -> None:
     draw = np.random.default_rng(seed)

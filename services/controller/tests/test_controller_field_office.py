@@ -25,7 +25,7 @@ from twinloop.controller.field.office import Office
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.settings import ControllerSettings
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 

@@ -332,7 +332,7 @@ def _with(event: Any, **what: Any) -> Any:
 
 
 @given(seed=st.integers(0, 2**16), acts=st.lists(st.sampled_from(ACTS), max_size=60))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_happens_the_guardrails_hold(seed: int, acts: list[str]) -> None:
     world = World(seed)
     for act in acts:

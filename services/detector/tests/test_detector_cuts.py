@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from twinloop.contracts.codec import message
 from twinloop.contracts.frames import Frame, encode_frame
-from twinloop.contracts.models import ModelContract, ModelRoute, Trial
+from twinloop.contracts.models import ModelContract, ModelNamespace, ModelRoute, Trial
 from twinloop.contracts.topics import MODELS
 from twinloop.detector.app import apply
 from twinloop.detector.metrics import Metrics
@@ -168,6 +168,10 @@ def record(value: bytes | None) -> ConsumerRecord:
     return ConsumerRecord(MODELS.name, 0, 0, 0, 0, b"s.v1", value, None, 0, 0, ())
 
 
+def _told(one: ModelRoute) -> bytes:
+    return message(MODELS, one, source="test").value
+
+
 def test_what_cannot_be_followed_is_counted_and_told_until_it_is_mended() -> None:
     table, registry = Routes(), CollectorRegistry()
     metrics = Metrics(registry)
@@ -175,15 +179,24 @@ def test_what_cannot_be_followed_is_counted_and_told_until_it_is_mended() -> Non
     def refused() -> float | None:
         return registry.get_sample_value("twinloop_detector_routes_refused")
 
-    def told(one: ModelRoute) -> bytes:
-        return message(MODELS, one, source="test").value
-
-    for value in (told(route(version(2, hop=0))), told(route(version(1), version(2, hop=0))), b"no route"):
+    for value in (_told(route(version(2, hop=0))), _told(route(version(1), version(2, hop=0))), b"no route"):
         apply(record(value), table, metrics)
         assert refused() == 1
         assert table.problem() is not None
-    apply(record(told(route(version(3)))), table, metrics)
+    apply(record(_told(route(version(3)))), table, metrics)
     assert (refused(), table.problem()) == (0, None)
     apply(record(b"no route"), table, metrics)
     apply(record(None), table, metrics)
     assert (refused(), table.problem(), len(table)) == (0, None, 0)
+
+
+def test_a_route_to_another_sites_model_is_not_followed() -> None:
+    table, metrics = Routes(), Metrics(CollectorRegistry())
+    acme = ModelNamespace("acme.")
+    mine = route(msgspec.structs.replace(version(1), model="acme.m"))
+    apply(record(_told(mine)), table, metrics, acme)
+    assert [one.model for one in table.contracts()] == ["acme.m"]
+    for other in ("bolt.m", "m", "acme.eu.m"):
+        apply(record(_told(route(msgspec.structs.replace(version(1), model=other)))), table, metrics, acme)
+        assert [one.model for one in table.contracts()] == ["acme.m"]
+        assert f"{other} is no model of this site" in (table.problem() or "")

@@ -23,7 +23,6 @@ from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
 SIGNALS = ("a", "b")
-WIDE = np.zeros((4, 3), np.float32)
 
 
 @dataclass
@@ -237,7 +236,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(moves, st.data())
 def test_a_new_owner_finds_every_window_after_the_commit_and_none_before(
     steps: list[tuple[str, int]], data: st.DataObject

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -210,7 +210,6 @@ async def test_a_window_that_no_answer_can_be_had_for_leaves_what_is_remembered_
     assert (letter.reason, letter.source) == (Reason.UNPROCESSABLE, "telemetry.factory/0/2")
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(-9, 9)), max_size=12), max_size=6),
     st.sets(st.integers(0, 5)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from twinloop.contracts.frames import Frame, encode_frame
@@ -67,7 +67,6 @@ def test_a_trial_shadows_at_every_asset_and_decides_at_its_own() -> None:
     assert {one.version for one in table.contracts()} == {0, 1, 2}
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_share_holds_a_smaller_one(one: float, other: float) -> None:
     low, high = sorted((one, other))
@@ -216,7 +215,6 @@ def test_a_new_owner_reads_further_back_for_a_version_that_the_last_one_did_not_
 shapes = st.tuples(st.sampled_from([2, 4, 6, 10]), st.just(2))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(shapes, st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=6))
 def test_however_often_it_is_swapped_every_window_has_one_verdict(
     swaps: list[tuple[tuple[int, int], int, int]],

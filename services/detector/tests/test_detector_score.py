@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -202,7 +202,6 @@ async def test_every_partition_gets_its_own_outputs() -> None:
     assert told == {0: ["anomalies", "scores", "scores"], 1: ["anomalies", "scores", "dead-letters"], 2: []}
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 async def test_exactly_the_windows_that_no_model_can_take_are_refused(poison: list[bool]) -> None:
     server = Server()

@@ -209,7 +209,7 @@ def test_leftovers_of_a_dead_writer_are_cleared(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-@settings(max_examples=30, deadline=None)  # each example syncs its files to the disk
+@settings(max_examples=30)  # each example syncs its files to the disk
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 7)), min_size=1, max_size=12))
 def test_two_members_that_both_believe_to_own_a_partition_repeat_nothing(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, int]]

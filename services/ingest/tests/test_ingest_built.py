@@ -28,7 +28,8 @@ from twinloop.ingest.path import Path
 from twinloop.ingest.pseudonyms import pseudonym
 from twinloop.ingest.rebirths import Rebirths
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
+from twinloop.trust.bearer import Access
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 KEY = b"0123456789abcdef"
@@ -64,12 +65,12 @@ def vehicle(*joints: dict[str, Any], **changed: Any) -> Vehicle:
 class Scene:
     """The API over a publisher in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
         clock = ManualClock(NOW)
         self.out = MemoryPublisher()
         self.registry = CollectorRegistry()
         path = Path(self.out, clock, Metrics(self.registry), asyncio.create_task)
-        app = api(self.intake(), path, asyncio.Event(), timeout_s=5, max_bytes=1_000_000)
+        app = api(self.intake(), path, asyncio.Event(), timeout_s=5, max_bytes=1_000_000, access=access)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
 
     @staticmethod

@@ -13,12 +13,13 @@ from typing import Any, Self
 import aiomqtt
 import pytest
 from prometheus_client import CollectorRegistry
-from support.topics import until
+from support.waiting import until
 
 from twinloop.ingest.metrics import Metrics
 from twinloop.ingest.mqtt import FILTERS, MqttSource
 from twinloop.ingest.settings import Mqtt
 from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.mqtt import MqttAccess
 from twinloop.sparkplug import State, encode_state, parse_state, state_topic
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -106,7 +107,7 @@ class Scene:
 async def scene(patch: pytest.MonkeyPatch, broker: Broker) -> AsyncIterator[Scene]:
     patch.setattr(aiomqtt, "Client", broker.client)
     clock, stopping = ManualClock(NOW), asyncio.Event()
-    settings = Mqtt("broker", 1883, "c", "h", 1_000_000)
+    settings = Mqtt(MqttAccess("broker", 1883), "c", "h", 1_000_000)
     source = MqttSource(settings, clock, Metrics(CollectorRegistry()))
     one = Scene(broker, source, clock, asyncio.create_task(source.run(stopping)), stopping)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from twinloop.ingest.settings import IngestSettings
@@ -32,3 +34,20 @@ def test_what_cannot_be_a_part_of_a_topic_is_no_host(
     with pytest.raises(SystemExit):
         load(IngestSettings)
     assert "TWINLOOP_INGEST_HOST_ID" in capsys.readouterr().err
+
+
+def test_the_key_of_pseudonyms_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("of-a-file-of-ours\n")
+    environment(monkeypatch, TWINLOOP_INGEST_PSEUDONYM_KEY_FILE=str(tmp_path / "key"))
+    monkeypatch.delenv("TWINLOOP_INGEST_PSEUDONYM_KEY")
+    assert load(IngestSettings).key() == b"of-a-file-of-ours"
+
+
+def test_a_file_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(monkeypatch, TWINLOOP_INGEST_PSEUDONYM_KEY_FILE="/nowhere/key")
+    monkeypatch.delenv("TWINLOOP_INGEST_PSEUDONYM_KEY")
+    with pytest.raises(SystemExit):
+        load(IngestSettings)
+    assert "TWINLOOP_INGEST_PSEUDONYM_KEY_FILE: /nowhere/key cannot be read" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from aiokafka.errors import KafkaError
 from support.line import ASSET, LIMITS, NOW, Line, MemoryAudit, head, promotion
-from support.topics import until
+from support.waiting import until
 
 from twinloop.contracts.codec import Message, decode
 from twinloop.contracts.controls import KillSwitchCleared, KillSwitchSet
@@ -58,7 +58,7 @@ async def published(kill: KillSwitch, kafka: Kafka, ledger: Ledger | None = None
     """Let it publish until there is nothing left."""
     task = asyncio.create_task(kill.publish(kafka, lambda _: ledger))
     try:
-        await until(lambda: not kill._untold)
+        await until(lambda: not kill._untold and not opened(kill._path.parent)._untold)  # nor on disk
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

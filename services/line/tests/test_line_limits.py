@@ -146,7 +146,7 @@ def test_nothing_is_insecure_by_default(
 
 
 def given(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str | None]) -> None:
-    for name in {*GOOD, *FILES, "TWINLOOP_LINE_OPCUA_SECURITY", "TWINLOOP_ACCESS_JWKS"}:
+    for name in {*GOOD, *FILES, "TWINLOOP_LINE_OPCUA_SECURITY", "TWINLOOP_ACCESS_JWKS_URL"}:
         monkeypatch.delenv(name, raising=False)
     for name, value in settings.items():
         if value is not None:

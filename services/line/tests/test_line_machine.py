@@ -351,7 +351,7 @@ async def disturb(world: World, what: Any) -> None:
             await world.happen(name)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(ROUNDS)
 async def test_whatever_comes_nothing_leads_past_a_limit(rounds: list[Any]) -> None:
     world = World()
@@ -371,7 +371,7 @@ async def test_whatever_comes_nothing_leads_past_a_limit(rounds: list[Any]) -> N
     world.check_the_end()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.line import ASSET, DEVICE, Line, head, power, promotion, proposal
-from support.topics import until
+from support.waiting import until
 
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.controls import ModeRequested, OverrideCleared

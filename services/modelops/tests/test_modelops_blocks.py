@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,7 +30,6 @@ def blocks_of(values: list[int], length: int) -> Counter[float]:
     return Counter(sum(one) / length for one in whole[::2])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.booleans()), max_size=200), st.integers(1, 5)
 )

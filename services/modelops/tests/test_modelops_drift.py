@@ -22,7 +22,7 @@ from twinloop.modelops.drift_watch import DriftWatch
 from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.routes import MemoryRoutes
 from twinloop.runtime.clock import ManualClock
-from twinloop.runtime.kafka import MemoryPublisher
+from twinloop.runtime.kafka.clients import MemoryPublisher
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

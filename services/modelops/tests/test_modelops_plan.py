@@ -99,6 +99,10 @@ REFUSED = {
     ),
     "nothing serves, promote": (lambda: plan.promote(SCOPE, None, None, said()), "no version serves"),
     "nothing serves, rollback": (lambda: plan.rollback(SCOPE, None, said()), "no version serves"),
+    "a version instead of a scope": (
+        lambda: plan.rollback("level:2", None, said()),
+        "level:2 is a version, and what is taken back is a scope's",
+    ),
     "it serves already": (lambda: plan.shadow(SCOPE, SERVED, ONE, Terms(), said()), "try another version"),
     "it is promoted already": (lambda: plan.promote(SCOPE, SERVED, ONE, said()), "serves level.v1 already"),
     "it served before": (

@@ -12,9 +12,10 @@ from typing import Any, Self
 import aiomqtt
 import pytest
 from prometheus_client import CollectorRegistry
-from support.topics import until
+from support.waiting import until
 
 from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.mqtt import MqttAccess
 from twinloop.simulator.backlog import Backlog
 from twinloop.simulator.campaign import Campaign
 from twinloop.simulator.edge import EdgeNode
@@ -149,7 +150,7 @@ async def scene(
         Campaign(name="x", welds=1000, rate_hz=50, seed=1, stations=("weld1",), faults={"weld1": faults})
     )
     edge = EdgeNode(
-        "broker:1883",
+        MqttAccess("broker", 1883),
         NODE,
         ("weld1",),
         dict,

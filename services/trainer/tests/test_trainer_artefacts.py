@@ -53,7 +53,7 @@ def served_by(file: bytes, windows: NDArray[np.float32]) -> Inference:
     return Inference(np.asarray(score), np.asarray(features), np.asarray(deviations))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), which=st.sampled_from([(WELD, WELDS), (SKAB, ROWS)]))
 def test_the_onnx_file_says_what_was_fitted_of_any_window(
     data: st.DataObject, which: tuple[Recipe, Model]

@@ -67,7 +67,7 @@ def test_the_file_is_the_same_each_time_and_its_contract_names_its_columns() -> 
     assert contract.digest != contract_of(96, to_onnx(95)).digest
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(groups=st.integers(2, 120))
 def test_of_any_number_of_groups_it_answers_as_staging_wants(groups: int) -> None:
     made = cells("cells_a", groups, NOW)

@@ -60,7 +60,7 @@ def test_the_threshold_is_above_every_window_that_was_learnt_from() -> None:
     assert model.threshold == pytest.approx(MARGIN * answer(model, windows).score.max())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     factors=st.lists(st.floats(0.01, 100), min_size=3, max_size=3),
@@ -75,7 +75,7 @@ def test_units_do_not_matter(seed: int, factors: list[float]) -> None:
     assert scaled.threshold == pytest.approx(plain.threshold, rel=1e-2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), signal=st.integers(0, 2), shift=st.sampled_from([-30.0, 30.0]))
 def test_a_shift_of_one_signal_is_anomalous_and_its_deviation_says_which_way(
     seed: int, signal: int, shift: float

@@ -77,7 +77,7 @@ def test_a_window_ends_with_every_row_from_the_tenth_on() -> None:
         assert np.array_equal(windows[n], values[n : n + 10])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000))
 def test_nothing_is_learnt_from_rows_after_the_training_rows(seed: int) -> None:
     values = recording(seed).values
@@ -90,7 +90,7 @@ def test_nothing_is_learnt_from_rows_after_the_training_rows(seed: int) -> None:
     assert not skab.verdicts(ours, values)[:TRAIN].all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000), row=st.integers(TRAIN, 1000))
 def test_a_verdict_rests_on_rows_up_to_its_own(seed: int, row: int) -> None:
     """Online: what comes later changes nothing that has been said."""
@@ -102,7 +102,7 @@ def test_a_verdict_rests_on_rows_up_to_its_own(seed: int, row: int) -> None:
     assert skab.verdicts(model, other)[row + 1 + WARM_UP :].all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000), shift=st.integers(1, 300))
 def test_where_a_recording_begins_changes_no_verdict_after_the_warm_up(seed: int, shift: int) -> None:
     values = recording(seed).values

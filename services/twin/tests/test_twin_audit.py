@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.topics import until
 from support.twins import ASSET, FakeAudit
+from support.waiting import until
 
 from twinloop.audit.errors import AuditAway
 from twinloop.audit.log import audit_log

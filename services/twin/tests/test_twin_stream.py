@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import websockets
 from prometheus_client import CollectorRegistry
-from support.topics import until
 from support.twins import ASSET, OTHER, Twin, control, joint, promotion, proposed
+from support.waiting import until
 
 from twinloop.contracts.changes import Parameter
 from twinloop.contracts.controls import Overridden

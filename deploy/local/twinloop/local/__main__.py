@@ -1,4 +1,4 @@
-"""`python -m twinloop.local up|down|ps|logs|open|read|weld`: the whole loop on this machine."""
+"""`python -m twinloop.local up|down|ps|logs|open|read|alerts|query|weld`: the whole loop on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TextIO
 import psutil
 from rich.console import Console
 
-from twinloop.local import probes, supervisor
+from twinloop.local import ask, probes, supervisor
 from twinloop.local.console import Printer, table
 from twinloop.local.errors import CannotStart, LocalError
 from twinloop.local.interrupts import run_command
@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("topic")
     read.add_argument("--last", type=int, default=10, help="records of each partition")
     read.add_argument("--follow", action="store_true")
+    commands.add_parser("alerts", help="what Prometheus alerts of")
+    asking = commands.add_parser("query", help="ask Prometheus")
+    asking.add_argument("expression", help="PromQL")
     welding = commands.add_parser("weld", help="let the plant weld")
     welding.add_argument("--welds", type=int, default=36_000, help="parts at each station (%(default)s)")
     welding.add_argument("--rate", type=float, default=10.0, help="a second (%(default)g)")
@@ -151,11 +154,29 @@ def _read(state: StateFolder, options: argparse.Namespace) -> int:
     topic = endpoints.topic_prefix + options.topic
 
     async def work() -> int:
-        async for line in last_records(endpoints.kafka, topic, options.last, follow=options.follow):
+        async for line in last_records(endpoints.kafka_access, topic, options.last, follow=options.follow):
             print(line, flush=True)
         return 0
 
     return run_command(work())
+
+
+def _alerts(state: StateFolder, options: argparse.Namespace) -> int:
+    rows = ask.alerts(_running(state))
+    if not rows:
+        print("No alert is pending or fires.")
+        return 0
+    table(Console(), ("alert", "state", "severity", "what"), rows)
+    return 0
+
+
+def _query(state: StateFolder, options: argparse.Namespace) -> int:
+    rows = ask.query(_running(state), options.expression)
+    for series, value in rows:
+        print(f"{series:<60} {value}" if series else value)
+    if not rows:
+        print("(nothing)")
+    return 0
 
 
 def _weld(state: StateFolder, options: argparse.Namespace) -> int:
@@ -187,6 +208,8 @@ _COMMANDS = {
     "open": _open,
     "logs": _logs,
     "read": _read,
+    "alerts": _alerts,
+    "query": _query,
     "weld": _weld,
 }
 

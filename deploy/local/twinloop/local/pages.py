@@ -42,6 +42,9 @@ def _addresses(endpoints: Endpoints) -> list[str]:
         lines += ["MQTT (Sparkplug B):", f"  {endpoints.mqtt}"]
     if endpoints.opcua:
         lines += ["PLC (OPC UA):", f"  {endpoints.opcua}"]
+    if endpoints.prometheus:
+        lines += ["Prometheus, with the alerts of docs/observability.md:"]
+        lines += [f"  http://{endpoints.prometheus}/alerts"]
     return lines
 
 

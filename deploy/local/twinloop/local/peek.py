@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from twinloop.local.errors import CannotStart
+from twinloop.runtime.kafka.access import Kafka, client_of
 
 _WAIT_MS = 500
 _WAITS = 20
@@ -15,15 +16,15 @@ _OFFSETS_A_RECORD = 4
 """So many offsets are looked at for each record that is wanted: the ends of transactions have some, too."""
 
 
-async def last_records(kafka: str, topic: str, count: int, *, follow: bool) -> AsyncIterator[str]:
+async def last_records(kafka: Kafka, topic: str, count: int, *, follow: bool) -> AsyncIterator[str]:
     """The last `count` committed records of each partition by time of arrival, then new ones when `follow`.
 
     Raises `CannotStart` when there is no such topic.
     """
-    async with AIOKafkaConsumer(bootstrap_servers=kafka) as asking:
+    async with AIOKafkaConsumer(**client_of(kafka)) as asking:
         if topic not in await asking.topics():
             raise CannotStart(f"There is no topic {topic} on {kafka}: see `make open` for those there are.")
-    async with AIOKafkaConsumer(topic, bootstrap_servers=kafka, isolation_level="read_committed") as consumer:
+    async with AIOKafkaConsumer(topic, **client_of(kafka), isolation_level="read_committed") as consumer:
         partitions = list(consumer.assignment())
         begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for one in partitions:

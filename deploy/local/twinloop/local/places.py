@@ -53,7 +53,19 @@ class Places:
 
     @property
     def config(self) -> Path:
-        return self.repository / "deploy" / "local" / "config"
+        """What is told of the reference plant; `TWINLOOP_CONFIG` names another folder."""
+        configured = os.environ.get("TWINLOOP_CONFIG")
+        return Path(configured) if configured else self.repository / "deploy" / "local" / "config"
+
+    @property
+    def rules(self) -> Path:
+        """Those of Prometheus: the chart's files."""
+        return self.repository / "helm" / "twinloop" / "files" / "rules"
+
+    @property
+    def prometheus(self) -> Path:
+        """Where Prometheus is unpacked when it is not on the path."""
+        return self.cache / "prometheus"
 
     @property
     def jar_manifest(self) -> Path:
@@ -82,6 +94,11 @@ class Places:
     def bench(self) -> Installed:
         """What Twinloop is compared with."""
         return Installed(self.cache / f"bench-{self._key(self.requirements / 'bench.txt')}")
+
+    @property
+    def audit(self) -> Installed:
+        """What knows the weaknesses of packages."""
+        return Installed(self.cache / f"audit-{self._key(self.requirements / 'audit.txt')}")
 
     def _key(self, *locks: Path) -> str:
         return digest(*locks)[:16]

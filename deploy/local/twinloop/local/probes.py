@@ -9,19 +9,22 @@ import aiomqtt
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from twinloop.runtime.kafka.access import Kafka, client_of
+from twinloop.runtime.mqtt import MqttAccess
+
 TRY_S = 3.0
 
 
-async def kafka_answers(address: str) -> bool:
+async def kafka_answers(kafka: Kafka) -> bool:
     """A metadata request: the cluster names at least one broker that is ready to serve."""
-    host, _, port = address.rpartition(":")
+    host, _, port = str(kafka).rpartition(":")
     if not await _accepts(host, int(port)):  # the client would log each refused connection as an error
         return False
     # A broker that is still starting closes connections: expected here, so not worth the client's log lines.
     client_log = logging.getLogger("aiokafka")
     level = client_log.level
     client_log.setLevel(logging.CRITICAL)
-    admin = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=int(TRY_S * 1000))
+    admin = AIOKafkaAdminClient(**client_of(kafka), request_timeout_ms=int(TRY_S * 1000))
     try:
         async with asyncio.timeout(TRY_S):
             await admin.start()
@@ -34,13 +37,12 @@ async def kafka_answers(address: str) -> bool:
         client_log.setLevel(level)
 
 
-async def mqtt_answers(address: str) -> bool:
+async def mqtt_answers(mqtt: MqttAccess) -> bool:
     """A CONNECT that is answered by CONNACK."""
-    host, _, port = address.rpartition(":")
-    if not await _accepts(host, int(port)):
+    if not await _accepts(mqtt.host, mqtt.port):
         return False
     try:
-        async with aiomqtt.Client(host, int(port), timeout=TRY_S):
+        async with aiomqtt.Client(**mqtt.client(), timeout=TRY_S):
             return True
     except (aiomqtt.MqttError, OSError):
         return False

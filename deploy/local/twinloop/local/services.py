@@ -21,7 +21,7 @@ class Service:
 
     `needs` names what must be ready first; a name that is not part of the stack is not waited for. In the
     values of `settings`, `{state}` and `{config}` stand for the state folder and deploy/local/config,
-    `{certs}` for the folder of keys and certificates, `{secret}` for a random secret of this run, and the
+    `{certs}` for the folder of keys and certificates, `{pseudonym_key}` for a file with a secret, and the
     name of a service before it in the table for that one's address; without it the setting is left out.
     What the environment sets goes before them.
     """
@@ -30,6 +30,11 @@ class Service:
     needs: tuple[str, ...] = ("topics",)
     settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     module: str = ""
+
+    @property
+    def program(self) -> str:
+        """What runs: the name of its image, and of its user at Kafka."""
+        return (self.module or self.name).removeprefix("twinloop.")
 
     def with_settings(self, **settings: str) -> Service:
         """The same service with these settings added or replaced."""
@@ -45,7 +50,7 @@ SERVICES: tuple[Service, ...] = (
         "ingest",
         needs=("topics", "mqtt"),
         settings={
-            "TWINLOOP_INGEST_PSEUDONYM_KEY": "{secret}",
+            "TWINLOOP_INGEST_PSEUDONYM_KEY_FILE": "{pseudonym_key}",
             # Months of driving are replayed: what vehicles tell may be three years old.
             "TWINLOOP_INGEST_VEHICLE_MAX_AGE_S": str(3 * 365 * 86_400),
         },
@@ -164,6 +169,23 @@ class TopicsPart(Part):
     """Creates the topics, between Kafka and the services: a command that ends."""
 
     name = "topics"
+    needs = ("kafka", "acls")
+    ends = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def command(self) -> Command:
+        return Command((sys.executable, "-m", "twinloop.runtime.kafka.provision"), self._environ)
+
+    async def ready(self) -> bool:
+        return False  # never asked: `ends`
+
+
+class AclsPart(Part):
+    """Makes the ACLs of a secured Kafka, before anybody needs one: a command that ends."""
+
+    name = "acls"
     needs = ("kafka",)
     ends = True
 
@@ -171,7 +193,9 @@ class TopicsPart(Part):
         self._environ = environ
 
     def command(self) -> Command:
-        return Command((sys.executable, "-m", "twinloop.runtime.provision"), self._environ)
+        return Command(
+            (sys.executable, "-m", "twinloop.runtime.kafka.acls", "--apply", "--prune"), self._environ
+        )
 
     async def ready(self) -> bool:
         return False  # never asked: `ends`

@@ -13,16 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from twinloop.local import certs
 from twinloop.local.errors import CannotStart, LocalError, PartDied
 from twinloop.local.events import Event, Kind, Listener, nobody
+from twinloop.local.keys import certs
+from twinloop.local.keys.secured import Secrets, Secure
 from twinloop.local.parts.base import Part
+from twinloop.local.parts.kafka import Kafka
 from twinloop.local.places import Places, find_places
 from twinloop.local.plan import PARTS, Endpoints, Plan, make_plan
 from twinloop.local.ports import Ports
 from twinloop.local.process import LINES_SHOWN, Child, Command, identify, tail
 from twinloop.local.services import Service
 from twinloop.local.state import SUPERVISOR, Recorded, StateFolder
+from twinloop.runtime.kafka.access import KafkaAccess
+from twinloop.runtime.kafka.settings import access_of
 
 T = TypeVar("T")
 
@@ -39,7 +43,8 @@ class Stack:
     `parts` names the parts to run; one whose address is set in the environment (`TWINLOOP_KAFKA`,
     `TWINLOOP_TRITON`, `TWINLOOP_MQTT`) is used where it is instead. `services` start after the topics are
     made. `env` is laid over this process's environment for every child. `fresh` removes what a former
-    stack left in the folder, Kafka's data included.
+    stack left in the folder, Kafka's data included. `secure` has Kafka and MQTT ask everybody who he is, over
+    TLS, and gives each program a user of its own, which may do only what it needs.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Stack:
         services: Sequence[Service] = (),
         env: Mapping[str, str] | None = None,
         fresh: bool = True,
+        secure: Secure | None = None,
         listener: Listener = nobody,
         places: Places | None = None,
     ) -> None:
@@ -58,6 +64,7 @@ class Stack:
         self._services = services
         self._environ = {"TWINLOOP_LOG_FORMAT": "console", **os.environ, **(env or {})}
         self._fresh = fresh
+        self.secrets = None if secure is None else Secrets(self.state.certs, secure)
         self._tell = listener
         self._places = places or find_places()
         self._resources = contextlib.ExitStack()  # the lock of the state folder and the ports
@@ -75,7 +82,7 @@ class Stack:
             ports = Ports(self._environ)
             self._resources.callback(ports.release)
             self._plan = make_plan(
-                self._places, self.state, self._parts, self._services, self._environ, ports
+                self._places, self.state, self._parts, self._services, self._environ, ports, self.secrets
             )
             self.state.write_endpoints(self.endpoints.environment())
             await self._start_all(self._plan)
@@ -89,6 +96,20 @@ class Stack:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._finish()
+
+    @property
+    def admin(self) -> KafkaAccess:
+        """A secured Kafka, for who may do everything there. Raises RuntimeError when it is not secured."""
+        kafka = self._planned().parts.get("kafka")
+        if self.secrets is None or not isinstance(kafka, Kafka):
+            raise RuntimeError("this stack has no secured Kafka")
+        return self.secrets.admin(kafka.certified)
+
+    def kafka_as(self, user: str) -> KafkaAccess:
+        """A secured Kafka, for one of its users."""
+        if self.secrets is None:
+            raise RuntimeError("this stack has no secured Kafka")
+        return access_of({"TWINLOOP_KAFKA": self.endpoints.kafka, **self.secrets.kafka_variables(user)})
 
     @property
     def endpoints(self) -> Endpoints:
@@ -162,6 +183,8 @@ class Stack:
             folder.mkdir(parents=True, exist_ok=True)
         if self._services:
             certs.make(self.state.certs, datetime.now(UTC))
+        if self.secrets is not None:
+            self.secrets.make(datetime.now(UTC))
 
     async def _start_all(self, plan: Plan) -> None:
         """One task each, waiting for what it needs: what does not depend on each other starts at once."""

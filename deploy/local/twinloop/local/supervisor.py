@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from twinloop.local.errors import CannotStart, LocalError
 from twinloop.local.events import Event, Kind, Listener
 from twinloop.local.interrupts import run_command
+from twinloop.local.keys.secured import Secure
+from twinloop.local.plan import PARTS
 from twinloop.local.process import Identity, tail
 from twinloop.local.services import SERVICES
 from twinloop.local.stack import Stack
@@ -36,7 +38,15 @@ def supervise(state: StateFolder) -> int:
 
     async def work() -> int:
         try:
-            async with Stack(state.root, services=SERVICES, fresh=False, listener=_report) as stack:
+            more = [one for one in os.environ.get("TWINLOOP_WITH", "").split(",") if one]
+            async with Stack(
+                state.root,
+                parts=(*PARTS, *more),
+                services=SERVICES,
+                fresh=False,
+                secure=_secure(os.environ),
+                listener=_report,
+            ) as stack:
                 _let_go_of_output()
                 await stack.watch()
         except LocalError as problem:
@@ -45,6 +55,13 @@ def supervise(state: StateFolder) -> int:
         return 0
 
     return run_command(work())
+
+
+def _secure(environ: Mapping[str, str]) -> Secure | None:
+    """`TWINLOOP_SECURE=1`: with users, TLS and ACLs."""
+    if environ.get("TWINLOOP_SECURE", "") in ("", "0"):
+        return None
+    return Secure(sites=(environ.get("TWINLOOP_TOPIC_PREFIX", ""),))
 
 
 def _report(event: Event) -> None:

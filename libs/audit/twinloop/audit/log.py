@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from twinloop.audit.chain import Act, Head, entry_of
-from twinloop.audit.errors import AuditAway
+from twinloop.audit.errors import AuditAway, ChainBroken
 from twinloop.audit.kept import Kept, keep, kept_of
 from twinloop.audit.metrics import AuditMetrics
+from twinloop.audit.patrol import Patrol
 from twinloop.audit.store import NAME, AuditStore
 from twinloop.contracts.audit import AuditEntry
 from twinloop.contracts.codec import message
 from twinloop.contracts.topics import AUDIT
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 
@@ -53,6 +54,8 @@ class AuditLog:
         self._store: AuditStore | None = None
         self._head: Head | None = None  # the newest entry of this process's store, also while that is away
         self._problem: str | None = "the audit store is not open yet"
+        self._patrol = Patrol(chain)
+        self._cannot_continue = False
         self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
@@ -114,10 +117,14 @@ class AuditLog:
             await asyncio.gather(copying, return_exceptions=True)
 
     async def keep(self) -> None:
-        """Look at the store every second, open it again while it is away; for ever."""
+        """Look at the store every second, open it again while it is away; and read again a piece of what was
+        written before. For ever."""
         while True:
             await asyncio.sleep(_LOOK_S)
             await self._in_thread(self._look)
+            await self._in_thread(self._patrol.step, self._store)
+            if self._metrics is not None:
+                self._metrics.broken.set(self._cannot_continue or self._patrol.broken)
 
     async def open(self) -> None:
         """Try once; `problem` says how it went."""
@@ -222,6 +229,7 @@ class AuditLog:
                 )
             )
         self._store, self._head, self._problem = store, store.head, None
+        self._cannot_continue = False
         if self._metrics is not None:
             self._metrics.away.set(0)
         return store
@@ -230,6 +238,7 @@ class AuditLog:
         if str(error) != self._problem:
             log.error("audit store is away: nothing may be done", chain=self.chain, problem=str(error))
         self._problem = str(error)
+        self._cannot_continue = isinstance(error, ChainBroken)
         self._let_go()
         if self._metrics is not None:
             self._metrics.away.set(1)

@@ -23,6 +23,12 @@ class AuditMetrics:
             "1 while nothing can be written down, and so nothing is done: look at the disk.",
             registry=registry,
         )
+        self.broken = Gauge(
+            f"twinloop_{service}_audit_broken",
+            "1 when the store is not the chain that was written: somebody changed, cut or replaced it. It is"
+            " read again all the time, a piece a second. `twinloop audit verify` names the lines.",
+            registry=registry,
+        )
         self.unpublished = Gauge(
             f"twinloop_{service}_audit_unpublished_entries",
             "Entries without a copy on the topic audit. Growing: Kafka is away.",

@@ -16,6 +16,7 @@ from twinloop.contracts.events import Alarm, Anomaly, Event, JointWelded, Verdic
 from twinloop.contracts.field import AnyFieldEvidence, VehicleBuilt
 from twinloop.contracts.frames import Frame, encode_frame
 from twinloop.contracts.models import ModelMemory, ModelRoute
+from twinloop.contracts.receipts import Receipt
 from twinloop.contracts.times import utc
 from twinloop.contracts.topics import (
     ALARMS,
@@ -27,6 +28,7 @@ from twinloop.contracts.topics import (
     GENEALOGY,
     MODEL_MEMORY,
     MODELS,
+    RECEIPTS,
     SCORES,
     Format,
     Topic,
@@ -63,13 +65,22 @@ _TYPES: dict[Topic, Any] = {
     MODELS: ModelRoute,
     MODEL_MEMORY: ModelMemory,
     DEAD_LETTERS: DeadLetter,
+    RECEIPTS: Receipt,
 }
 _ENCODER = msgspec.json.Encoder()
 _DECODERS = {topic: msgspec.json.Decoder(kind) for topic, kind in _TYPES.items()}
 
 
 def _headers(
-    topic: Topic, *, kind: str, event_id: str, source: str, subject: str, at: str, trace: str
+    topic: Topic,
+    *,
+    kind: str,
+    event_id: str,
+    source: str,
+    subject: str,
+    at: str,
+    trace: str,
+    caused_by: str | None = None,
 ) -> tuple[tuple[str, bytes], ...]:
     headers = [
         ("ce_specversion", b"1.0"),
@@ -82,12 +93,14 @@ def _headers(
     ]
     if trace:
         headers.append(("traceparent", f"00-{trace}-{event_id.replace('-', '')[:16]}-01".encode()))
+        if caused_by:
+            headers.append(("ce_causedby", caused_by.encode()))
     return tuple(headers)
 
 
 def message(
     topic: Topic,
-    event: Event | ModelRoute | ModelMemory | DeadLetter | AuditEntry,
+    event: Event | ModelRoute | ModelMemory | DeadLetter | AuditEntry | Receipt,
     *,
     source: str,
     partition: int | None = None,
@@ -106,6 +119,7 @@ def message(
             subject=key,
             at=event.at.isoformat(),
             trace=event.trace_id if isinstance(event, Event) else "",
+            caused_by=event.caused_by if isinstance(event, Event) else None,
         ),
         partition,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import msgspec
 
@@ -41,6 +42,29 @@ class ModelContract(msgspec.Struct, frozen=True, kw_only=True):
     def frame(self) -> tuple[str, ...]:
         """The signals of a frame, in their order: its columns."""
         return self.columns or self.signals
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNamespace:
+    """The models of one site among those of a Triton that several share: their names are `prefix` and one
+    name without a dot. Without a prefix all are."""
+
+    prefix: str = ""
+
+    def full(self, model: str) -> str:
+        """The name in Triton of what this site calls `model`; such a name itself stays as it is."""
+        return model if self.has(model) else self.prefix + model
+
+    def has(self, model: str) -> bool:
+        """Whether this is the name in Triton of a model of this site."""
+        return not self.prefix or (model.startswith(self.prefix) and "." not in model[len(self.prefix) :])
+
+    def foreign(self, route: ModelRoute) -> str | None:
+        """The first model that `route` names and this site has not."""
+        return next((one.model for one in route.versions() if not self.has(one.model)), None)
+
+
+EVERY_MODEL = ModelNamespace()
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

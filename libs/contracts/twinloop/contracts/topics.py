@@ -1,4 +1,4 @@
-"""Every topic as one frozen value. Provisioning and documentation are generated from these."""
+"""Every topic as one frozen value. Provisioning, the chart's topics and docs/topics.md are made of these."""
 
 from __future__ import annotations
 
@@ -139,6 +139,14 @@ DEAD_LETTERS = Topic(
     retention_h=24 * 30,
     meaning="Input that was refused: its bytes, where it came from, and why.",
 )
+RECEIPTS = Topic(
+    "receipts",
+    "origin",
+    Format.JSON,
+    EVENT_PARTITIONS,
+    retention_h=24 * 7,
+    meaning="Of each transaction of a detector, what it took and what it gave: reconciled by the historian.",
+)
 
 ALL: tuple[Topic, ...] = (
     TELEMETRY_FACTORY,
@@ -153,4 +161,5 @@ ALL: tuple[Topic, ...] = (
     MODELS,
     MODEL_MEMORY,
     DEAD_LETTERS,
+    RECEIPTS,
 )

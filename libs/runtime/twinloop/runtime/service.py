@@ -21,10 +21,10 @@ import uvloop
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock, SystemClock
 from twinloop.runtime.health import Health, serve
-from twinloop.runtime.metrics import ServiceMetrics
+from twinloop.runtime.observability import logging, tracing
+from twinloop.runtime.observability.metrics import ServiceMetrics
 from twinloop.runtime.settings import ServiceSettings
 
 log = logging.logger(__name__)
@@ -112,6 +112,7 @@ def run(name: str, settings: S, main: Main[S], *, much_traffic: bool = False) ->
     often at many short-lived objects: each is worth a fifth of the detector's rate (`make bench`).
     """
     logging.configure(name, settings.log_format, settings.log_level)
+    tracing.configure(name)
     if much_traffic:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
@@ -121,3 +122,5 @@ def run(name: str, settings: S, main: Main[S], *, much_traffic: bool = False) ->
     except OSError as error:
         log.error("cannot start", problem=str(error))
         return 1
+    finally:
+        tracing.close()

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import tomllib
-from enum import StrEnum
-from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twinloop.contracts.models import ModelNamespace
+from twinloop.contracts.rights import site
+from twinloop.runtime.checks import check_address
+from twinloop.runtime.kafka.settings import KafkaSettings
+from twinloop.runtime.observability.logging import LogFormat
+from twinloop.runtime.toml_files import load_toml, refuse
 
-class LogFormat(StrEnum):
-    """How log lines look."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-def check_address(value: str) -> str:
-    """`host:port`, or a comma-separated list of them; raises `ValueError` with what is wrong."""
-    for address in value.split(","):
-        host, colon, port = address.strip().rpartition(":")
-        if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError(f"{address!r} is not host:port, such as 127.0.0.1:9092")
-    return value
+__all__ = ["LogFormat", "ServiceSettings", "check_address", "load", "load_toml"]
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(KafkaSettings):
     """What every service needs. A service subclasses this and sets its own `env_prefix`.
 
     Fields here carry explicit names (`TWINLOOP_KAFKA`), the same for every service; those of the subclass
@@ -37,8 +26,17 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    kafka: str = Field(validation_alias="TWINLOOP_KAFKA", description="bootstrap servers, host:port")
-    topic_prefix: str = Field(default="", validation_alias="TWINLOOP_TOPIC_PREFIX")
+    topic_prefix: str = Field(
+        default="",
+        validation_alias="TWINLOOP_TOPIC_PREFIX",
+        description="of a site among several at one Kafka, such as `acme.`: it goes before topics, groups,"
+        " transactional ids and models",
+    )
+    model_prefix: str | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_MODEL_PREFIX",
+        description="of models alone; default: that of topics",
+    )
     health_host: str = Field(default="127.0.0.1", validation_alias="TWINLOOP_HEALTH_HOST")
     health_port: int = Field(default=0, ge=0, le=65535, validation_alias="TWINLOOP_HEALTH_PORT")
     log_format: LogFormat | None = Field(
@@ -51,14 +49,18 @@ class ServiceSettings(BaseSettings):
     )
     grace_s: float = Field(default=10.0, gt=0, validation_alias="TWINLOOP_GRACE_S")
 
-    @field_validator("kafka")
+    @field_validator("topic_prefix", "model_prefix")
     @classmethod
-    def _is_address(cls, value: str) -> str:
-        return check_address(value)
+    def _is_a_site(cls, value: str | None) -> str | None:
+        return None if value is None else site(value)
+
+    @property
+    def model_names(self) -> ModelNamespace:
+        """Which models are this site's."""
+        return ModelNamespace(self.topic_prefix if self.model_prefix is None else self.model_prefix)
 
 
 S = TypeVar("S", bound=BaseSettings)
-M = TypeVar("M", bound=BaseModel)
 
 
 def _variable(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
@@ -70,9 +72,13 @@ def _variable(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
     return ".".join([name, *map(str, location[1:])])
 
 
-def _refuse(header: str, problems: list[str]) -> NoReturn:
-    sys.stderr.write("\n".join([header, *[f"  {problem}" for problem in problems]]) + "\n")
-    raise SystemExit(2)
+def _is_secret(kind: type[BaseSettings], location: tuple[int | str, ...]) -> bool:
+    """Whether a value must not be shown, also when it is refused."""
+    name = str(location[0])
+    for one, field in kind.model_fields.items():
+        if name in (one, field.validation_alias):
+            return "Secret" in str(field.annotation)
+    return True
 
 
 def load(kind: type[S]) -> S:
@@ -82,21 +88,10 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         problems = []
         for one in error.errors():
-            given = "" if one["type"] == "missing" else f" (got {str(one['input'])[:80]!r})"
+            if not one["loc"]:  # several fields together: the sentence names them
+                problems.append(one["msg"].removeprefix("Value error, "))
+                continue
+            told = one["type"] != "missing" and not _is_secret(kind, one["loc"])
+            given = f" (got {str(one['input'])[:80]!r})" if told else ""
             problems.append(f"{_variable(kind, one['loc'])}: {one['msg']}{given}")
-        _refuse("These settings must be mended before this service can start:", problems)
-
-
-def load_toml(path: Path, kind: type[M]) -> M:
-    """The file's content as `kind`. On failure lists every bad field and exits with 2, like `load`."""
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        _refuse(f"{path} cannot be read:", [str(error)])
-    except tomllib.TOMLDecodeError as error:
-        _refuse(f"{path} is no valid TOML:", [str(error)])
-    except ValidationError as error:
-        _refuse(
-            f"{path} must be mended before this service can start:",
-            [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()],
-        )
+        refuse("These settings must be mended before this service can start:", problems)

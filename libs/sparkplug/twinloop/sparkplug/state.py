@@ -71,7 +71,7 @@ class HostSession:
 
     @property
     def online(self) -> bool:
-        """True from the birth of a session to its death."""
+        """True from the birth of a session to its death, whoever told of it."""
         return self._online
 
     @property
@@ -97,17 +97,21 @@ class HostSession:
     def death(self, *, at_ms: int) -> Message:
         """The host goes, of its own accord."""
         self._online = False
-        return self._message(State(False, max(at_ms, self._at_ms)))
+        self._at_ms = max(at_ms, self._at_ms)
+        return self._message(State(False, self._at_ms))
 
     def heard(self, data: bytes, *, retained: bool) -> Reply:
         """What to do about a STATE on `topic`. `retained`: it was said before this host listened.
 
-        A later one that was retained makes edge nodes deaf to this session. A later one that is not is that
-        of another host with this id, with whom nobody should fight about it. Raises `Undecodable`.
+        A later one makes edge nodes deaf to this session. When it was retained, or is a death (the will of
+        a session before this one, by a clock that was ahead), this host begins a session after it. A later
+        birth that comes while it listens is that of another host with this id, with whom nobody should fight
+        about it. Raises `Undecodable`.
         """
         state = parse_state(data)
         self._newest_ms = max(self._newest_ms, state.at_ms)
-        if retained and state.at_ms > self._at_ms:
+        if state.at_ms > self._at_ms and (retained or not state.online):
+            self._online = self._online and retained  # a death need not be said once more
             return Reply.CONNECT
         return Reply.BIRTH if self._online and not state.online else Reply.NOTHING
 

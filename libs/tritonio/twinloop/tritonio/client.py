@@ -39,6 +39,8 @@ from twinloop.tritonio.shared import WindowRegion
 
 # gRPC waits up to two minutes between attempts to connect: a server is back long before.
 _CHANNEL = [
+    # A name that means several servers, such as a headless Service: requests take turns.
+    ("grpc.lb_policy_name", "round_robin"),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -50,7 +52,7 @@ NEXT_MEMORY = InferRequestedOutput("next_memory")
 
 
 class TritonClient:
-    """One channel to one server.
+    """One channel to one server, or to several that serve the same models: requests take turns.
 
     `deadline_s` bounds every call except `load`, which waits `load_s`: a model's process takes seconds to
     start. With `share`, windows for a server at a loopback address lie in shared memory if it can see it.

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import onnx
 from tritonclient.grpc import model_config_pb2 as pb
 
 from twinloop.contracts.models import ModelContract
@@ -21,13 +20,6 @@ from twinloop.tritonio.serving import Serving, TensorRT
 
 GPU_FILE = "gpu.onnx"
 """Of a version's folder: what Triton loads on a GPU."""
-
-
-def renamed(contract: ModelContract, file: bytes) -> bytes:
-    """The ONNX `file` under a name that no other has; it computes the same."""
-    model = onnx.load_from_string(file)
-    model.graph.name = f"{contract.model}-{contract.digest[:16]}"
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def accelerators(

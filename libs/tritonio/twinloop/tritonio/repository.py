@@ -32,8 +32,8 @@ import msgspec
 from twinloop.contracts.models import ModelContract
 from twinloop.tritonio.config import configuration, parse, render
 from twinloop.tritonio.errors import ContractMismatch, VersionTaken
-from twinloop.tritonio.gpu import GPU_FILE, renamed
-from twinloop.tritonio.onnx_file import digest, problems
+from twinloop.tritonio.gpu import GPU_FILE
+from twinloop.tritonio.onnx_file import digest, problems, renamed
 from twinloop.tritonio.serving import DEFAULT, Platform, Target
 
 _RETIRED = ".retired-"

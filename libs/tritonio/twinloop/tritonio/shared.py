@@ -61,8 +61,9 @@ class WindowRegion:
                         self.name, key, SLOTS * SLOT_BYTES, client_timeout=_DEADLINE_S
                     )
                 except InferenceServerException as error:
-                    # One that is away now may see it later; one that answers and does not never will.
-                    self._invisible = "UNAVAILABLE" not in str(error.status())
+                    # One that is away or busy now may see it later; one that answers and does not never will.
+                    status = str(error.status())
+                    self._invisible = not any(one in status for one in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
                 else:
                     self._registered = True
                     await _clear_away(client)

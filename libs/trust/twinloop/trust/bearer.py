@@ -13,34 +13,41 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from twinloop.trust.errors import NotAllowed, NotAuthenticated, PeopleUnusable
-from twinloop.trust.issued import Issuer
+from twinloop.trust.issued import ROLES_CLAIM, Issuer
 from twinloop.trust.people import People, Person, Role, require
 
 _LONGEST_TOKEN: Final = 16 * 1024
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
-class AccessSettings(BaseSettings):
-    """Who may use an API: a service's settings inherit from this, too. A file, an issuer, or both."""
+class AnyAccessSettings(BaseSettings):
+    """Who may use an API, if anybody: a file, an issuer, or both. Empty variables are none."""
 
     access_people: Path | None = Field(
         default=None,
         validation_alias="TWINLOOP_ACCESS_PEOPLE",
         description="TOML file of people, their roles and the SHA-256 of their tokens",
     )
-    access_jwks: str | None = Field(
+    access_jwks_file: Path | None = Field(
         default=None,
-        validation_alias="TWINLOOP_ACCESS_JWKS",
-        description="URL or file of the public keys of an issuer of JWTs",
+        validation_alias="TWINLOOP_ACCESS_JWKS_FILE",
+        description="file of the public keys of an issuer of JWTs",
+    )
+    access_jwks_url: str | None = Field(
+        default=None,
+        validation_alias="TWINLOOP_ACCESS_JWKS_URL",
+        description="or where they are fetched from",
     )
     access_issuer: str | None = Field(
         default=None, validation_alias="TWINLOOP_ACCESS_ISSUER", description="the `iss` of its tokens"
@@ -48,17 +55,70 @@ class AccessSettings(BaseSettings):
     access_audience: str | None = Field(
         default=None, validation_alias="TWINLOOP_ACCESS_AUDIENCE", description="the `aud` that means us"
     )
+    access_roles_claim: str = Field(
+        default=ROLES_CLAIM,
+        min_length=1,
+        validation_alias="TWINLOOP_ACCESS_ROLES_CLAIM",
+        description="claim of a token with the role, or several; dots lead into it, as in realm_access.roles",
+    )
+
+    @field_validator(
+        "access_people",
+        "access_jwks_file",
+        "access_jwks_url",
+        "access_issuer",
+        "access_audience",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        keys = self.access_jwks_file or self.access_jwks_url
+        if self.access_jwks_file and self.access_jwks_url:
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_FILE and TWINLOOP_ACCESS_JWKS_URL are two sources of keys: unset one"
+            )
+        if keys and not (self.access_issuer and self.access_audience):
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_FILE and _URL need TWINLOOP_ACCESS_ISSUER and TWINLOOP_ACCESS_AUDIENCE:"
+                " a token for somebody else must not open this"
+            )
+        if not keys and (self.access_issuer or self.access_audience):
+            raise ValueError(
+                "TWINLOOP_ACCESS_ISSUER would not be believed: set TWINLOOP_ACCESS_JWKS_URL or _FILE, too"
+            )
+        if self.access_jwks_url and not _is_safe(self.access_jwks_url):
+            raise ValueError(
+                "TWINLOOP_ACCESS_JWKS_URL must begin with https://: who could change the keys could be"
+                " anybody"
+            )
+        return self
+
+    @property
+    def lets_somebody_in(self) -> bool:
+        """Whether there is a file or an issuer."""
+        return bool(self.access_people or self.access_jwks_file or self.access_jwks_url)
+
+
+class AccessSettings(AnyAccessSettings):
+    """The same of an API that is of no use without: a service's settings inherit from this, too."""
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
-        if self.access_people is None and self.access_jwks is None:
-            raise ValueError("nobody could use the API: set TWINLOOP_ACCESS_PEOPLE or TWINLOOP_ACCESS_JWKS")
-        if self.access_jwks is not None and not (self.access_issuer and self.access_audience):
+        if not self.lets_somebody_in:
             raise ValueError(
-                "TWINLOOP_ACCESS_JWKS needs TWINLOOP_ACCESS_ISSUER and TWINLOOP_ACCESS_AUDIENCE: "
-                "a token for somebody else must not open this"
+                "nobody could use the API: set TWINLOOP_ACCESS_PEOPLE, or TWINLOOP_ACCESS_JWKS_URL or _FILE"
+                " of an issuer"
             )
         return self
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 class Access:
@@ -73,11 +133,13 @@ class Access:
             self._read(people)
 
     @classmethod
-    def of(cls, settings: AccessSettings) -> Self:
-        """Raises `PeopleUnusable` when the file of people is none."""
+    def of(cls, settings: AnyAccessSettings) -> Self:
+        """Raises `PeopleUnusable` when the file of people is none. Settings that let nobody in make one that
+        knows nobody."""
+        keys = settings.access_jwks_url or settings.access_jwks_file
         issuer = (
-            Issuer(settings.access_jwks, settings.access_issuer, settings.access_audience)
-            if settings.access_jwks and settings.access_issuer and settings.access_audience
+            Issuer(str(keys), settings.access_issuer, settings.access_audience, settings.access_roles_claim)
+            if keys and settings.access_issuer and settings.access_audience
             else None
         )
         return cls(settings.access_people, issuer)
@@ -94,6 +156,8 @@ class Access:
             raise NotAuthenticated("say who you are: send a token as `Authorization: Bearer <token>`")
         if len(token) > _LONGEST_TOKEN:
             raise NotAuthenticated("that is no token: it is too long")
+        if self._file is None and self._issuer is None:
+            raise NotAuthenticated("nobody is known here: TWINLOOP_ACCESS_* of this service are not set")
         if self._file is not None:
             self._read(self._file)
         person = self._people.of(token)

@@ -26,7 +26,7 @@ _TOKEN_BYTES: Final = 32
 
 
 class Role(StrEnum):
-    """What a person may do. An engineer is an operator, too, and everybody is a viewer."""
+    """What somebody may do. An engineer is an operator, too, and everybody but a sender is a viewer."""
 
     VIEWER = "viewer"
     """Read."""
@@ -36,6 +36,8 @@ class Role(StrEnum):
     """Promote, and clear what was stopped."""
     DATA_SCIENTIST = "data_scientist"
     """Stage, try, promote, take back and retire models; nothing at a machine."""
+    SENDER = "sender"
+    """Tell ingest telemetry, and of vehicles that were built. Of programs, and so it reads nothing."""
 
     def includes(self, other: Role) -> bool:
         """Whether who has this role may do what `other` may."""
@@ -47,6 +49,7 @@ _INCLUDES: Final = {
     Role.OPERATOR: frozenset({Role.VIEWER}),
     Role.ENGINEER: frozenset({Role.VIEWER, Role.OPERATOR}),
     Role.DATA_SCIENTIST: frozenset({Role.VIEWER}),
+    Role.SENDER: frozenset(),
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twinloop.cli.arguments import parser
 from twinloop.cli.errors import CliError
-from twinloop.cli.handed_on import RECORDINGS, TRAIN, hand_on
+from twinloop.cli.handed_on import hand_on
 from twinloop.cli.places import STATE, Places
 from twinloop.cli.show import plain
 
@@ -18,11 +18,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is said; returns the process's status: 0, 1 refused or tampered with, 2 could not be asked."""
     said = sys.argv[1:] if argv is None else list(argv)
     try:
+        grammar = parser()
+        options, words = grammar.parse_known_args(said)
         state = Path(os.environ.get(STATE) or ".twinloop").expanduser()
-        if said and said[0] in (RECORDINGS, TRAIN):  # their words are the trainer's
-            return hand_on(said[0], said[1:], Places(os.environ, state))
-        options = parser().parse_args(said)
         places = Places(os.environ, options.stack or state, options.token_file)
+        if (verb := getattr(options, "handed_on", None)) is not None:
+            return hand_on(verb, words, places)
+        if words:
+            grammar.error(f"unrecognized arguments: {' '.join(words)}")
         status: int = options.verb(options, places)
         sys.stdout.flush()
     except CliError as error:

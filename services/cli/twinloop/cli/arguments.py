@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twinloop.cli import audit, field, models, people, watch
+from twinloop.cli.capacity.verb import add, capacity
 from twinloop.cli.handed_on import RECORDINGS, TRAIN
 from twinloop.cli.places import STATE, Places
 from twinloop.contracts.changes import State
@@ -26,7 +27,8 @@ Status: 0 done; 1 refused, or an audit store was tampered with; 2 it could not b
 
 
 def parser() -> ArgumentParser:
-    """The whole grammar. What was chosen is the function `verb`."""
+    """The whole grammar. What was chosen is the function `verb`, or the name `handed_on`: then what is not
+    known here is for the trainer."""
     top = ArgumentParser(
         prog="twinloop",
         description="Say to Twinloop what it may do.",
@@ -83,10 +85,17 @@ def parser() -> ArgumentParser:
     recall.add_argument("--to", dest="end", metavar="TO", required=True, type=_time, help="not included")
 
     _models(verbs.add_parser("models", help="which models serve: stage, try, promote, take back, retire"))
-    verbs.add_parser(
-        RECORDINGS, add_help=False, help="what was recorded, as CSV files; `twinloop recordings --help`"
+    _handed_on(verbs, RECORDINGS, "what was recorded, as CSV files; `twinloop recordings --help`")
+    _handed_on(verbs, TRAIN, "a model, on recordings; `twinloop train --help`")
+
+    add(
+        _verb(
+            verbs,
+            "capacity",
+            capacity,
+            "what a load needs: replicas, memory, Kafka, Triton; by what was measured",
+        )
     )
-    verbs.add_parser(TRAIN, add_help=False, help="a model, on recordings; `twinloop train --help`")
 
     of_audit = verbs.add_parser("audit", help="who did what").add_subparsers(metavar="VERB", required=True)
     verified = _verb(of_audit, "verify", audit.verify, "whether stores are as they were written")
@@ -149,6 +158,10 @@ def _verb(verbs: Any, name: str, verb: Verb, help_: str) -> ArgumentParser:
     made.add_argument("--json", action="store_true", help="for scripts: what the service answers")
     made.set_defaults(verb=verb)
     return made
+
+
+def _handed_on(verbs: Any, name: str, help_: str) -> None:
+    verbs.add_parser(name, add_help=False, help=help_).set_defaults(handed_on=name)
 
 
 def _reason(one: ArgumentParser) -> None:

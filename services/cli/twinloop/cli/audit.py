@@ -20,8 +20,9 @@ from twinloop.cli.places import Places
 from twinloop.contracts.audit import AuditEntry
 from twinloop.contracts.codec import Undecodable, decode
 from twinloop.contracts.topics import AUDIT
-from twinloop.runtime import logging
-from twinloop.runtime.kafka import consumer
+from twinloop.runtime.kafka.access import KafkaAccess
+from twinloop.runtime.kafka.clients import consumer
+from twinloop.runtime.observability import logging
 
 _START_S: Final = 10.0
 _READ_S: Final = 120.0
@@ -114,7 +115,7 @@ def _look(file: Path, copies: Copies | None) -> Store:
     return Store(str(file), _chain(file), len(lines), sorted(findings, key=lambda one: one.line))
 
 
-async def _copies(kafka: str, prefix: str) -> Copies:
+async def _copies(kafka: KafkaAccess, prefix: str) -> Copies:
     """All that the topic has now. Raises `Away`."""
     logging.configure("cli", None, "CRITICAL")  # one sentence says it all
     copies, giving_up = Copies(), asyncio.Event()

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from twinloop.cli.errors import Unusable
+from twinloop.runtime.kafka.access import KafkaAccess
+from twinloop.runtime.kafka.settings import access_of
 
 TWIN: Final = "TWINLOOP_TWIN_URL"
 LINE: Final = "TWINLOOP_LINE_URL"
@@ -57,14 +61,18 @@ class Places:
             raise Unusable(f"{named} holds no token: it must have one word in one line.")
         return token
 
-    def kafka(self) -> tuple[str, str]:
-        """Bootstrap servers and topic prefix. Raises `Unusable`."""
-        servers = self._find(KAFKA)
-        if not servers:
+    def kafka(self) -> tuple[KafkaAccess, str]:
+        """Where Kafka is and who we are there, and the topic prefix. Raises `Unusable`."""
+        if not self._find(KAFKA):
             raise Unusable(
                 f"It is not known where Kafka is: set {KAFKA}, or name a state folder with --state."
             )
-        return servers, self._find(TOPIC_PREFIX)
+        source = self.environ if self.environ.get(KAFKA, "").strip() else self._endpoints()
+        try:
+            return access_of(source), self._find(TOPIC_PREFIX)
+        except ValidationError as error:
+            said = "; ".join(str(one["msg"]) for one in error.errors())
+            raise Unusable(f"Kafka cannot be reached as {KAFKA} and {KAFKA}_* say: {said}.") from None
 
     def folder(self) -> str:
         """Where the historian's files are; empty where nothing says it."""

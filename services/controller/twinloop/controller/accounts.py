@@ -19,8 +19,8 @@ from twinloop.controller.state import (
     Refused,
     WouldPropose,
 )
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

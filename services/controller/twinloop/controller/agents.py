@@ -36,10 +36,10 @@ from twinloop.controller.publishing import acknowledged
 from twinloop.controller.state import Cause, Given, Outcome, Station, Step
 from twinloop.controller.station import StationEvent, decide
 from twinloop.controller.writing import Writing
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -20,8 +20,9 @@ from twinloop.controller.metrics import Metrics
 from twinloop.controller.policy import ControllerPolicy
 from twinloop.controller.settings import ControllerSettings
 from twinloop.controller.streams import SOURCES, Streams
-from twinloop.runtime import kafka, logging
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.kafka import clients
+from twinloop.runtime.observability import logging
+from twinloop.runtime.observability.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 from twinloop.trust.bearer import Access
 
@@ -41,17 +42,17 @@ async def main(
     context.health.add("streams", lambda: "; ".join(missing) or None)
     measured = AuditMetrics(context.registry, context.name)
     audit = await context.stack.enter_async_context(
-        audit_log(settings.audit, settings.chain, context.clock, metrics=measured)
+        audit_log(settings.audit, settings.audit_chain, context.clock, metrics=measured)
     )
     context.health.add("audit", audit.problem)
     if not await _topics_there(settings, context.stopping, missing):
         return
     publisher = await context.stack.enter_async_context(
-        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+        clients.publisher(settings.kafka_access, settings.topic_prefix, context.stopping)
     )
     await context.stack.enter_async_context(audit.published(publisher))
     streams = Streams(
-        kafka=settings.kafka,
+        kafka=settings.kafka_access,
         prefix=settings.topic_prefix,
         data=settings.data,
         commit_interval_s=settings.commit_interval_s,
@@ -89,7 +90,7 @@ async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, m
     wanted = {topic.named(settings.topic_prefix) for topic in SOURCES}
     delay_s = 0.2
     while not stopping.is_set():
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        admin = AIOKafkaAdminClient(**settings.kafka_access.client())
         try:
             await admin.start()
             absent = wanted - set(await admin.list_topics())

@@ -1,10 +1,12 @@
 """Faust's Kafka consumer and producer, mended (Faust 0.15).
 
-Six things, each found by trying. Its consumer:
+Eight things, each found by trying. Its consumer:
 
 - when a table is restored it goes back to the committed offsets while its fetcher is at work, and throws away
   what is in the queues only then. What the fetcher brings in between is thrown away, too, and never read
   again: records are lost at a restart, and their gap keeps the partition from being committed ever after;
+- where nothing is committed yet it does not go back at all: what was thrown away of such a partition is lost,
+  and the next commit passes over it;
 
 on topics that are written in transactions:
 
@@ -13,7 +15,8 @@ on topics that are written in transactions:
   transactional topic every record is in one: its list of acknowledged offsets then holds doubles, and each
   commit moves on by two or three offsets only, while the rest piles up and is read again after a restart;
 - it takes offset 0 for "nothing read yet", and so misses a gap right behind it: commits stand still;
-- its thread keeps a process alive that wants to end while Kafka does not answer.
+- its thread keeps a process alive that wants to end while Kafka does not answer;
+- its thread ends, and leaves the connections open, when the stop of aiokafka's consumer does (`mends.stop`).
 
 And its producer: before offsets are committed the table's changelog is to be written, but that gives up on a
 buffer from which nothing went for a tenth of a second, as on a busy machine, and does not wait for the record
@@ -25,10 +28,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from aiokafka.errors import KafkaTimeoutError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer, Transport
 from mode.threads import WorkerThread
 
-_FETCH_MAX_WAIT_MS = 100
+from twinloop.runtime.kafka import mends
+from twinloop.runtime.kafka.clients import PROMPT
+
 _STOP_S = 5.0
 
 
@@ -44,11 +50,30 @@ class _Thread(WorkerThread):  # type: ignore[misc]
 class _CommittedThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     Worker = _Thread
 
+    async def seek_to_committed(self) -> Any:
+        """Go back to the committed offsets, and to the beginning where there is none. Returns them, `None`
+        for none. Raises `KafkaTimeoutError` when Kafka does not tell where a partition begins."""
+        return await self.call_thread(self._seek_to_committed, self._ensure_consumer())
+
+    async def _seek_to_committed(self, consumer: Any) -> Any:
+        committed = await consumer.seek_to_committed()
+        # Changelogs are never committed: where they are read is the recovery's.
+        changelogs = self.app.tables.changelog_topics
+        none = [one for one, offset in committed.items() if not offset and one.topic not in changelogs]
+        if none and not await consumer.seek_to_beginning(*none):
+            raise KafkaTimeoutError(f"no answer to where {len(none)} partitions begin")
+        return committed
+
+    async def on_thread_stop(self) -> None:
+        """As Faust's, with a stop that nothing ends early."""
+        await super(AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            await mends.stop(self._consumer)
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
-        # While a long poll waits, partitions whose records were just taken are not asked for.
-        consumer._fetch_max_wait_ms = _FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms = PROMPT.max_wait_ms
         return consumer
 
 

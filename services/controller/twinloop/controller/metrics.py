@@ -36,6 +36,8 @@ class Metrics:
             ["guard"],
             registry=registry,
         )
+        for guard in ("authority", "hourly_travel"):  # from 0 on: what comes first is an increase, too
+            self.refusals.labels(guard)
         self.field_findings = Counter(
             "twinloop_controller_field_findings_total",
             "Findings of the slow loop that a station was told of. Each has an alarm.",
@@ -59,6 +61,8 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        for event in ("mode_entered", "mode_refused", "mode_shed"):
+            self.modes.labels(event)
         self.unaudited = Counter(
             "twinloop_controller_unaudited_total",
             "Refusals and sheds that are not in the audit store, because it was away. Must be 0.",

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from twinloop.contracts.codec import Message
-from twinloop.runtime import logging
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

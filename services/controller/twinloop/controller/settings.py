@@ -20,7 +20,7 @@ class ControllerSettings(ServiceSettings):
         description="folder of this process alone, for the table's local copy; may be empty or lost"
     )
     audit: Path = Field(description="folder of the audit store; nothing is proposed while it is away")
-    chain: str = Field(
+    audit_chain: str = Field(
         default="controller",
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="name of the audit chain: each replica needs its own",

@@ -1,6 +1,7 @@
 """What the controller remembers of a station: one value of the table `stations`, JSON, by asset.
 
-All of it is a fold over `anomalies`, `genealogy` and `changes`; nothing in it is known from elsewhere.
+All of it is a fold over `anomalies`, `genealogy`, `changes` and `field-evidence`; nothing in it is known from
+elsewhere.
 """
 
 from __future__ import annotations

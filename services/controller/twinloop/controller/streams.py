@@ -25,12 +25,17 @@ from twinloop.contracts.topics import (
 )
 from twinloop.controller.agents import Record
 from twinloop.controller.committed import CommittedTransport
-from twinloop.runtime.kafka import measure_lag
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.controller.credentials import credentials
+from twinloop.runtime.kafka.access import KafkaAccess
+from twinloop.runtime.kafka.clients import measure_lag
+from twinloop.runtime.observability.metrics import ConsumerMetrics, Place
 
 SOURCES: Final[tuple[Topic, ...]] = (GENEALOGY, ANOMALIES, CHANGES, FIELD_EVIDENCE)
 
 _SMALL_STORE: Final = {"write_buffer_size": 4 << 20, "block_cache_size": 16 << 20, "max_open_files": 256}
+
+_LINGER_S: Final = 0.1
+"""Only the table's changelog goes by this producer: what is published goes another way, and does not wait."""
 
 Handle = Callable[[Record], Awaitable[None]]
 
@@ -49,7 +54,7 @@ class Streams:
     def __init__(
         self,
         *,
-        kafka: str,
+        kafka: KafkaAccess,
         prefix: str,
         data: Path,
         commit_interval_s: float,
@@ -60,7 +65,8 @@ class Streams:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._app = _App(
             f"{prefix}controller",
-            broker="kafka://" + ";".join(address.strip() for address in kafka.split(",")),
+            broker="kafka://" + ";".join(address.strip() for address in kafka.servers.split(",")),
+            broker_credentials=credentials(kafka),
             datadir=str(data),
             store="rocksdb://",
             autodiscover=False,
@@ -70,6 +76,7 @@ class Streams:
             broker_commit_interval=commit_interval_s,
             # A station's state is some ten kilobytes: with less, each would wait for the one before.
             producer_max_batch_size=1_000_000,
+            producer_linger=_LINGER_S,
             # At a stop or a rebalance the record being folded is finished, acknowledged and committed.
             stream_wait_empty=True,
             stream_recovery_delay=0.0,
@@ -119,18 +126,18 @@ class Streams:
         """Join the group and restore the table; returns when records flow, or have failed to."""
         await self._app.start()
         self._watch = asyncio.create_task(self._watched(), name="streams")
-        self._measuring = asyncio.create_task(measure_lag(self._lags, self._behind))
+        self._measuring = asyncio.create_task(measure_lag(self._lags, self._places))
 
     async def _watched(self) -> None:
         await self._app.wait_until_stopped()
         self._fail(self._app.crash_reason or RuntimeError("Faust has stopped"))
 
-    async def _behind(self) -> dict[TopicPartition, int]:
-        """Of each partition of our topics, how many committed records were not read."""
+    async def _places(self) -> dict[TopicPartition, Place]:
+        """Of each partition of our topics, up to the last committed record."""
         consumer = self._app.consumer
         held = [one for one in consumer.assignment() if one.topic in self._topics]
         ends = await consumer.highwaters(*held) if held else {}
-        return {one: max(0, end - (await consumer.position(one) or 0)) for one, end in ends.items()}
+        return {one: Place(await consumer.position(one) or 0, end) for one, end in ends.items()}
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

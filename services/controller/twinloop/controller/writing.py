@@ -16,8 +16,8 @@ from twinloop.contracts.events import Event
 from twinloop.controller.audited import acts
 from twinloop.controller.metrics import Metrics
 from twinloop.controller.state import Outcome, Station
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.tritonio.errors import ContractMismatch, InferenceFailed, TritonError
 
 log = logging.logger(__name__)

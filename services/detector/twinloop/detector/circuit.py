@@ -15,7 +15,7 @@ from contextlib import suppress
 from twinloop.contracts.models import ModelContract
 from twinloop.detector.metrics import Metrics
 from twinloop.detector.routes import Routes
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.tritonio.errors import DeadlineExceeded, InferenceFailed, TritonError, TritonUnavailable
 from twinloop.tritonio.server import Floats, Inference, InferenceServer
 

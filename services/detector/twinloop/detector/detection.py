@@ -5,7 +5,8 @@ The stream engine (`twinloop.runtime.stream`) brings the records, and commits wh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,9 +19,9 @@ from twinloop.detector.routes import ALL, Role, Routes, Share
 from twinloop.detector.score import Learnt, Scorer
 from twinloop.detector.taken import Pending, Refused, Taken
 from twinloop.detector.turns import Turns
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
+from twinloop.runtime.observability import logging, tracing
 from twinloop.runtime.stream.errors import Redo, Retry
 from twinloop.runtime.stream.ports import TopicPartition
 from twinloop.runtime.stream.recovery import Resume
@@ -33,6 +34,7 @@ SOURCE = "detector"
 Kept = Callable[[TopicPartition], Awaitable[Mapping[bytes, bytes]]]
 """The records of `model-memory` for an input partition. Raises `TransactionFailed` while Kafka cannot tell
 them."""
+_LINKS = 64
 _WIDER = "they are not judged: set TWINLOOP_DETECTOR_MEMORY_RECORDS higher, or use more partitions"
 
 
@@ -75,6 +77,7 @@ class Detection:
         if any(one.judge.contract.memory for one in pending):
             for taken in work.values():
                 await taken.turn.comes()
+        began_ns = time.time_ns()
         try:
             scored = await self._scorer.score(pending)
         except TritonError as trouble:
@@ -82,6 +85,8 @@ class Detection:
             if outdated:
                 raise Redo(outdated, str(trouble)) from trouble
             raise Retry(str(trouble)) from trouble
+        if tracing.on():
+            _trace(pending, began_ns)
         outputs: dict[TopicPartition, list[Message]] = {one: [] for one in work}
         now = self._clock.now()
         for learnt in scored.learnt:
@@ -154,3 +159,10 @@ def _letter(one: TopicPartition, refused: Refused, at: datetime) -> Message:
         service=SOURCE,
         at=at,
     )
+
+
+def _trace(pending: Sequence[Pending], began_ns: int) -> None:
+    """A round of requests as one span, linked to the frames that completed its first windows."""
+    frames = [one.frame(n) for one in pending for n in range(min(len(one), _LINKS // len(pending) + 1))]
+    windows = sum(len(one) for one in pending)
+    tracing.did_together("score", [(one.trace_id, one.event_id) for one in frames], began_ns, windows)

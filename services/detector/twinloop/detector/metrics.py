@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from twinloop.contracts.deadletters import Reason
+
 
 class Metrics:
     """The service's metrics, registered once in `registry`."""
@@ -40,6 +42,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in Reason:  # from 0 on: what comes first is an increase, too
+            self.dead_letters.labels(reason)
         self.windows = Counter(
             "twinloop_detector_windows_total",
             "Windows judged, by what comes of the verdict: it decides, shadows or stands by.",

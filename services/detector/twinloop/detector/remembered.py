@@ -17,7 +17,7 @@ from twinloop.contracts.ids import event_id
 from twinloop.contracts.models import ModelContract, ModelMemory
 from twinloop.contracts.times import Instant
 from twinloop.contracts.topics import MODEL_MEMORY
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.tritonio.server import Floats
 
 log = logging.logger(__name__)

@@ -7,7 +7,8 @@ from pydantic_settings import SettingsConfigDict
 
 from twinloop.contracts.topics import TELEMETRY_FACTORY, TELEMETRY_VEHICLE, Topic
 from twinloop.detector.routes import Share
-from twinloop.runtime.settings import ServiceSettings, check_address
+from twinloop.runtime.checks import check_address
+from twinloop.runtime.settings import ServiceSettings
 
 _TELEMETRY = {one.name: one for one in (TELEMETRY_FACTORY, TELEMETRY_VEHICLE)}
 

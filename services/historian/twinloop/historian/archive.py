@@ -21,9 +21,9 @@ from twinloop.historian.buffers import Buffer, Limits
 from twinloop.historian.errors import ForeignFolder, HistorianError, Unwritable
 from twinloop.historian.metrics import Metrics
 from twinloop.historian.parquet import ParquetFolder, Written
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Batch
+from twinloop.runtime.kafka.clients import Batch
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

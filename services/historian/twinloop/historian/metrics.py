@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from twinloop.historian.reconcile import Kind
+
 
 class Metrics:
     """Declared once a process, on the registry that `/metrics` serves."""
@@ -50,5 +52,30 @@ class Metrics:
         self.waiting = Gauge(
             "twinloop_historian_waiting_records",
             "Records read that wait for their file. After a crash they are read again.",
+            registry=registry,
+        )
+        self.violations = Counter(
+            "twinloop_historian_reconciliation_violations_total",
+            "Records and outputs of detectors that are missing (records_lost, outputs_lost) or there more"
+            " than once (records_repeated, outputs_repeated). Must be 0: the log names what and where.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in Kind:  # from 0 on: what comes first is an increase, too
+            self.violations.labels(kind)
+        self.reconciled = Counter(
+            "twinloop_historian_reconciliation_receipts_total",
+            "Transactions of detectors that were reconciled.",
+            registry=registry,
+        )
+        self.open_receipts = Gauge(
+            "twinloop_historian_reconciliation_open_receipts",
+            "Transactions that are younger than the time that their outputs are given to be readable.",
+            registry=registry,
+        )
+        self.reconciled_at = Gauge(
+            "twinloop_historian_reconciliation_timestamp_seconds",
+            "When the reconciliation last knew all that was committed. Standing still: nobody would notice a"
+            " loss.",
             registry=registry,
         )

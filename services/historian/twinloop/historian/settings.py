@@ -24,6 +24,13 @@ class HistorianSettings(ServiceSettings):
     session_timeout_s: float = Field(
         default=10.0, ge=6, le=300, description="how long a dead member's partitions wait for a new owner"
     )
+    reconcile: bool = Field(default=True, description="whether what detectors do is reconciled")
+    reconcile_patience_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="how long the records of a transaction may take to be readable: longer than Kafka lets a"
+        " transaction be open (15 s), because that keeps others of the same topics unread",
+    )
 
     @property
     def limits(self) -> Limits:

@@ -21,10 +21,12 @@ from twinloop.ingest.path import Path
 from twinloop.ingest.rebirths import Rebirths
 from twinloop.ingest.settings import IngestSettings
 from twinloop.ingest.signal_sets import SignalSets
-from twinloop.runtime import kafka, logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.kafka import clients
+from twinloop.runtime.observability import logging
 from twinloop.runtime.service import Context
 from twinloop.sparkplug import MessageType, Topic, encode_rebirth_command
+from twinloop.trust.bearer import Access
 
 log = logging.logger(__name__)
 
@@ -36,13 +38,16 @@ async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> 
     metrics = Metrics(context.registry)
     source = MqttSource(settings.broker, context.clock, metrics)
     rebirths = Rebirths(settings.rebirth_interval_s)
-    key = settings.pseudonym_key.get_secret_value().encode()
+    key = settings.key()
+    access = Access.of(settings) if settings.asks_who else None
+    if settings.asks_who and not settings.lets_somebody_in:
+        log.warning("nobody may send over http", set="TWINLOOP_ACCESS_PEOPLE, or _JWKS_URL or _JWKS_FILE")
     intake = Intake(sets, settings.ages, key, rebirths)
     context.health.add("mqtt", source.problem)
     context.health.add("kafka", lambda: "no connection to Kafka yet")
 
     publisher = await context.stack.enter_async_context(
-        kafka.publisher(settings.kafka, settings.topic_prefix, context.stopping)
+        clients.publisher(settings.kafka_access, settings.topic_prefix, context.stopping)
     )
     async with asyncio.TaskGroup() as tasks:
         path = Path(publisher, context.clock, metrics, tasks.create_task)
@@ -53,6 +58,7 @@ async def main(settings: IngestSettings, context: Context, sets: SignalSets) -> 
             context.stopping,
             timeout_s=settings.http_timeout_s,
             max_bytes=settings.http_max_bytes,
+            access=access,
         )
         tasks.create_task(source.run(context.stopping))
         tasks.create_task(ask_for_births(rebirths, source, context.clock, metrics, context.stopping))

@@ -4,7 +4,8 @@
     twinloop-edge resolve --vins FILE --recall FILE    only those of the VINs that a recall list names
 
 A pseudonym cannot be turned back. Whoever knows VINs hashes them and compares: the list comes in, the VINs
-never go out. The key is read from TWINLOOP_INGEST_PSEUDONYM_KEY. `-` is standard input, for one of the two
+never go out. The key is read from the file that
+TWINLOOP_INGEST_PSEUDONYM_KEY_FILE names. `-` is standard input, for one of the two
 files; a recall list is any text with pseudonyms in it, such as what `twinloop recall` prints.
 
 Exit status: 0; 1 when a pseudonym of the list belongs to none of the VINs, which is told on standard error;
@@ -21,8 +22,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from twinloop.ingest.pseudonyms import is_vin, pseudonym
+from twinloop.runtime.credentials import AccessUnusable, secret_of
 
 KEY = "TWINLOOP_INGEST_PSEUDONYM_KEY"
+KEY_FILE = f"{KEY}_FILE"
 _PSEUDONYM = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32}(?![0-9A-Za-z])")
 
 
@@ -41,9 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     one.add_argument("--vins", required=True, metavar="FILE", help="own VINs, one a line; - for stdin")
     one.add_argument("--recall", metavar="FILE", help="text with pseudonyms (default: print every VIN)")
     given = parser.parse_args(argv)
-    key = os.environ.get(KEY, "").encode()
+    try:
+        key = (
+            secret_of(Path(os.environ[KEY_FILE])) if KEY_FILE in os.environ else os.environ.get(KEY, "")
+        ).encode()
+    except AccessUnusable as error:
+        parser.error(f"{KEY_FILE}: {error}")
     if len(key) < 16:
-        parser.error(f"{KEY} must hold the key of the pseudonyms, 16 characters or more")
+        parser.error(f"{KEY_FILE} must name a file with the key of the pseudonyms, 16 characters or more")
     if given.vins == given.recall == "-":
         parser.error("--vins and --recall cannot both be standard input")
     try:

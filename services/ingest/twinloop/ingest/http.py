@@ -7,6 +7,7 @@
 |---|---|
 | 202 | every item is decided and Kafka has acknowledged what came of it; at least one is kept |
 | 400 | the body is not a batch; it is kept as a dead letter |
+| 401, 403 | who asks is not known, or is no sender; nothing is read, nothing is kept |
 | 413 | the body is too large; nothing is kept |
 | 422 | every item was refused, each kept as a dead letter: sending them again is no use |
 | 503 | Kafka has not acknowledged in time, or the service is stopping: send the same batch again |
@@ -29,6 +30,9 @@ from twinloop.ingest.built_json import VehicleJson
 from twinloop.ingest.intake import Fate, Intake, Outcome
 from twinloop.ingest.path import Input, Path
 from twinloop.ingest.telemetry_json import TelemetryJson
+from twinloop.trust.acts import documented
+from twinloop.trust.bearer import Access, guarded, protect
+from twinloop.trust.people import Role
 
 _MOST_WAITING = 64
 
@@ -84,6 +88,7 @@ _OUTCOMES = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": BatchOutcome},
+    **documented({401: "Nobody is known by what the request carries.", 403: "He is no sender."}, 401, 403),
     413: {"model": Problem},
     422: {"model": BatchOutcome},
     503: {"model": Problem},
@@ -112,17 +117,30 @@ def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
     return {name: _inlined(one, parts) for name, one in schema.items()}
 
 
-def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float, max_bytes: int) -> FastAPI:
-    """The service's HTTP API."""
+def api(
+    intake: Intake,
+    path: Path,
+    stopping: asyncio.Event,
+    *,
+    timeout_s: float,
+    max_bytes: int,
+    access: Access | None,
+) -> FastAPI:
+    """The service's HTTP API, for senders whom `access` knows; without it for whoever reaches it."""
     app = FastAPI(
         title="Twinloop ingest",
         version="1",
         summary="Telemetry and built vehicles in batches; what is answered with 202 is in Kafka.",
     )
+    senders: list[Any] = []
+    if access is not None:
+        protect(app, access)
+        senders = [guarded(Role.SENDER)]
     waiting = 0
 
     @app.post(
         "/v1/telemetry",
+        dependencies=senders,
         status_code=202,
         response_model=BatchOutcome,
         responses=_ANSWERS,
@@ -136,6 +154,7 @@ def api(intake: Intake, path: Path, stopping: asyncio.Event, *, timeout_s: float
 
     @app.post(
         "/genealogy/vehicles",
+        dependencies=senders,
         status_code=202,
         response_model=BatchOutcome,
         responses=_ANSWERS,

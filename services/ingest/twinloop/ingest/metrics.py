@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from twinloop.contracts.deadletters import Reason
+
 
 class Metrics:
     """The service's metrics, registered once in `registry`."""
@@ -22,6 +24,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in Reason:  # from 0 on: what comes first is an increase, too
+            self.dead_letters.labels(reason)
         self.rebirth_requests = Counter(
             "twinloop_ingest_rebirth_requests_total",
             "Births asked of edge nodes. A steady rate: a node that does not answer, or loses messages.",

@@ -29,9 +29,9 @@ import aiomqtt
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.metrics import Metrics
 from twinloop.ingest.settings import Mqtt
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.events import first_of
+from twinloop.runtime.observability import logging
 from twinloop.sparkplug import HostSession, Message, Reply, SparkplugError, is_state_topic
 
 log = logging.logger(__name__)
@@ -229,13 +229,10 @@ class MqttSource:
 
         settings = self._settings
         return aiomqtt.Client(
-            settings.host,
-            settings.port,
+            **settings.access.client(),
             identifier=settings.client_id,
             will=aiomqtt.Will(will.topic, will.payload, qos=will.qos, retain=will.retain),
             clean_session=False,
-            username=settings.username,
-            password=settings.password,
             timeout=5,
             keepalive=_KEEPALIVE_S,
             queue_type=Arrivals,

@@ -13,9 +13,9 @@ from typing import Any
 from twinloop.contracts.times import unix_ns
 from twinloop.ingest.intake import Fate, Outcome
 from twinloop.ingest.metrics import Metrics
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

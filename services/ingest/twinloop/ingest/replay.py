@@ -27,9 +27,10 @@ from twinloop.ingest.deadletters import dead_letter
 from twinloop.ingest.errors import BadCatalogue, BadSource, Refused
 from twinloop.ingest.normalize import Normalized
 from twinloop.ingest.signal_sets import CsvShape, SignalSet
-from twinloop.runtime import kafka, logging
 from twinloop.runtime.clock import Clock, SystemClock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka import clients
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 from twinloop.runtime.settings import ServiceSettings, load
 
 _GROUP = 2000
@@ -140,7 +141,7 @@ async def replay(plan: Plan, settings: ServiceSettings, clock: Clock) -> int:
     async with contextlib.AsyncExitStack() as stack:
         async with asyncio.timeout(plan.timeout_s):
             publisher = await stack.enter_async_context(
-                kafka.publisher(settings.kafka, settings.topic_prefix, stopping)
+                clients.publisher(settings.kafka_access, settings.topic_prefix, stopping)
             )
         gc.freeze()  # what was imported stays: do not look through it again and again
         began = time.perf_counter()

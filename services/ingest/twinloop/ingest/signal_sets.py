@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from twinloop.contracts.deadletters import Reason
 from twinloop.contracts.topics import TELEMETRY_FACTORY, TELEMETRY_VEHICLE, Topic
 from twinloop.ingest.errors import BadCatalogue, Refused
-from twinloop.runtime.settings import load_toml
+from twinloop.runtime.toml_files import load_toml
 
 NEVER_SENT = ("anomaly", "changepoint")
 """Column names of labels: the answer to the question that a model is asked."""

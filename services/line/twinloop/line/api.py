@@ -24,7 +24,7 @@ from twinloop.line.kill import KillSwitch, Stop
 from twinloop.line.ledger import Ledger
 from twinloop.line.limits import LineLimits
 from twinloop.line.vigil import Vigil
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.trust.bearer import Access, guarded, problem, protect
 from twinloop.trust.people import Person, Role
 

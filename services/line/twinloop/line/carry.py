@@ -11,6 +11,7 @@ it tells; until then the station gets no other setpoint, because the next comman
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -29,8 +30,8 @@ from twinloop.line.notices import Notices
 from twinloop.line.plc import Command, Device, Plc
 from twinloop.line.ports import Link, Stops
 from twinloop.line.tell import Teller, held
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging, tracing
 from twinloop.trust.keys import Trusted
 
 log = logging.logger(__name__)
@@ -108,6 +109,7 @@ class Carrier:
         if (refused := self._last_word(change, approved, device, ledger, limits)) is not None:
             await self._refuse(change, ledger, refused)
             return
+        began_ns = time.time_ns()
         try:
             await self.plc.command(limits.station, command)
         except PlcRefused as error:
@@ -120,6 +122,7 @@ class Carrier:
                 trace_id=change.proposed.trace_id,
             )
         else:
+            tracing.did("plc_write", issued.trace_id, issued.event_id, began_ns, station=limits.station)
             await self._read_back(change, ledger, limits)
 
     def _objection(self, change: Change, approved: Approved, ledger: Ledger) -> Objection | None:

@@ -27,9 +27,9 @@ from twinloop.contracts.topics import CHANGES
 from twinloop.line.errors import NotKilled
 from twinloop.line.ledger import Ledger
 from twinloop.line.ports import SOURCE
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

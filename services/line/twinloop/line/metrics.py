@@ -31,6 +31,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        for code in (
+            "watchdog",
+            "audit_away",
+            "mode_shed",
+        ):  # from 0 on: what comes first is an increase, too
+            self.sheds.labels(code)
         self.illegal = Gauge(
             "twinloop_line_illegal_controls",
             "Control events in the log that did not follow from what was in force. Growing: somebody writes "
@@ -70,10 +76,14 @@ class Metrics:
         )
         self.loop_seconds = Histogram(
             "twinloop_line_loop_seconds",
-            "From the observed part to the applied change, read back: the latency of the loop.",
+            "From the observed part to the applied change, read back: the loop's latency. By its approver:"
+            " policy (as in AUTO), or person, who takes his time.",
+            ["approver"],
             buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
             registry=registry,
         )
+        for approver in ("policy", "person"):  # from 0 on: what comes first is an increase, too
+            self.loop_seconds.labels(approver)
         self.plc_seconds = Histogram(
             "twinloop_line_plc_seconds",
             "One OPC UA request, by kind: read, command, control or heartbeat.",

@@ -28,9 +28,9 @@ from twinloop.line.ledger import Ledger
 from twinloop.line.metrics import Metrics
 from twinloop.line.ports import SOURCE
 from twinloop.line.watch import Overriding
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

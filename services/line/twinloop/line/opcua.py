@@ -17,7 +17,7 @@ from twinloop.line.errors import PlcRefused, PlcUnavailable
 from twinloop.line.metrics import Metrics
 from twinloop.line.plc import Command, Device
 from twinloop.line.security import Security, secure
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -25,9 +25,9 @@ from twinloop.line.ledger import Change, Ledger
 from twinloop.line.metrics import Metrics
 from twinloop.line.plc import Device
 from twinloop.line.ports import SOURCE
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 
@@ -83,18 +83,21 @@ class Teller:
                 log.error("told, and not audited", change=proposed.change_id, problem=str(error))
         await self._publisher.publish([message(CHANGES, event, source=SOURCE)])
         ledger.fold(event)
-        self._count(event)
+        self._count(event, change)
         told: E = event
         return told
 
-    def _count(self, event: AnyChange) -> None:
+    def _count(self, event: AnyChange, change: Change) -> None:
         name = str(event.__struct_config__.tag)
         self._metrics.changes.labels(name).inc()
         log.info("change", asset=event.asset, change=event.change_id, state=name, trace_id=event.trace_id)
         if isinstance(event, Failed):
             self._metrics.failures.labels(event.guard).inc()
         elif isinstance(event, Applied):
-            self._metrics.loop_seconds.observe((event.at - event.observed_at).total_seconds())
+            assert change.approved is not None  # or it would not have been issued
+            approver = change.approved.approver.partition(":")[0]
+            took_s = (event.at - event.observed_at).total_seconds()
+            self._metrics.loop_seconds.labels(approver).observe(took_s)
 
 
 def held(device: Device, proposed: Proposed) -> float | str:

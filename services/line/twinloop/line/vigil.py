@@ -29,8 +29,8 @@ from twinloop.line.notices import Notices
 from twinloop.line.plc import Device, Plc
 from twinloop.line.ports import SOURCE, Stops
 from twinloop.line.watch import Do, Lost, Watched, Wish
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -28,9 +28,9 @@ from twinloop.line.restart import Admission
 from twinloop.line.settings import LineSettings
 from twinloop.line.tell import Teller
 from twinloop.line.vigil import Vigil
-from twinloop.runtime.journal import Journal, journal
-from twinloop.runtime.kafka import KafkaPublisher, publisher
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.kafka.clients import KafkaPublisher, publisher
+from twinloop.runtime.kafka.journal import Journal, journal
+from twinloop.runtime.observability.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 from twinloop.trust.keys import Trusted
 
@@ -67,7 +67,9 @@ class Work:
 
     async def _run(self, stack: AsyncExitStack) -> None:
         settings, stopping = self.settings, self.context.stopping
-        out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
+        out = await stack.enter_async_context(
+            publisher(settings.kafka_access, settings.topic_prefix, stopping)
+        )
         await stack.enter_async_context(self.audit.published(out))
         changes = await stack.enter_async_context(
             journal(

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Query, Request
 
 from twinloop.audit.errors import AuditAway
-from twinloop.contracts.models import ModelRoute
+from twinloop.contracts.models import EVERY_MODEL, ModelNamespace, ModelRoute
 from twinloop.modelops.desk import Desk
 from twinloop.modelops.errors import Conflict, NotHere, NotKnown, Refused, TooLarge
 from twinloop.modelops.metrics import Metrics
@@ -37,7 +37,7 @@ from twinloop.modelops.views import (
     version_of,
 )
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import UNACKNOWLEDGED
+from twinloop.runtime.kafka.clients import UNACKNOWLEDGED
 from twinloop.tritonio.errors import TritonError
 from twinloop.trust.acts import Acts, documented
 from twinloop.trust.bearer import Access, guarded, protect
@@ -77,6 +77,7 @@ def make_api(
     metrics: Metrics,
     *,
     upload_bytes: int,
+    names: ModelNamespace = EVERY_MODEL,
 ) -> FastAPI:
     """`GET /models`, `GET /models/diff`, and a POST for each verb that changes something."""
     api = FastAPI(
@@ -91,6 +92,10 @@ def make_api(
     acts.protect(api)
     viewer = guarded(Role.VIEWER)
 
+    def meant(text: str) -> tuple[str, int]:
+        model, version = version_of(text)
+        return names.full(model), version
+
     def view(route: ModelRoute) -> RouteView:
         return route_view(route, None)
 
@@ -102,7 +107,7 @@ def make_api(
     @api.get("/models/diff", dependencies=[viewer], responses=_documented(404))
     async def diff(one: VersionName, other: VersionName) -> DiffView:
         """Two versions: what they promise, what their cards say, and how both judge the golden windows."""
-        return await stand.diff(version_of(one), version_of(other))
+        return await stand.diff(meant(one), meant(other))
 
     @api.post(
         "/models/stage",
@@ -129,13 +134,13 @@ def make_api(
     @api.post("/models/shadow", responses=_documented(404, 409, 503))
     async def shadow(asked: ShadowAsked, person: DataScientist) -> RouteView:
         """Try a version beside the one that serves; it decides for nobody."""
-        doing = desk.shadow(asked.scope, version_of(asked.version), asked.terms(), person.who, asked.reason)
+        doing = desk.shadow(asked.scope, meant(asked.version), asked.terms(), person.who, asked.reason)
         return view(await acts.counted("shadow", doing))
 
     @api.post("/models/canary", responses=_documented(404, 409, 503))
     async def canary(asked: CanaryAsked, person: DataScientist) -> RouteView:
         """Let a version decide for some assets."""
-        version = None if asked.version is None else version_of(asked.version)
+        version = None if asked.version is None else meant(asked.version)
         doing = desk.canary(
             asked.scope,
             version,
@@ -151,7 +156,7 @@ def make_api(
     @api.post("/models/promote", responses=_documented(404, 409, 503))
     async def promote(asked: PromoteAsked, person: DataScientist) -> RouteView:
         """Let a version serve; the one before stays ready."""
-        version = None if asked.version is None else version_of(asked.version)
+        version = None if asked.version is None else meant(asked.version)
         doing = desk.promote(asked.scope, version, person.who, asked.reason, cold=asked.cold)
         return view(await acts.counted("promote", doing))
 
@@ -163,7 +168,7 @@ def make_api(
     @api.post("/models/retire", responses=_documented(404, 409, 503))
     async def retire(asked: RetireAsked, person: DataScientist) -> RetiredView:
         """Unload a version that no route names, once nobody asks it any more."""
-        await acts.counted("retire", desk.retire(version_of(asked.version), person.who, asked.reason))
+        await acts.counted("retire", desk.retire(meant(asked.version), person.who, asked.reason))
         return RetiredView(version=asked.version)
 
     return api

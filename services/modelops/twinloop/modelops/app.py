@@ -33,9 +33,9 @@ from twinloop.modelops.trial import Limits
 from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses
 from twinloop.modelops.watch import Watch
-from twinloop.runtime import logging
 from twinloop.runtime.events import first_of
-from twinloop.runtime.kafka import consumer, publisher
+from twinloop.runtime.kafka.clients import UNHURRIED, consumer, publisher
+from twinloop.runtime.observability import logging
 from twinloop.runtime.service import Context
 from twinloop.tritonio.client import triton
 from twinloop.tritonio.serving import Target
@@ -68,22 +68,22 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
         )
     )
     context.health.add("audit", audit.problem)
-    kafka, prefix = settings.kafka, settings.topic_prefix
+    kafka, prefix = settings.kafka_access, settings.topic_prefix
     out = await stack.enter_async_context(publisher(kafka, prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     models = await stack.enter_async_context(consumer(kafka, [MODELS], prefix, stopping, group=None))
     scores = await stack.enter_async_context(
-        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000)
+        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000, fetch=UNHURRIED)
     )
     seen = await stack.enter_async_context(
-        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000)
+        consumer(kafka, [SCORES], prefix, stopping, group=None, max_poll_records=2000, fetch=UNHURRIED)
     )
     server = await stack.enter_async_context(
         triton(settings.triton, deadline_s=settings.infer_timeout_s, load_s=settings.load_timeout_s)
     )
-    routes = RouteTable(models, out)
+    routes = RouteTable(models, out, settings.model_names)
     context.health.add("routes", routes.problem)
-    shelf, uses = Shelf(settings.repository, target), Uses()
+    shelf, uses = Shelf(settings.repository, target, settings.model_names), Uses()
     keeper = Keeper(shelf, server, uses, metrics)
     context.health.add("triton", keeper.problem)
     limits = limits_of(settings)
@@ -125,13 +125,14 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
             clock,
             metrics,
             upload_bytes=settings.upload_bytes,
+            names=settings.model_names,
         )
 
 
 async def alone(settings: ModelopsSettings, context: Context) -> bool:
     """Wait until no other process decides about the repository; false when told to stop before."""
     while not context.stopping.is_set():
-        holding = held(settings.repository)
+        holding = held(settings.repository, settings.model_names)
         if holding.__enter__():
             context.stack.push(holding)
             return True

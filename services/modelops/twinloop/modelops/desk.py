@@ -20,8 +20,8 @@ from twinloop.modelops.routes import Routes
 from twinloop.modelops.shelf import Held, Shelf
 from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses, every
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging
 from twinloop.tritonio.errors import TritonError
 from twinloop.tritonio.server import InferenceServer
 

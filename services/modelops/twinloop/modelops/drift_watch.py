@@ -15,9 +15,9 @@ from twinloop.contracts.topics import ALARMS, SCORES
 from twinloop.modelops.drift import Drift, Drifted, decides
 from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.routes import Routes
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

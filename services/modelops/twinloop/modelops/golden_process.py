@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 
-def main(folder: Path, wall_s: float, memory_bytes: int, requests: int) -> None:
+def main(folder: Path, wall_s: float, memory_bytes: int, least: int, most: int, measuring_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, wall_s)  # ends the process, whatever code it is in
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -37,8 +37,9 @@ def main(folder: Path, wall_s: float, memory_bytes: int, requests: int) -> None:
     for file, asked in (("answers.npz", given), ("zeros.npz", zeros)):
         np.savez(folder / file, **dict(zip(names, session.run(names, asked), strict=True)))
     count, seconds = len(given["windows"]), []
-    for n in range(requests):
-        at = n % count
+    # Until there are enough, as `golden` says it.
+    while len(seconds) < least or (len(seconds) < most and sum(seconds) < measuring_s):
+        at = len(seconds) % count
         began = time.perf_counter()
         session.run(names, {name: values[at : at + 1] for name, values in given.items()})
         seconds.append(time.perf_counter() - began)
@@ -46,4 +47,5 @@ def main(folder: Path, wall_s: float, memory_bytes: int, requests: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    limits = float(sys.argv[2]), int(sys.argv[3])
+    main(Path(sys.argv[1]), *limits, int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))

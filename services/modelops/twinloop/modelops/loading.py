@@ -12,7 +12,7 @@ from twinloop.contracts.models import ModelContract, ModelRoute
 from twinloop.modelops.metrics import Metrics
 from twinloop.modelops.shelf import Held, Shelf
 from twinloop.modelops.uses import Uses, Version
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.tritonio.errors import ContractMismatch, InferenceFailed, TritonError, TritonUnavailable
 from twinloop.tritonio.server import InferenceServer
 

@@ -9,6 +9,7 @@ Every refusal is one sentence that says what to do instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ from twinloop.modelops.errors import Conflict
 
 MODELOPS = "modelops"
 """Who decides when nobody does."""
+_VERSION = re.compile(r".+:\d+")
+"""As people write one: `named`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ def promote(scope: str, route: ModelRoute | None, candidate: ModelContract | Non
 
 def rollback(scope: str, route: ModelRoute | None, said: Said) -> ModelRoute:
     """The trial ends, or the version before serves again. Raises `Conflict`."""
+    if route is None and _VERSION.fullmatch(scope):
+        raise Conflict(
+            f"{scope} is a version, and what is taken back is a scope's: name the asset or signal set that it"
+            " serves or is on trial for (the list of models shows it)"
+        )
     route = _served(scope, route)
     if route.trial is not None:
         return _route("rollback", scope, route.contract, None, route.previous, said)

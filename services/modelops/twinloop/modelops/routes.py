@@ -9,11 +9,11 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from twinloop.contracts.codec import Undecodable, decode, message
-from twinloop.contracts.models import ModelRoute
+from twinloop.contracts.models import EVERY_MODEL, ModelNamespace, ModelRoute
 from twinloop.contracts.topics import MODELS
 from twinloop.modelops.errors import NotHere
-from twinloop.runtime import logging
-from twinloop.runtime.kafka import Publisher, follow
+from twinloop.runtime.kafka.clients import Publisher, follow
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 
@@ -43,8 +43,9 @@ class Routes(Protocol):
 class RouteTable:
     """The `Routes` in Kafka. `run` reads them, for as long as the others are used."""
 
-    def __init__(self, client: AIOKafkaConsumer, out: Publisher) -> None:
+    def __init__(self, client: AIOKafkaConsumer, out: Publisher, names: ModelNamespace = EVERY_MODEL) -> None:
         self._client = client
+        self._names = names
         self._out = out
         self._routes: dict[str, ModelRoute] = {}
         self.caught_up = asyncio.Event()
@@ -90,7 +91,13 @@ class RouteTable:
             self._routes.pop(scope, None)
             return
         try:
-            self._routes[scope] = decode(MODELS, record.value)
+            route: ModelRoute = decode(MODELS, record.value)
+            if (model := self._names.foreign(route)) is not None:
+                log.error(
+                    "a route names another site's model; the one before it stays", scope=scope, model=model
+                )
+            else:
+                self._routes[scope] = route
         except Undecodable as error:
             log.error("a route cannot be read; the one before it stays", scope=scope, problem=str(error))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from twinloop.runtime.settings import ServiceSettings, check_address
+from twinloop.runtime.checks import check_address
+from twinloop.runtime.settings import ServiceSettings
 from twinloop.tritonio.serving import Platform
 from twinloop.trust.bearer import AccessSettings
 

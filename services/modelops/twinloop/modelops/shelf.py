@@ -11,17 +11,18 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from twinloop.contracts.models import ModelCard, ModelContract
+from twinloop.contracts.models import EVERY_MODEL, ModelCard, ModelContract, ModelNamespace
 from twinloop.contracts.times import Instant
 from twinloop.tritonio import repository
 from twinloop.tritonio.artefact import Artefact, BadArtefact, Golden, golden_of, pack
 from twinloop.tritonio.errors import ContractMismatch
+from twinloop.tritonio.promise import unkept
 from twinloop.tritonio.serving import DEFAULT, Target
 
 T = TypeVar("T")
@@ -67,21 +68,36 @@ class Held:
 class Shelf:
     """The folder that Triton loads from."""
 
-    def __init__(self, root: Path, target: Target = DEFAULT) -> None:
+    def __init__(self, root: Path, target: Target = DEFAULT, names: ModelNamespace = EVERY_MODEL) -> None:
+        """Of what is in `root`, only models of `names` are seen, and nothing else is touched."""
         self.root = root
         self._target = target
+        self._names = names
 
     def models(self) -> tuple[str, ...]:
         """Those with a version."""
-        return repository.models(self.root)
+        return tuple(one for one in repository.models(self.root) if self._names.has(one))
 
     def known(self) -> frozenset[str]:
         """Those with a version that is there, or was retired."""
-        return frozenset((*self.models(), *repository.retired_models(self.root)))
+        found = (*self.models(), *repository.retired_models(self.root))
+        return frozenset(one for one in found if self._names.has(one))
 
     def unreadable(self) -> tuple[Path, ...]:
         """Contracts of versions that nothing else can be told of."""
-        return repository.unreadable(self.root)
+        return tuple(one for one in repository.unreadable(self.root) if self._names.has(one.parents[1].name))
+
+    def own(self, artefact: Artefact) -> Artefact:
+        """What is brought, by its name in the repository. Raises `ContractMismatch` where it has none."""
+        model = self._names.full(artefact.contract.model)
+        contract = msgspec.structs.replace(artefact.contract, model=model)
+        if not self._names.has(model):
+            raise ContractMismatch(
+                f"{artefact.contract.model!r}: the name of a site's model has no dot in it"
+            )
+        if wrong := unkept(msgspec.structs.replace(contract, version=contract.version or 1)):
+            raise ContractMismatch("; ".join(wrong))
+        return replace(artefact, contract=contract, card=msgspec.structs.replace(artefact.card, model=model))
 
     def listed(self, model: str) -> tuple[int, ...]:
         """The versions that Triton is to serve."""
@@ -91,7 +107,7 @@ class Shelf:
         """All, or those of a model; by model and number."""
         return [
             self._held(one, listed)
-            for name in (self.models() if model is None else (model,))
+            for name in (self.models() if model is None else (self._names.full(model),))
             for listed in [self.listed(name)]
             for one in repository.contracts(self.root, name)
         ]
@@ -204,10 +220,10 @@ def _read(path: Path, kind: type[T]) -> T | None:
 
 
 @contextlib.contextmanager
-def held(root: Path) -> Iterator[bool]:
-    """Whether this process alone decides about the repository now; the kernel ends that when it dies."""
+def held(root: Path, names: ModelNamespace = EVERY_MODEL) -> Iterator[bool]:
+    """Whether this process alone decides about models of `names` now; the kernel ends that when it dies."""
     root.mkdir(parents=True, exist_ok=True)
-    handle = os.open(root / ".modelops.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(root / f".{names.prefix}modelops.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,9 +27,9 @@ from typing import Final
 import datasketches
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from twinloop.contracts.models import Reference
+from twinloop.modelops.chance import exceeded_by_chance
 
 Floats = NDArray[np.floating]
 
@@ -110,7 +110,7 @@ def psi(reference: Sequence[float], seen: Sequence[float]) -> float:
 @cache
 def _limit(bins: int) -> float:
     """What the index, over 1/n + 1/m, exceeds by chance once in 1 / `_CHANCE`."""
-    return float(chi2.isf(_CHANCE, bins - 1))
+    return exceeded_by_chance(_CHANCE, bins - 1)
 
 
 def _bins(quantiles: Sequence[float]) -> _Bins:

@@ -22,7 +22,7 @@ from twinloop.modelops.pairs import Comparison
 from twinloop.modelops.routes import Routes
 from twinloop.modelops.trial import Finding, Limits, Outcome, judge
 from twinloop.modelops.trials import Trials
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from twinloop.runtime.logging import logger
+from twinloop.runtime.observability.logging import logger
 from twinloop.runtime.service import Context
 from twinloop.simulator import opcua, panel_fleets, telemetry
 from twinloop.simulator.backlog import Backlog
@@ -41,7 +41,7 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
 
     node = NodeId(table.group, table.node)
     edge = EdgeNode(
-        settings.mqtt,
+        settings.mqtt_access,
         node,
         plant.stations,
         birth_values,
@@ -58,7 +58,14 @@ async def main(settings: SimulatorSettings, context: Context, *, table: PlantTab
     context.health.add("plc", plcs.problem)
     welding = Welding(plant, edge, plcs, metrics)
     fleets = FleetRunner(
-        plant, node, settings.mqtt, settings.ingest, context.clock, metrics, asyncio.get_running_loop().time
+        plant,
+        node,
+        settings.mqtt_access,
+        settings.ingest,
+        context.clock,
+        metrics,
+        asyncio.get_running_loop().time,
+        settings.ingest_token_file,
     )
     context.api = panel(plant, welding.start, plcs.refresh, panel_fleets.routes(plant, fleets, context.clock))
     async with asyncio.TaskGroup() as tasks:

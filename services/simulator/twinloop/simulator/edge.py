@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 import aiomqtt
 
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.logging import logger
+from twinloop.runtime.mqtt import MqttAccess
+from twinloop.runtime.observability.logging import logger
 from twinloop.simulator import telemetry
 from twinloop.simulator.backlog import Backlog, Report
 from twinloop.simulator.faults import Fault
@@ -59,7 +60,7 @@ class EdgeNode:
 
     def __init__(
         self,
-        address: str,
+        broker: MqttAccess,
         node: NodeId,
         stations: Sequence[str],
         birth_values: BirthValues,
@@ -69,8 +70,7 @@ class EdgeNode:
         primary_host: str | None,
         backlog: Backlog,
     ) -> None:
-        self._host, _, port = address.rpartition(":")
-        self._port = int(port)
+        self._broker = broker
         self._node = node
         self._session = EdgeSession(node, dict.fromkeys(stations, telemetry.METRICS), bd_seq)
         self._birth_values = birth_values
@@ -115,8 +115,7 @@ class EdgeNode:
         will = self._session.will(at_ms=self._now_ms())
         self._awaited = "the MQTT broker"
         async with aiomqtt.Client(
-            self._host,
-            self._port,
+            **self._broker.client(),
             identifier=f"twinloop-simulator-{self._node.group}-{self._node.node}",
             will=aiomqtt.Will(will.topic, will.payload, qos=will.qos),
             keepalive=_KEEPALIVE_S,
@@ -128,7 +127,7 @@ class EdgeNode:
             else:
                 await client.subscribe(self._state_topic, qos=1)
                 self._awaited = f"a host that says on {self._state_topic} that it is online"
-            log.info("connected", broker=f"{self._host}:{self._port}", bd_seq=self._session.bd_seq)
+            log.info("connected", broker=self._broker.address, bd_seq=self._session.bd_seq)
             working = [
                 asyncio.create_task(self._listen(client)),
                 asyncio.create_task(self._catch_up(client)),

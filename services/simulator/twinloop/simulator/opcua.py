@@ -24,7 +24,7 @@ from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.logging import logger
+from twinloop.runtime.observability.logging import logger
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER, Code
 from twinloop.simulator.metrics import Metrics
 from twinloop.simulator.opcua_methods import (

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from twinloop.runtime.settings import ServiceSettings, check_address
+from twinloop.runtime.mqtt import MqttSettings
+from twinloop.runtime.settings import ServiceSettings
 from twinloop.simulator.opcua_server import Security
 from twinloop.simulator.plant import GATE, StationSpec
 from twinloop.simulator.plc_state import WATCHDOG_S, Range
@@ -23,7 +24,7 @@ class OpcUaSecurity(StrEnum):
     NONE = "none"
 
 
-class SimulatorSettings(ServiceSettings):
+class SimulatorSettings(ServiceSettings, MqttSettings):
     """The service's settings; its own are read from `TWINLOOP_SIMULATOR_<FIELD>`."""
 
     model_config = SettingsConfigDict(
@@ -33,7 +34,6 @@ class SimulatorSettings(ServiceSettings):
     kafka: str = Field(
         default="", validation_alias="TWINLOOP_KAFKA", description="not used: a plant has none"
     )
-    mqtt: str = Field(validation_alias="TWINLOOP_MQTT", description="broker, host:port")
     opcua: str = Field(
         validation_alias="TWINLOOP_OPCUA", description="where the PLCs are served, opc.tcp://..."
     )
@@ -54,6 +54,9 @@ class SimulatorSettings(ServiceSettings):
     ingest: str | None = Field(
         default=None, description="URL of ingest, http://host:port: where vehicles that were built are told"
     )
+    ingest_token_file: Path | None = Field(
+        default=None, description="file with the token of a sender, where ingest asks who sends"
+    )
     primary_host: str | None = Field(
         default=None,
         pattern=r"^[^+/#]{1,64}$",
@@ -69,13 +72,6 @@ class SimulatorSettings(ServiceSettings):
     @classmethod
     def _is_address(cls, value: str) -> str:
         return value
-
-    @field_validator("mqtt")
-    @classmethod
-    def _is_one_address(cls, value: str) -> str:
-        if "," in value:
-            raise ValueError("it must name one broker")
-        return check_address(value)
 
     @field_validator("opcua")
     @classmethod
@@ -93,6 +89,11 @@ class SimulatorSettings(ServiceSettings):
         ):
             raise ValueError(f"{value!r} is not http://host:port")
         return value
+
+    @field_validator("ingest_token_file", mode="before")
+    @classmethod
+    def _no_word_is_no_file(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("opcua_certificate", "opcua_key", "opcua_trusted")
     @classmethod

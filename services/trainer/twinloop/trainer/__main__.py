@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 
 from twinloop.contracts.topics import TELEMETRY_FACTORY
-from twinloop.runtime import logging
 from twinloop.runtime.clock import SystemClock
+from twinloop.runtime.observability import logging
 from twinloop.runtime.settings import ServiceSettings, load
 from twinloop.trainer import app, recordings
 from twinloop.trainer.errors import NoTorch, NotScored, TrainerError
@@ -25,11 +26,15 @@ from twinloop.trainer.recordings import add_recordings
 from twinloop.trainer.training.arguments import add_artefact, add_train, out_of
 from twinloop.trainer.words import folder_name, positive, share
 
+CALLED = "TWINLOOP_CALLED"
+"""By what name people call this, where another program hands their words on."""
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m twinloop.trainer", description="Make models, as artefacts that modelops stages."
+        prog=os.environ.get(CALLED) or "python -m twinloop.trainer",
+        description="Make models, as artefacts that modelops stages.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     add_recordings(commands)

@@ -120,6 +120,6 @@ def fit_skab(data: Path, out: Path, clock: Clock) -> list[str]:
 async def score_skab(data: Path, wait_s: float, settings: ServiceSettings) -> list[str]:
     """The scoreboard of what the detector has said of the files' rows, read back from Kafka."""
     files = await asyncio.to_thread(skab.read_folder, data)
-    await caught_up(settings.kafka, settings.topic_prefix, wait_s)
-    said = await judged(settings.kafka, settings.topic_prefix, [one.asset for one in files])
+    await caught_up(settings.kafka_access, settings.topic_prefix, wait_s)
+    said = await judged(settings.kafka_access, settings.topic_prefix, [one.asset for one in files])
     return [benchmark.board(files, said)]

@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from twinloop.contracts.codec import decode
 from twinloop.contracts.events import Anomaly, Verdict
 from twinloop.contracts.topics import ANOMALIES, SCORES, TELEMETRY_FACTORY, Topic
-from twinloop.runtime.kafka import consumer
+from twinloop.runtime.kafka.access import Kafka, client_of
+from twinloop.runtime.kafka.clients import consumer
 from twinloop.trainer.errors import NotScored
 
 DETECTOR_GROUP = "detector"
@@ -28,12 +29,12 @@ class Judged:
     anomalous: set[int] = field(default_factory=set)
 
 
-async def caught_up(kafka: str, prefix: str, timeout_s: float) -> None:
+async def caught_up(kafka: Kafka, prefix: str, timeout_s: float) -> None:
     """Return once the detector has committed all of the telemetry that is there now. Raises `NotScored`."""
     topic = TELEMETRY_FACTORY
     partitions = [TopicPartition(topic.named(prefix), n) for n in range(topic.partitions)]
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    client = AIOKafkaConsumer(bootstrap_servers=kafka)
+    admin = AIOKafkaAdminClient(**client_of(kafka))
+    client = AIOKafkaConsumer(**client_of(kafka))
     behind = -1
     try:
         async with asyncio.timeout(timeout_s):
@@ -58,7 +59,7 @@ async def caught_up(kafka: str, prefix: str, timeout_s: float) -> None:
         await admin.close()
 
 
-async def judged(kafka: str, prefix: str, assets: Sequence[str]) -> dict[str, Judged]:
+async def judged(kafka: Kafka, prefix: str, assets: Sequence[str]) -> dict[str, Judged]:
     """What `scores` and `anomalies` say of `assets`. Raises as `fold` does."""
     return fold([one async for one in _events(kafka, prefix, (SCORES, ANOMALIES))], assets)
 
@@ -92,7 +93,7 @@ def fold(events: Iterable[Verdict | Anomaly], assets: Sequence[str]) -> dict[str
     return found
 
 
-async def _events(kafka: str, prefix: str, topics: Sequence[Topic]) -> AsyncIterator[Verdict | Anomaly]:
+async def _events(kafka: Kafka, prefix: str, topics: Sequence[Topic]) -> AsyncIterator[Verdict | Anomaly]:
     """Every committed record of `topics` that is there now."""
     by_name = {topic.named(prefix): topic for topic in topics}
     async with consumer(kafka, topics, prefix, asyncio.Event(), group=None, max_poll_records=5000) as client:

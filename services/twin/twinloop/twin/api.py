@@ -15,7 +15,7 @@ from fastapi import FastAPI, Query, WebSocket
 
 from twinloop.audit.errors import AuditAway
 from twinloop.contracts.changes import State
-from twinloop.runtime.kafka import UNACKNOWLEDGED
+from twinloop.runtime.kafka.clients import UNACKNOWLEDGED
 from twinloop.trust.acts import Acts, documented
 from twinloop.trust.bearer import Access, guarded, protect
 from twinloop.trust.people import Person, Role, require

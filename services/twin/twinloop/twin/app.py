@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from twinloop.audit.log import audit_log
 from twinloop.audit.metrics import AuditMetrics
 from twinloop.contracts.topics import CHANGES
-from twinloop.runtime.journal import Journal, journal
-from twinloop.runtime.kafka import consumer, publisher
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.kafka.clients import consumer, publisher
+from twinloop.runtime.kafka.journal import Journal, journal
+from twinloop.runtime.observability.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
 from twinloop.trust.bearer import Access
 from twinloop.trust.keys import Signer
@@ -57,13 +57,15 @@ async def main(
         )
     )
     context.health.add("audit", audit.problem)
-    out = await stack.enter_async_context(publisher(settings.kafka, settings.topic_prefix, stopping))
+    out = await stack.enter_async_context(publisher(settings.kafka_access, settings.topic_prefix, stopping))
     await stack.enter_async_context(audit.published(out))
     processes = Processes(settings.models)
     observations = Observations({name: one.estimate.parts for name, one in assets.assets.items()})
     joints = Joints(list(assets.assets))
     followed = await stack.enter_async_context(
-        consumer(settings.kafka, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading)
+        consumer(
+            settings.kafka_access, OBSERVED, settings.topic_prefix, stopping, group=None, metrics=reading
+        )
     )
     observers = Observers(followed, settings.topic_prefix, observations, joints, metrics)
     context.health.add("observations", observers.problem)

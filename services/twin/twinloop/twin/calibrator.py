@@ -7,8 +7,8 @@ from twinloop.contracts.controls import ModeShed
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.modes import Mode
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
+from twinloop.runtime.observability import logging
 from twinloop.twin.assets import TwinAssets
 from twinloop.twin.calibration import Calibration, Joints, calibration
 from twinloop.twin.ledger import Ledger

@@ -22,7 +22,6 @@ from twinloop.contracts.changes import (
     State,
     Verified,
     advance,
-    state_of,
 )
 from twinloop.contracts.controls import (
     AnyControl,
@@ -221,8 +220,3 @@ class Ledger:
 
 def _foretold(change: Change) -> bool:
     return change.do_this is not None and isinstance(change.proposed.action, SetParameter)
-
-
-def times(change: Change) -> list[tuple[State, str]]:
-    """The states of a change, and when each was reached (ISO 8601)."""
-    return [(state_of(step), step.at.isoformat()) for step in change.steps]

@@ -39,6 +39,7 @@ class Metrics:
         self.alarms = Counter(
             "twinloop_twin_alarms_total", "Alarms published, by code.", ["code"], registry=registry
         )
+        self.alarms.labels("twin_drift")  # from 0 on: what comes first is an increase, too
         self.illegal_controls = Gauge(
             "twinloop_twin_illegal_controls",
             "Modes, stops and overrides in the log that did not follow from what was in force, of the"

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from twinloop.contracts.processes import ProcessCard
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.twin.process import BadProcessModel, ProcessModel
 
 log = logging.logger(__name__)

@@ -18,9 +18,9 @@ from twinloop.contracts.controls import ControlEvent, Endorsed
 from twinloop.contracts.events import Alarm, AlarmCode
 from twinloop.contracts.ids import event_id
 from twinloop.contracts.topics import ALARMS, CHANGES
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 from twinloop.trust.keys import Signer
 from twinloop.twin.ledger import Change, Ledger
 from twinloop.twin.metrics import Metrics

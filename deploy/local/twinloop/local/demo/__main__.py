@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,17 +18,17 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from twinloop.contracts.modes import Mode
 from twinloop.local.console import Printer
 from twinloop.local.demo import display
 from twinloop.local.demo.commissioning import commission
 from twinloop.local.demo.field import play_field
 from twinloop.local.demo.operator import ModeNotEntered, People
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import PlayError, Saved, play
+from twinloop.local.demo.play import PlayError, Saved, play_led
 from twinloop.local.demo.read_back import SLOW_LOOP, Reader
 from twinloop.local.demo.report import Report
-from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, Scenario, asset
+from twinloop.local.demo.scenarios import SCENARIOS, Scenario
+from twinloop.local.demo.stage import Elsewhere, Stage
 from twinloop.local.interrupts import run_command
 from twinloop.local.pages import where_to_look
 from twinloop.local.places import find_places
@@ -68,18 +69,20 @@ class Screen:
         self._looks += 1
 
 
-async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Report:
+async def run_scenario(stack: Stage, scenario: Scenario, console: Console) -> Report:
     """Commission, train and play `scenario` on a running stack, and print the report."""
-    where = stack.endpoints
-    async with Panel(where.health["simulator"]) as panel, Reader(where.kafka, where.topic_prefix) as reader:
-        await commission(stack, panel, lambda text: console.print(text, highlight=False, soft_wrap=True))
-        async with People(where.health["twin"], stack.state.certs / "tokens") as people:
-            await people.promote(asset(CLOSED), Mode.AUTO, f"commissioned for {scenario.name}")
-        console.print(f"{CLOSED} is in AUTO: an engineer led it there, one mode after the other")
+    where, tokens = stack.endpoints, stack.state.certs / "tokens"
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    async with (
+        Panel(where.health["simulator"]) as panel,
+        People(where.health["twin"], tokens) as people,
+        Reader(where.kafka_access, where.topic_prefix) as reader,
+    ):
+        await commission(stack, panel, say)
         console.print(f"\n[bold]{scenario.name}[/]: {scenario.story}")
         screen = Screen(console, scenario)
         with screen.showing():
-            report, since = await play(scenario, panel, reader, screen.show)
+            report, since = await play_led(scenario, panel, people, reader, say, screen.show)
     saved = Saved(report=report, since=dict(since), topic_prefix=where.topic_prefix, closed=report.closed)
     (stack.state.root / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(saved), indent=1))
     console.print()
@@ -91,17 +94,14 @@ async def run_scenario(stack: Stack, scenario: Scenario, console: Console) -> Re
     return report
 
 
-async def run_field(stack: Stack, vehicles: int, console: Console) -> bool:
+async def run_field(stack: Stage, vehicles: int, console: Console) -> bool:
     """Commission, build `vehicles`, let them drive and tell, and print what came of it."""
     where, tokens = stack.endpoints, stack.state.certs / "tokens"
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
+    say = partial(console.print, highlight=False, soft_wrap=True)
     async with (
         Panel(where.health["simulator"]) as panel,
         People(where.health["twin"], tokens) as twin,
-        Reader(where.kafka, where.topic_prefix, SLOW_LOOP) as reader,
+        Reader(where.kafka_access, where.topic_prefix, SLOW_LOOP) as reader,
     ):
         await commission(stack, panel, say)
         report = await play_field(stack, panel, twin, reader, say, vehicles)
@@ -114,16 +114,27 @@ async def run_field(stack: Stack, vehicles: int, console: Console) -> bool:
     return report.closed
 
 
+async def played(
+    stack: Stage, scenario: Scenario | None, options: argparse.Namespace, console: Console
+) -> bool:
+    """Whether it ended as it must; without a `scenario`, the slow loop's."""
+    if scenario is None:
+        return await run_field(stack, options.vehicles, console)
+    return (await run_scenario(stack, scenario, console)).closed
+
+
 async def demo(options: argparse.Namespace, console: Console) -> int:
-    """Start everything, play, judge, stop everything; with `keep` stop only when told."""
+    """Start everything, play, judge, stop everything; with `keep` stop only when told.
+
+    With `elsewhere` play on what runs already: nothing is started, and nothing stopped.
+    """
     scenario = SCENARIOS.get(options.scenario)
+    if options.elsewhere:
+        return 0 if await played(Elsewhere.of(options.state, os.environ), scenario, options, console) else 1
     left_out = frozenset() if scenario is None else scenario.left_out
     services = select([one.name for one in SERVICES if one.name not in left_out])
     async with Stack(options.state, services=services, env=os.environ, listener=Printer(console)) as stack:
-        if scenario is None:
-            closed = await stack.guard(run_field(stack, options.vehicles, console))
-        else:
-            closed = (await stack.guard(run_scenario(stack, scenario, console))).closed
+        closed = await stack.guard(played(stack, scenario, options, console))
         console.print()
         console.print(where_to_look(stack.endpoints, running=options.keep), highlight=False, soft_wrap=True)
         if options.keep:
@@ -145,6 +156,11 @@ def main() -> int:
     parser.add_argument("--vehicles", type=int, default=VEHICLES, help=f"of {FIELD} (%(default)s)")
     parser.add_argument("--state", type=Path, default=state_of_play(find_places(), os.environ, "demo").root)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="play on a stack that runs already, whose addresses the environment holds as endpoints.env does",
+    )
     options = parser.parse_args()
     console = _console()
 

@@ -21,19 +21,19 @@ from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import PlayError, finished
 from twinloop.local.demo.scenarios import CLOSED, HEALTHY_WELDS, asset, healthy_welds, trials
+from twinloop.local.demo.stage import Stage
 from twinloop.local.jobs import run_job
 from twinloop.local.pages import relative
 from twinloop.local.places import find_places
-from twinloop.local.stack import Stack
 
 _JOB_S = 180.0
-_SERVED_S = 30.0
+_SERVED_S = 90.0
 PROCESS = "cu-al-tab"
 
 Say = Callable[[str], None]
 
 
-async def commission(stack: Stack, panel: Panel, say: Say) -> None:
+async def commission(stack: Stage, panel: Panel, say: Say) -> None:
     """Weld, identify, fit and serve on a running stack. Raises `PlayError`."""
     plan = find_places().config / "commissioning.toml"
     planned = tomllib.loads(plan.read_text())["trials"]
@@ -46,7 +46,7 @@ async def commission(stack: Stack, panel: Panel, say: Say) -> None:
     await served(stack.endpoints.health["detector"])
 
 
-async def _identify(stack: Stack, plan: Path) -> str:
+async def _identify(stack: Stage, plan: Path) -> str:
     """The twin's process model, from the trials."""
     where = stack.endpoints
     return await run_job(
@@ -61,7 +61,7 @@ async def _identify(stack: Stack, plan: Path) -> str:
     )
 
 
-async def _fit_and_serve(stack: Stack, tried: int) -> str:
+async def _fit_and_serve(stack: Stage, tried: int) -> str:
     """The detector's model, from the healthy welds after the trials."""
     where, out = stack.endpoints, relative(stack.state.artefacts / "weld")
     fitted = await run_job(
@@ -80,7 +80,7 @@ async def _fit_and_serve(stack: Stack, tried: int) -> str:
     return f"{fitted.strip()}\n{told}"
 
 
-def modelops(stack: Stack) -> People:
+def modelops(stack: Stage) -> People:
     """People at modelops."""
     return People(stack.endpoints.health["modelops"], stack.state.certs / "tokens", PATIENT_S)
 

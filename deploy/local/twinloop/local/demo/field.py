@@ -26,10 +26,10 @@ from twinloop.local.demo.play import PlayError
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.record import Record
 from twinloop.local.demo.scenarios import CLOSED, OPEN, asset
+from twinloop.local.demo.stage import Stage
 from twinloop.local.jobs import run_job
 from twinloop.local.pages import relative
 from twinloop.local.plan import OPERATOR
-from twinloop.local.stack import Stack
 
 START: Final = datetime(2025, 1, 10, tzinfo=UTC)
 """When the first joint was welded: `field.toml` cuts build time from a few days before on."""
@@ -60,7 +60,7 @@ Say = Callable[[str], None]
 
 
 async def play_field(
-    stack: Stack, panel: Panel, twin: People, reader: Reader, say: Say, vehicles: int
+    stack: Stage, panel: Panel, twin: People, reader: Reader, say: Say, vehicles: int
 ) -> FieldReport:
     """Play it on a running, commissioned stack. Raises `PlayError`."""
     where = stack.endpoints
@@ -83,7 +83,7 @@ async def play_field(
     return judge(record, first, second, recalled, vehicles)
 
 
-async def _serve_cells(stack: Stack, say: Say) -> None:
+async def _serve_cells(stack: Stage, say: Say) -> None:
     """The model of vehicles, beside that of welds."""
     where, out = stack.endpoints, relative(stack.state.artefacts / "cells")
     made = await run_job(

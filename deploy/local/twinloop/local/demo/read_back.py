@@ -24,6 +24,7 @@ from twinloop.contracts.topics import (
     Topic,
 )
 from twinloop.local.demo.record import Record
+from twinloop.runtime.kafka.access import Kafka, client_of
 
 FAST_LOOP = (GENEALOGY, SCORES, ANOMALIES, CHANGES, ALARMS, DEAD_LETTERS)
 SLOW_LOOP = (GENEALOGY, CHANGES, FIELD_EVIDENCE, ALARMS, DEAD_LETTERS)
@@ -33,7 +34,7 @@ SLOW_LOOP = (GENEALOGY, CHANGES, FIELD_EVIDENCE, ALARMS, DEAD_LETTERS)
 class Reader:
     """Reads `topics` from the beginning, and goes on where the last `read` ended."""
 
-    def __init__(self, kafka: str, topic_prefix: str, topics: Sequence[Topic] = FAST_LOOP) -> None:
+    def __init__(self, kafka: Kafka, topic_prefix: str, topics: Sequence[Topic] = FAST_LOOP) -> None:
         self._kafka = kafka
         self._prefix = topic_prefix
         self._topics: dict[str, Topic] = {topic.named(topic_prefix): topic for topic in topics}
@@ -42,7 +43,7 @@ class Reader:
 
     async def __aenter__(self) -> Reader:
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka,
+            **client_of(self._kafka),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -82,6 +83,11 @@ class Reader:
             alarms=tuple(self._events[ALARMS]),
             dead_letters=tuple(self._events[DEAD_LETTERS]),
         )
+
+    async def forget(self) -> None:
+        """Everything published up to now: what is read from here on came after it."""
+        await self.read()
+        self._events.clear()
 
     async def until(self, enough: Callable[[Record], bool], timeout_s: float) -> Record:
         """Read until `enough` says so, or for `timeout_s`; the verdict, not this, says what is missing."""

@@ -57,6 +57,11 @@ def healthy_welds() -> dict[str, Any]:
     return _at_closed("healthy-welds", HEALTHY_WELDS, seed=1)
 
 
+def set_up() -> dict[str, Any]:
+    """A part, made with the setpoints that every campaign begins with."""
+    return _at_closed("set-up", 1, seed=3)
+
+
 def trials(planned: list[dict[str, Any]]) -> dict[str, Any]:
     """Welds at setpoints of a plan, at the same station: what the process model is identified from."""
     return _at_closed("trials", sum(one["welds"] for one in planned), seed=2) | {"trials": planned}
@@ -91,7 +96,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             "defocus",
             "the focus jumps by 0.8 mm",
             welds=350,
-            rate_hz=20,
+            rate_hz=10,  # a jump: 20 parts that nothing mends stop the station, on a slow machine, too
             faults=({"kind": "defocus", "start": 50, "offset_mm": 0.8},),
         ),
         Scenario(

@@ -53,6 +53,11 @@ class Triton(Part):
     def http(self) -> str:
         return self._http.address
 
+    @property
+    def metrics(self) -> str:
+        """Where `nv_*` are scraped."""
+        return self._metrics.address
+
     def prepare(self) -> Sequence[Command]:
         self.models.mkdir(parents=True, exist_ok=True)
         return ()

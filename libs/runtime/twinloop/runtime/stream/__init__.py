@@ -11,6 +11,8 @@
 | `recovery` | where a new owner resumes (pure) |
 | `worker` | one input partition: its fence and its transactions |
 | `engine` | all partitions of a member: polling, pipelining, back-pressure, rebalances |
+| `pace` | how fast it goes, and how it waits |
+| `renewal` | states that are built beside those that work |
 | `kafka` | the ports on aiokafka |
 | `memory` | the ports on a model of Kafka in memory, for tests; it passes the suite of the real one |
 

@@ -13,57 +13,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
-from twinloop.runtime import logging
+from twinloop.runtime.observability import logging
 from twinloop.runtime.stream.errors import Fenced, Redo, Retry, StreamError, TransactionFailed
 from twinloop.runtime.stream.metrics import Outcome, StreamMetrics
+from twinloop.runtime.stream.pace import Pace, pause_s
 from twinloop.runtime.stream.ports import (
     Batch,
     Cluster,
     Member,
     Processor,
-    Reader,
     Record,
-    State,
     TopicPartition,
 )
+from twinloop.runtime.stream.receipts import Receipts
 from twinloop.runtime.stream.recovery import Position
+from twinloop.runtime.stream.renewal import Renewals
 from twinloop.runtime.stream.worker import Worker, open_worker
 
 log = logging.logger(__name__)
 
-_PIECES = 16
-"""A state is renewed in pieces of `poll_records` divided by this: what is new need not wait for long."""
-_SHARE = 1 / 2
-"""Of the time, at most so much goes into renewing states, whose work nobody waits for."""
 _MUCH = 2
 """A round of more than `poll_records` divided by this is a large one."""
 
+FRESH_S = 5.0
+"""What is done later than this after its producer's timestamp is late (`docs/observability.md`)."""
+
 W = TypeVar("W")
 Outputs = Mapping[TopicPartition, Sequence[Message]]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the engine goes about its work. `poll_records`: at most so many records in a round; `depth`: rounds
-    under way at a time in each stage, which bounds memory."""
-
-    poll_records: int = 4000
-    depth: int = 3
-    poll_s: float = 0.1
-    retry_s: float = 0.5
-    """Between attempts at what failed: finishing a round, opening a partition."""
-    fenced_s: float = 4.0
-    """Before a partition that somebody else has fenced is opened again: by then the group has told whose it
-    is. Longer than the group's heartbeat interval."""
-    commit_every_s: float = 0.5
-    """Positions that no messages go with are committed so often."""
-    drain_s: float = 8.0
-    """How long a rebalance waits for what is under way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +55,8 @@ class _Part(Generic[W]):
     worker: Worker[W]
     work: W
     position: Position
+    records: Sequence[Record]
+    """Those that were taken and that no former owner had finished."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +85,7 @@ class Engine(Generic[W]):
         metrics: StreamMetrics,
         stopping: asyncio.Event,
         pace: Pace | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._cluster = cluster
         self._processor = processor
@@ -108,14 +93,15 @@ class Engine(Generic[W]):
         self._metrics = metrics
         self._stopping = stopping
         self._pace = pace or Pace()
+        self._receipts = receipts
         self._member: Member | None = None
         self._workers: dict[TopicPartition, Worker[W]] = {}
         self._openings: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._closings: dict[TopicPartition, asyncio.Task[None]] = {}
+        """Of workers that were lost, in whose place another is being opened."""
         self._rounds: asyncio.Queue[_Round[W] | None] = asyncio.Queue(maxsize=max(1, self._pace.depth - 1))
         self._finishing: set[asyncio.Task[Outputs | None]] = set()
-        self._renewals: set[asyncio.Task[None]] = set()
-        self._renewal = asyncio.Lock()
-        """Held by the one state that is being renewed."""
+        self._renewals: Renewals[W] = Renewals(cluster, self._pace, stopping, self._crashed)
         self._moved = asyncio.Event()
         """Set whenever a round has ended."""
         self._assigned = False
@@ -141,13 +127,13 @@ class Engine(Generic[W]):
             return next(iter(self._retrying.values()))
         if self._cannot_open:
             one, what = next(iter(self._cannot_open.items()))
-            return f"{len(self._cannot_open)} partitions wait for kafka, {_name(one)}: {what}"
+            return f"{len(self._cannot_open)} partitions wait for kafka, {one}: {what}"
         if self._cannot_commit:
             one, what = next(iter(self._cannot_commit.items()))
-            return f"{len(self._cannot_commit)} partitions cannot commit, {_name(one)}: {what}"
+            return f"{len(self._cannot_commit)} partitions cannot commit, {one}: {what}"
         if self._openings:
             return f"{len(self._openings)} partitions are being opened"
-        halted = [f"{_name(one)}: {why}" for one, w in self._workers.items() if (why := w.halted())]
+        halted = [f"{one}: {why}" for one, w in self._workers.items() if (why := w.halted())]
         return "; ".join(halted) or None
 
     # ---- the loop
@@ -165,7 +151,8 @@ class Engine(Generic[W]):
                 await self._rounds.put(None)
                 tidying.cancel()
         finally:
-            for task in (*self._finishing, *self._renewals):
+            self._renewals.cancel()
+            for task in self._finishing:
                 task.cancel()
             workers, self._workers = list(self._workers.values()), {}
             await self._close(workers, list(self._openings))
@@ -186,7 +173,7 @@ class Engine(Generic[W]):
             return await self._its().poll(self._pace.poll_s, self._pace.poll_records)
         except StreamError as error:
             log.warning("kafka cannot be read", problem=str(error), again_in_s=self._pace.retry_s)
-            await self._pause_s(self._pace.retry_s)
+            await pause_s(self._stopping, self._pace.retry_s)
             return {}
 
     def _take(self, batch: Batch) -> _Round[W] | None:
@@ -198,19 +185,22 @@ class Engine(Generic[W]):
             if worker is None or worker.lost or worker.halted():
                 continue  # not ours (any more), or fetched before it was sought to where it resumes
             if records[0].offset < worker.state.position:
-                log.error("offsets have gone back: the topic was made anew", partition=_name(one))
+                log.error("offsets have gone back: the topic was made anew", partition=str(worker.partition))
                 self._lose(worker, after_s=0.0)
                 continue
             rebuilding = not worker.caught_up
             work = worker.state.take(records)
-            parts[one] = _Part(worker, work, worker.position())
+            position = worker.position()
+            new = _between(records, worker.place.emit_from, position.offset)
+            parts[one] = _Part(worker, work, position, new)
             worker.under_way += 1
             self._metrics.records.labels(one.topic).inc(len(records))
-            self._renew(worker)
+            self._renewals.consider(worker)
             if rebuilding and worker.caught_up:
                 self._rebuilt(worker)
             if (why := worker.halted()) is not None:
-                log.error("partition halted", partition=_name(one), offset=worker.state.position, why=why)
+                halted, at = str(worker.partition), worker.state.position
+                log.error("partition halted", partition=halted, offset=at, why=why)
         self._metrics.stage_seconds.labels("take").observe(time.perf_counter() - begun)
         if not parts:
             return None
@@ -253,7 +243,7 @@ class Engine(Generic[W]):
                         log.warning("waiting", problem=str(trouble))
                     self._retrying[id(parts)] = str(trouble)
                     self._metrics.waiting.set(1)
-                    await self._pause_s(self._pace.retry_s)
+                    await pause_s(self._stopping, self._pace.retry_s)
                     if self._stopping.is_set():
                         return None
                 except Redo as redo:
@@ -297,7 +287,19 @@ class Engine(Generic[W]):
 
     async def _commit(self, part: _Part[W], messages: Sequence[Message]) -> None:
         async with part.worker.turn:
-            await self._commit_now(part.worker, messages, part.position, self._pace.commit_every_s)
+            await self._commit_now(
+                part.worker, messages, part.position, self._pace.commit_every_s, len(part.records)
+            )
+            if not part.worker.lost:
+                self._count(part)
+
+    def _count(self, part: _Part[W]) -> None:
+        """How many are done, and done late. Their timestamps come in order, but for those of producers at
+        once, which are within a moment of each other: so they are not looked at one by one."""
+        topic, fresh_ms = part.worker.partition.topic, (time.time() - FRESH_S) * 1000
+        late = bisect_left(part.records, fresh_ms, key=lambda record: record.timestamp)
+        self._metrics.finished.labels(topic).inc(len(part.records))
+        self._metrics.late.labels(topic).inc(late)
 
     async def _commit_put_off(self) -> None:
         """Commit what was put off, where nothing follows."""
@@ -310,19 +312,24 @@ class Engine(Generic[W]):
                             await self._commit_now(worker, (), position, 0.0)
 
     async def _commit_now(
-        self, worker: Worker[W], messages: Sequence[Message], position: Position, every_s: float
+        self,
+        worker: Worker[W],
+        messages: Sequence[Message],
+        position: Position,
+        every_s: float,
+        taken: int = 0,
     ) -> None:
         if worker.lost:
             return
         try:
-            committed = await worker.commit(messages, position, every_s=every_s)
+            committed = await worker.commit(messages, position, every_s=every_s, taken=taken)
         except Fenced:
             self._metrics.transactions.labels(Outcome.FENCED).inc()
-            log.warning("fenced: another member has taken this partition", partition=_name(worker.partition))
+            log.warning("fenced: another member has taken this partition", partition=str(worker.partition))
             self._lose(worker, after_s=self._pace.fenced_s)
         except TransactionFailed as error:
             self._metrics.transactions.labels(Outcome.ABORTED).inc()
-            log.warning("transaction failed", partition=_name(worker.partition), problem=str(error))
+            log.warning("transaction failed", partition=str(worker.partition), problem=str(error))
             self._cannot_commit[worker.partition] = str(error)
             self._lose(worker, after_s=self._pace.retry_s)
         else:
@@ -354,83 +361,44 @@ class Engine(Generic[W]):
                 break
         await self._close(workers, revoked)
 
-    def _open(self, one: TopicPartition, *, after_s: float, instead_of: Worker[W] | None = None) -> None:
+    def _open(self, one: TopicPartition, *, after_s: float) -> None:
         """Open a worker in the background."""
 
         def opened(task: asyncio.Task[None]) -> None:
             if self._openings.get(one) is task:
                 del self._openings[one]
-            if not task.cancelled() and task.exception() is not None:
-                self._crash = task.exception()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._crashed(error)
 
-        self._openings[one] = task = asyncio.ensure_future(self._opening(one, after_s, instead_of))
+        self._openings[one] = task = asyncio.ensure_future(self._opening(one, after_s))
         task.add_done_callback(opened)
 
-    async def _opening(self, one: TopicPartition, after_s: float, instead_of: Worker[W] | None) -> None:
+    async def _opening(self, one: TopicPartition, after_s: float) -> None:
         """Open a worker, again until it works, and seek to where it resumes."""
         begun = time.perf_counter()
-        if instead_of is not None:
-            await instead_of.close()
-        await self._pause_s(after_s)
+        if (closing := self._closings.get(one)) is not None:
+            await asyncio.wait({closing})
+            del self._closings[one]
+        await pause_s(self._stopping, after_s)
         while not self._stopping.is_set():
             try:
-                worker = await open_worker(self._cluster, self._group, one, self._processor)
+                worker = await open_worker(self._cluster, self._group, one, self._processor, self._receipts)
             except StreamError as error:
                 if one not in self._cannot_open:
-                    log.warning("a partition cannot be opened", partition=_name(one), problem=str(error))
+                    log.warning("a partition cannot be opened", partition=str(one), problem=str(error))
                 self._cannot_open[one] = str(error)
-                await self._pause_s(self._pace.retry_s)
+                await pause_s(self._stopping, self._pace.retry_s)
             else:
                 worker.begun = begun
                 self._cannot_open.pop(one, None)
                 self._workers[one] = worker
+                self._metrics.finished.labels(one.topic)  # from 0 on: what comes first is an increase, too
+                self._metrics.late.labels(one.topic)
                 self._its().seek(one, worker.read_from)
                 self._metrics.partitions.set(len(self._workers))
                 if worker.caught_up:
                     self._rebuilt(worker)
                 return
-
-    def _renew(self, worker: Worker[W]) -> None:
-        """Have a state built beside the one that works, if that lacks something."""
-        if worker.renewing is None and (fresh := worker.state.renewal()) is not None:
-            worker.renewing = asyncio.ensure_future(self._renewing(worker, fresh))
-            self._renewals.add(worker.renewing)
-            worker.renewing.add_done_callback(self._renewals.discard)
-
-    async def _renewing(self, worker: Worker[W], fresh: State[W]) -> None:
-        """When it is its turn, give `fresh` what the working state has taken, and put it in its place."""
-        try:
-            async with self._renewal, self._cluster.reader(worker.partition, fresh.position) as reader:
-                begun = time.perf_counter()
-                if await self._follow(worker, fresh, reader):
-                    fresh.relieve(worker.state)  # at once: both have taken the same
-                    worker.state = fresh
-                    took_s = round(time.perf_counter() - begun, 3)
-                    log.info("state renewed", partition=_name(worker.partition), took_s=took_s)
-        except StreamError as error:
-            log.warning("a state cannot be renewed", partition=_name(worker.partition), problem=str(error))
-            await self._pause_s(self._pace.retry_s)
-        except Exception as error:  # noqa: BLE001  # as if taking what is new had raised it
-            self._crash = error
-        finally:
-            worker.renewing = None
-
-    async def _follow(self, worker: Worker[W], fresh: State[W], reader: Reader) -> bool:
-        """Until `fresh` has taken what the working state has; whether it came to that."""
-        piece = max(1, self._pace.poll_records // _PIECES)
-        ahead = list[Record]()
-        while fresh.position < worker.state.position:
-            if worker.lost or self._stopping.is_set():
-                return False
-            due = [one for one in ahead if one.offset < worker.state.position]
-            if due:
-                begun = time.perf_counter()
-                fresh.take(due)
-                del ahead[: len(due)]
-                await asyncio.sleep((time.perf_counter() - begun) * (1 / _SHARE - 1))
-            else:
-                ahead += await reader.read(self._pace.poll_s, piece)
-        return not worker.lost
 
     def _lose(self, worker: Worker[W], *, after_s: float) -> None:
         """Give up a worker whose state is not what is committed, and open another."""
@@ -438,21 +406,21 @@ class Engine(Generic[W]):
         one = worker.partition
         if self._workers.get(one) is worker:  # else revoked meanwhile
             del self._workers[one]
-            self._open(one, after_s=after_s, instead_of=worker)
+            self._closings[one] = asyncio.ensure_future(worker.close())
+            self._open(one, after_s=after_s)
             self._regulate()
 
     def _rebuilt(self, worker: Worker[W]) -> None:
         took_s = time.perf_counter() - worker.begun
         self._metrics.recovery_seconds.observe(took_s)
         records = worker.place.emit_from - worker.read_from
-        log.debug(
-            "state rebuilt", partition=_name(worker.partition), records=records, took_s=round(took_s, 3)
-        )
+        log.debug("state rebuilt", partition=str(worker.partition), records=records, took_s=round(took_s, 3))
 
     async def _close(self, workers: Collection[Worker[W]], openings: Collection[TopicPartition]) -> None:
         tasks = [task for one in openings if (task := self._openings.pop(one, None)) is not None]
         for task in tasks:
             task.cancel()
+        tasks += [task for one in openings if (task := self._closings.pop(one, None)) is not None]
         for one in openings:
             self._cannot_open.pop(one, None)
             self._cannot_commit.pop(one, None)
@@ -460,6 +428,9 @@ class Engine(Generic[W]):
         self._metrics.partitions.set(len(self._workers))
 
     # ---- pieces
+
+    def _crashed(self, error: BaseException) -> None:
+        self._crash = error
 
     def _regulate(self) -> None:
         """Pause what cannot be taken now."""
@@ -469,15 +440,14 @@ class Engine(Generic[W]):
         member.pause(held if self._congested else [one for one in held if one not in working])
         self._metrics.halted.set(len(self._workers) - len(working))
 
-    async def _pause_s(self, seconds: float) -> None:
-        """Sleep, unless told to stop."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
     def _its(self) -> Member:
         assert self._member is not None, "attach a member first"
         return self._member
 
 
-def _name(one: TopicPartition) -> str:
-    return f"{one.topic}/{one.partition}"
+def _between(records: Sequence[Record], first: int, end: int) -> Sequence[Record]:
+    """Those with offsets from `first` to before `end`."""
+    if records[0].offset >= first and records[-1].offset < end:
+        return records
+    low = bisect_left(records, first, key=lambda record: record.offset)
+    return records[low : bisect_left(records, end, key=lambda record: record.offset)]

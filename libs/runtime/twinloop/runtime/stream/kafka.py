@@ -19,6 +19,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     GroupCoordinatorNotAvailableError,
+    IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
     NotCoordinatorForGroupError,
@@ -28,9 +29,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import Topic
-from twinloop.runtime import logging
-from twinloop.runtime.kafka import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
-from twinloop.runtime.metrics import ConsumerMetrics
+from twinloop.runtime.kafka.access import Kafka, client_of
+from twinloop.runtime.kafka.clients import MAX_MESSAGE_BYTES, consumer, partition_of_key, started
+from twinloop.runtime.observability import logging
+from twinloop.runtime.observability.metrics import ConsumerMetrics
 from twinloop.runtime.stream.errors import Fenced, TransactionFailed
 from twinloop.runtime.stream.ports import Batch, Rebalances, Record, TopicPartition
 from twinloop.runtime.stream.recovery import Position
@@ -79,7 +81,7 @@ class KafkaProducer:
 
     async def begin(self) -> None:
         """See `Producer`."""
-        async with _step("beginning a transaction", self._deadline_s):
+        async with self._step("beginning a transaction"):
             await self._producer.begin_transaction()
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -88,7 +90,7 @@ class KafkaProducer:
         for one in messages:
             by_topic.setdefault(one.topic.named(self._prefix), []).append(one)
         for topic, those in by_topic.items():
-            async with _step(f"sending to {topic}", self._deadline_s):
+            async with self._step(f"sending to {topic}"):
                 for one in those:
                     sent = await self._producer.send(
                         topic, one.value, one.key, partition=one.partition, headers=list(one.headers)
@@ -98,15 +100,28 @@ class KafkaProducer:
     async def move(self, group: str, partition: TopicPartition, position: Position) -> None:
         """See `Producer`."""
         offset = OffsetAndMetadata(position.offset, position.metadata)
-        async with _step("committing a position in a transaction", self._deadline_s):
+        async with self._step("committing a position in a transaction"):
             await self._producer.send_offsets_to_transaction({_its(partition): offset}, group)
 
     async def commit(self) -> None:
         """See `Producer`."""
-        async with _step("committing a transaction", self._deadline_s):
+        async with self._step("committing a transaction"):
             sent, self._sent = self._sent, []
             await asyncio.gather(*sent)  # the error of one that was refused tells more than the commit's
             await self._producer.commit_transaction()
+
+    @contextlib.asynccontextmanager
+    async def _step(self, what: str) -> AsyncIterator[None]:
+        """A step of the transaction. aiokafka's sender may end it between two steps: the next one is told
+        only that there is none, and the reason stays with the transaction."""
+        async with _step(what, self._deadline_s):
+            try:
+                yield
+            except (IllegalOperation, AssertionError) as error:
+                transaction = self._producer._txn_manager._transaction_waiter
+                if transaction is None or not transaction.done() or transaction.exception() is None:
+                    raise
+                raise transaction.exception() from error
 
     async def close(self) -> None:
         """See `Producer`. Nothing is flushed: what is not committed must not be.
@@ -133,11 +148,11 @@ class KafkaProducer:
 
 
 class KafkaCluster:
-    """The `Cluster` on a real one; `kafka` are its bootstrap servers. Use `kafka_cluster`."""
+    """The `Cluster` on a real one; `kafka` is where it is. Use `kafka_cluster`."""
 
     def __init__(
         self,
-        kafka: str,
+        kafka: Kafka,
         topic_prefix: str,
         admin: AIOKafkaAdminClient,
         reader: AIOKafkaConsumer,
@@ -152,7 +167,7 @@ class KafkaCluster:
     async def producer(self, transactional_id: str) -> KafkaProducer:
         """See `Cluster`."""
         made = AIOKafkaProducer(
-            bootstrap_servers=self._kafka,
+            **client_of(self._kafka),
             transactional_id=transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
             acks="all",
@@ -195,7 +210,7 @@ class KafkaCluster:
 
     async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """See `Cluster`."""
-        async with _step(f"reading the offsets of {partition.topic}/{partition.partition}", self._deadline_s):
+        async with _step(f"reading the offsets of {partition}", self._deadline_s):
             first = await self._reader.beginning_offsets([_its(partition)])
             end = await self._reader.end_offsets([_its(partition)])
         return first[partition], end[partition]
@@ -205,8 +220,8 @@ class KafkaCluster:
         transaction, whoever's it is, so it is the other one that must be reached."""
         at, found = _its(partition), dict[bytes, bytes]()
         async with (
-            _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s),
-            AIOKafkaConsumer(bootstrap_servers=self._kafka) as everything,
+            _step(f"reading {partition}", self._deadline_s),
+            AIOKafkaConsumer(**client_of(self._kafka)) as everything,
             self.reader(partition, 0) as reader,
         ):
             end = (await everything.end_offsets([at]))[at]
@@ -221,13 +236,13 @@ class KafkaCluster:
         """See `Cluster`. From an offset that retention has deleted, reading goes on at the first one."""
         at = _its(partition)
         client = AIOKafkaConsumer(
-            bootstrap_servers=self._kafka,
+            **client_of(self._kafka),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             value_deserializer=as_parsed,
         )
-        async with _step(f"reading {partition.topic}/{partition.partition}", self._deadline_s):
+        async with _step(f"reading {partition}", self._deadline_s):
             await client.start()
         try:
             client.assign([at])
@@ -239,17 +254,17 @@ class KafkaCluster:
 
 @contextlib.asynccontextmanager
 async def kafka_cluster(
-    kafka: str, topic_prefix: str, stopping: asyncio.Event, *, deadline_s: float = DEADLINE_S
+    kafka: Kafka, topic_prefix: str, stopping: asyncio.Event, *, deadline_s: float = DEADLINE_S
 ) -> AsyncIterator[KafkaCluster]:
     """A `KafkaCluster` for the time of the context; waits at its beginning until Kafka is there."""
     async with contextlib.AsyncExitStack() as stack:
         reader = await started(
-            lambda: AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed"),
+            lambda: AIOKafkaConsumer(**client_of(kafka), isolation_level="read_committed"),
             stopping,
             "offsets",
         )
         stack.push_async_callback(reader.stop)
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=int(deadline_s * 1000))
+        admin = AIOKafkaAdminClient(**client_of(kafka), request_timeout_ms=int(deadline_s * 1000))
         await admin.start()
         stack.push_async_callback(admin.close)
         yield KafkaCluster(kafka, topic_prefix, admin, reader, deadline_s)
@@ -355,7 +370,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
 
 @contextlib.asynccontextmanager
 async def membership(
-    kafka: str,
+    kafka: Kafka,
     topics: Sequence[Topic],
     topic_prefix: str,
     stopping: asyncio.Event,

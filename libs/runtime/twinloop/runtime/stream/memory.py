@@ -32,6 +32,7 @@ class MemoryRecord:
     key: bytes | None
     value: bytes
     owner: _Transaction | None = None
+    timestamp: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -23,6 +23,18 @@ class StreamMetrics:
     def __init__(self, registry: CollectorRegistry, service: str) -> None:
         name = f"twinloop_{service}"
         self.records = Counter(f"{name}_records_total", "Records taken.", ["topic"], registry=registry)
+        self.finished = Counter(
+            f"{name}_finished_records_total",
+            "Records that are done: what comes of them is committed.",
+            ["topic"],
+            registry=registry,
+        )
+        self.late = Counter(
+            f"{name}_late_records_total",
+            "Of the finished ones, those that were done more than 5 s after their producer's timestamp.",
+            ["topic"],
+            registry=registry,
+        )
         self.transactions = Counter(
             f"{name}_transactions_total",
             "Transactions by outcome. fenced: another member took the partition; aborted: see the log.",

@@ -17,11 +17,16 @@ class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
 
 class Record(Protocol):
     """What is used of a Kafka record; its topic and partition are known from where it is found."""
 
     offset: int
+    timestamp: int
+    """Its producer's clock, milliseconds since 1970."""
     key: bytes | None
     value: bytes
 

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from twinloop.contracts.codec import Message
+from twinloop.runtime.observability import tracing
 from twinloop.runtime.stream.errors import StreamError
 from twinloop.runtime.stream.ports import Cluster, Processor, Producer, State, TopicPartition
+from twinloop.runtime.stream.receipts import Receipts
 from twinloop.runtime.stream.recovery import Position, Resume, resume
 
 W = TypeVar("W")
@@ -26,7 +28,13 @@ class Worker(Generic[W]):
     state is ahead of what is committed, and only a new worker can go on."""
 
     def __init__(
-        self, partition: TopicPartition, group: str, producer: Producer, state: State[W], place: Resume
+        self,
+        partition: TopicPartition,
+        group: str,
+        producer: Producer,
+        state: State[W],
+        place: Resume,
+        receipts: Receipts | None = None,
     ) -> None:
         self.partition = partition
         self.state = state
@@ -45,6 +53,8 @@ class Worker(Generic[W]):
         self._producer = producer
         self._committed = place.emit_from
         self._committed_at = 0.0
+        self._receipts = receipts
+        self._taken = 0
         self._put_off: Position | None = None
 
     @property
@@ -64,13 +74,16 @@ class Worker(Generic[W]):
         offset = max(self.state.position, self.place.emit_from)
         return Position.needing(offset, self.state.replay_from(), self.state.covers())
 
-    async def commit(self, messages: Sequence[Message], position: Position, *, every_s: float = 0.0) -> bool:
+    async def commit(
+        self, messages: Sequence[Message], position: Position, *, every_s: float = 0.0, taken: int = 0
+    ) -> bool:
         """One transaction: the messages and the position, together or not at all; whether there was one.
 
         A position without messages is put off until `every_s` after the last transaction: a transaction costs
-        the same for nothing, and nothing comes of what a next owner does again. Raises `Fenced` or
-        `TransactionFailed`; the worker is lost then.
+        the same for nothing, and nothing comes of what a next owner does again. `taken`: how many records it
+        is about. Raises `Fenced` or `TransactionFailed`; the worker is lost then.
         """
+        self._taken += taken
         now = asyncio.get_running_loop().time()
         if not messages:
             if position.offset <= self._committed:
@@ -79,6 +92,10 @@ class Worker(Generic[W]):
                 self._put_off = position
                 return False
         self._put_off = None
+        if self._receipts is not None:
+            messages = self._receipts.of(
+                self._group, self.partition, self._committed, position.offset, self._taken, messages
+            )
         try:
             await self._producer.begin()
             await self._producer.send(messages)
@@ -87,8 +104,10 @@ class Worker(Generic[W]):
         except BaseException:
             self.lost = True
             raise
+        tracing.published(messages)
         self._committed = position.offset
         self._committed_at = now
+        self._taken = 0
         return True
 
     def put_off(self) -> Position | None:
@@ -107,7 +126,11 @@ class Worker(Generic[W]):
 
 
 async def open_worker(
-    cluster: Cluster, group: str, partition: TopicPartition, processor: Processor[W]
+    cluster: Cluster,
+    group: str,
+    partition: TopicPartition,
+    processor: Processor[W],
+    receipts: Receipts | None = None,
 ) -> Worker[W]:
     """Fence, then read where to resume; the order is what makes it safe.
 
@@ -121,4 +144,4 @@ async def open_worker(
     except BaseException:
         await producer.close()
         raise
-    return Worker(partition, group, producer, state, place)
+    return Worker(partition, group, producer, state, place, receipts)

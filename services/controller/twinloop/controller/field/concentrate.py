@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
+from twinloop.controller.field.chances import adjusted
 from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import FieldPolicy, Grid
 
@@ -114,8 +114,7 @@ def km_before(km: Floats, week: int, fresh: int) -> Floats:
 
 def q_values(p: Floats) -> Floats:
     """Benjamini and Yekutieli's adjusted p over all stations and windows, in the shape of `p`."""
-    adjusted: Floats = np.asarray(false_discovery_control(p.ravel(), method="by"))
-    return adjusted.reshape(p.shape)
+    return adjusted(p.ravel()).reshape(p.shape)
 
 
 def concentrate(table: Table, grid: Grid, policy: FieldPolicy) -> list[Named]:

@@ -9,14 +9,11 @@ This p knows nothing of other windows, nor of earlier looks: `concentrate` decid
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
+from twinloop.controller.field.chances import hypergeometric
 from twinloop.controller.field.concentrate import km_before
 from twinloop.controller.field.evidence import Table
 from twinloop.controller.field.policy import FieldPolicy, Grid
-
-Ints = NDArray[np.int64]
 
 
 def p_fixed(table: Table, grid: Grid, policy: FieldPolicy, station: int, window: int) -> float:
@@ -47,7 +44,6 @@ def stratified_tail(strata: list[tuple[int, int, int, int]]) -> float:
     density = np.ones(1)
     observed = 0
     for joints, anomalous, in_window, found in strata:
-        most = min(anomalous, in_window)
-        density = np.convolve(density, hypergeom.pmf(np.arange(most + 1), joints, anomalous, in_window))
+        density = np.convolve(density, hypergeometric(joints, anomalous, in_window))
         observed += found
     return float(min(1.0, density[observed:].sum()))

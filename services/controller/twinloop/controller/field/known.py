@@ -10,7 +10,9 @@ from it is compared with what was published before, by what it says and not only
 So what was published before is not published again, also when anomalies of months ago are not kept any more.
 
 A vehicle that is built anew has another pack. Minutes from before are not judged by it; what was judged by
-the pack before says so, and is evidence no more (`Genealogy.current`).
+the pack before says so, and is evidence no more (`Genealogy.current`). Minutes of the new pack that came
+before the news of it were judged by the old one, and only a restart judges them again: what they say may be
+told so much later.
 """
 
 from __future__ import annotations

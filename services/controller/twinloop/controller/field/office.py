@@ -24,9 +24,9 @@ from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.field.worker import FIELD_SOURCES, Worker
 from twinloop.controller.settings import ControllerSettings
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.kafka import Publisher, consumer
+from twinloop.runtime.kafka.clients import UNHURRIED, Publisher, consumer
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 
@@ -85,7 +85,7 @@ class Office:
         """Work, or wait for the lease, until told to stop."""
         lease = _Lease()
         async with consumer(
-            self._settings.kafka,
+            self._settings.kafka_access,
             [FIELD_EVIDENCE],
             self._settings.topic_prefix,
             self._stopping,
@@ -119,12 +119,13 @@ class Office:
             stack.callback(self._leave)
             client = await stack.enter_async_context(
                 consumer(
-                    self._settings.kafka,
+                    self._settings.kafka_access,
                     FIELD_SOURCES,
                     self._settings.topic_prefix,
                     self._stopping,
                     group=None,
                     max_poll_records=_AT_ONCE,
+                    fetch=UNHURRIED,
                 )
             )
             topics = {topic.named(self._settings.topic_prefix): topic for topic in FIELD_SOURCES}

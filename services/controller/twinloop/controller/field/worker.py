@@ -21,10 +21,10 @@ from twinloop.controller.field.known import Fate, Known
 from twinloop.controller.field.metrics import FieldMetrics
 from twinloop.controller.field.rules import FieldRules
 from twinloop.controller.publishing import acknowledged
-from twinloop.runtime import logging
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.deadletters import dead_letter
-from twinloop.runtime.kafka import Publisher
+from twinloop.runtime.kafka.clients import Publisher
+from twinloop.runtime.observability import logging
 
 log = logging.logger(__name__)
 

@@ -21,8 +21,7 @@ SE_UOHM: Final = 2.8
 BASELINE_SE_UOHM: Final = 1.25
 """Of the mean over five minutes on the pack line's tester."""
 CONSPICUOUS_Z: Final = 5.0
-CONFIRMING: Final = 2
-"""So many snippets in a row must be conspicuous. Of a healthy group one in 3.5 million is, as it is drawn
+"""Two snippets in a row must be conspicuous. Of a healthy group one in 3.5 million is, as it is drawn
 here with the error known; with the error estimated from 60 samples, as in a vehicle, one in 680,000."""
 
 _SILENT_UOHM: Final = 3.0

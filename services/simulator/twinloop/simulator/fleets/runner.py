@@ -13,13 +13,16 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import aiomqtt
 import httpx
 import numpy as np
 
 from twinloop.runtime.clock import Clock
-from twinloop.runtime.logging import logger
+from twinloop.runtime.credentials import secret_of
+from twinloop.runtime.mqtt import MqttAccess
+from twinloop.runtime.observability.logging import logger
 from twinloop.simulator.commands import FOCUS, LIMIT, POWER
 from twinloop.simulator.fleets.built import as_json, at_h
 from twinloop.simulator.fleets.fleet import FleetSpec
@@ -48,7 +51,8 @@ _TIMEOUT_S = 30.0
 class FleetRefused(Exception):
     """Raised when ingest refuses what it is told of vehicles, for a reason that waiting does not mend.
 
-    Operator action: read the reason; is TWINLOOP_SIMULATOR_INGEST the URL of ingest?
+    Operator action: read the reason; is TWINLOOP_SIMULATOR_INGEST the URL of ingest, and does
+    TWINLOOP_SIMULATOR_INGEST_TOKEN_FILE hold the token of a sender, if it asks who sends?
     """
 
 
@@ -59,16 +63,18 @@ class FleetRunner:
         self,
         plant: Plant,
         node: NodeId,
-        mqtt: str,
+        mqtt: MqttAccess,
         ingest: str | None,
         clock: Clock,
         metrics: Metrics,
         monotonic: Callable[[], float],
+        token_file: Path | None = None,
     ) -> None:
+        """`token_file` holds what says to ingest who sends; it is read for each fleet."""
         self._plant = plant
+        self._token_file = token_file
         self._node = node
-        self._host, _, port = mqtt.rpartition(":")
-        self._port = int(port)
+        self._broker = mqtt
         self._ingest = ingest
         self._clock = clock
         self._metrics = metrics
@@ -169,7 +175,8 @@ class FleetRunner:
         assert self._ingest is not None
         assert self.progress is not None
         start, names = self.progress.start, dict[int, str]()
-        async with httpx.AsyncClient(base_url=self._ingest, timeout=_TIMEOUT_S) as http:
+        who = {} if self._token_file is None else {"Authorization": f"Bearer {secret_of(self._token_file)}"}
+        async with httpx.AsyncClient(base_url=self._ingest, timeout=_TIMEOUT_S, headers=who) as http:
             for first in range(0, order.vehicles, BATCH):
                 batch = range(first, min(first + BATCH, order.vehicles))
                 told = [
@@ -229,8 +236,7 @@ class FleetRunner:
 
     def _client(self) -> aiomqtt.Client:
         client = aiomqtt.Client(
-            self._host,
-            self._port,
+            **self._broker.client(),
             identifier=f"twinloop-vehicles-{self._node.group}-{self._node.node}",
             max_inflight_messages=IN_FLIGHT,
         )

@@ -34,13 +34,6 @@ _RC_S: Final = 20.0
 _CAPACITY_AS: Final = 150 * 3600.0
 _MEMORY: Final = 0.7
 
-CURRENT: Final = "Vehicle.Powertrain.TractionBattery.CurrentCurrent"
-SOC: Final = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current"
-CELL_VOLTAGES: Final = "Vehicle.Powertrain.TractionBattery.CellVoltage.CellVoltages"
-CELL_TEMPERATURES: Final = "Vehicle.Powertrain.TractionBattery.Temperature.CellTemperature"
-DISTANCE: Final = "Vehicle.TraveledDistance"
-"""Signals by their path in the COVESA Vehicle Signal Specification; the arrays have one element a group."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snippets:
@@ -92,16 +85,6 @@ def open_circuit_v(soc_percent: Floats) -> Floats:
     """Voltage of a cell at rest: 3.0 V empty, 4.15 V full, flat between, steep at the ends."""
     x = np.clip(soc_percent / 100, 0.0, 1.0)
     return np.asarray(3.45 + 0.55 * x + 0.15 * np.tanh(12 * (x - 1)) + 0.45 * (np.tanh(12 * x) - 1) + 0.15)
-
-
-def excess_voltage_v(joint_ohm: float, current_a: float, nominal_ohm: float = 42e-6) -> float:
-    """What a joint takes beyond a nominal one."""
-    return current_a * (joint_ohm - nominal_ohm)
-
-
-def excess_temperature_k(joint_ohm: float, rms_a: float, nominal_ohm: float = 42e-6) -> float:
-    """How much warmer than a nominal one a joint settles at this current."""
-    return R_TH_K_PER_W * rms_a**2 * (joint_ohm - nominal_ohm)
 
 
 def drive(

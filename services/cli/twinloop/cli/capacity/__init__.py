@@ -1,0 +1,1 @@
+"""`twinloop capacity`: what a load needs, computed from what was measured."""

@@ -1,0 +1,1 @@
+"""What a load costs each program, measured: `make bench-capacity`."""
