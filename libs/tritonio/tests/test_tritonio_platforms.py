@@ -13,7 +13,7 @@ from twinloop.tritonio.config import parse
 from twinloop.tritonio.errors import ContractMismatch
 from twinloop.tritonio.onnx_file import renamed
 from twinloop.tritonio.onnx_server import OnnxModel
-from twinloop.tritonio.repository import listed, publish, refresh, relist, retire
+from twinloop.tritonio.repository import enlist, listed, publish, refresh, retire
 from twinloop.tritonio.serving import CPU, GPU, Serving, ServingTable, Target
 
 
@@ -99,5 +99,5 @@ def test_which_versions_are_served_is_read_from_whatever_form_the_file_has(tmp_p
     assert listed(tmp_path, "level") == ()
     path.write_text("half a fi")
     assert listed(tmp_path, "level") == ()
-    relist(tmp_path, "level")
+    enlist(tmp_path, "level", 1)
     assert listed(tmp_path, "level") == (1,)

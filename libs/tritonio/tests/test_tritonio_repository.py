@@ -18,11 +18,11 @@ from twinloop.tritonio.errors import ContractMismatch, VersionTaken
 from twinloop.tritonio.onnx_file import digest
 from twinloop.tritonio.repository import (
     contracts,
+    enlist,
     listed,
     models,
     next_version,
     publish,
-    relist,
     retire,
     retired,
     retired_models,
@@ -75,7 +75,7 @@ def test_a_contract_that_cannot_be_read_is_told_and_its_model_is_left_alone(
         lambda: publish(tmp_path, *model_of("one", 3, 3.0)),
         lambda: retire(tmp_path, "one", 1),
         lambda: withdraw(tmp_path, "one", 1),
-        lambda: relist(tmp_path, "one"),
+        lambda: enlist(tmp_path, "one", 3),
     ):
         with pytest.raises(ContractMismatch, match="cannot be read: mend it, or remove its folder"):
             change()
@@ -130,7 +130,8 @@ def test_versions_are_listed_for_the_platform_that_is_asked_for(tmp_path: Path) 
         for n in (1, 2, 3):
             publish(root, *model_of("one", n, float(n)), target=target)
         (root / "one" / "config.pbtxt").unlink()
-        relist(root, "one", target)
+        for n in (1, 2, 3):
+            enlist(root, "one", n, target)
         assert listed(root, "one") == (1, 2, 3)
         retire(root, "one", 2, target)
         assert listed(root, "one") == (1, 3)

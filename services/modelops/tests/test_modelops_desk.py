@@ -213,11 +213,12 @@ async def test_what_triton_cannot_be_told_now_it_is_told_later(ops: Ops) -> None
 
     load, ops.server.load = ops.server.load, away  # type: ignore[method-assign, assignment]
     await ops.desk.retire(("level", 2), DANA, "old")
-    assert retired(ops.root, "level") == (2,)
+    with pytest.raises(NotKnown, match="there is level:1"):
+        await ops.desk.retire(("level", 2), DANA, "again")
     ops.server.away, ops.server.load = False, load  # type: ignore[method-assign]
-    for _ in range(2):
-        await ops.look()
+    await ops.look()
     assert await ops.server.versions("level") == (1,)
+    assert retired(ops.root, "level") == (2,)
 
 
 # ---- what a trial has shown

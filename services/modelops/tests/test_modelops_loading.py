@@ -13,9 +13,9 @@ from support.modelops import Ops
 from twinloop.contracts.models import ModelContract
 from twinloop.modelops.loading import HEALED_AFTER, Keeper
 from twinloop.modelops.shelf import Shelf
-from twinloop.tritonio.errors import ContractMismatch, InferenceFailed
+from twinloop.tritonio.errors import ContractMismatch, InferenceFailed, TritonUnavailable
 from twinloop.tritonio.fake import FakeTriton
-from twinloop.tritonio.repository import listed
+from twinloop.tritonio.repository import listed, retire, retired
 from twinloop.tritonio.server import Usage
 from twinloop.tritonio.serving import GPU, Serving, ServingTable, Target, TensorRT
 
@@ -49,9 +49,9 @@ async def test_a_server_that_is_away_is_told_by_readiness_and_blamed_on_no_versi
 
 
 async def test_what_triton_serves_too_much_is_unloaded(ops: Ops) -> None:
-    """As after a version was taken out and Triton could not be told."""
+    """As after a version was taken out by hand."""
     await ops.two()
-    ops.shelf.retire("level", 2)
+    retire(ops.root, "level", 2)
     await ops.look()
     assert await ops.server.versions("level") == (1, 2), "it may be somebody who is about to load"
     await ops.look()
@@ -66,7 +66,7 @@ async def test_a_model_that_is_retired_as_a_whole_is_unloaded(ops: Ops) -> None:
     ops.server.publish(replace(contract, model="alien"), lambda windows: windows)
     await FakeTriton.load(ops.server, "alien")
     for version in (1, 2):
-        ops.shelf.retire("other", version)
+        retire(ops.root, "other", version)
     for _ in range(2):
         await ops.look()
     assert await ops.server.versions("other") == ()
@@ -132,10 +132,48 @@ async def test_what_does_not_help_is_not_done_for_ever(ops: Ops) -> None:
 
 async def test_a_version_that_is_gone_from_the_disk_is_told(ops: Ops) -> None:
     first, _ = await ops.two()
-    ops.shelf.retire("level", 1)
+    retire(ops.root, "level", 1)
     ops.server.restart()
     await ops.look()
     assert ops.keeper.sick(first) == "level version 1 is gone from the disk"
+
+
+async def test_what_was_on_its_way_out_of_a_model_that_nobody_needs_loads_no_other(ops: Ops) -> None:
+    """Nor does a version stay that no other one of its model is served beside."""
+    await ops.published(artefact_of("idle", 1.0), artefact_of("idle", 2.0))
+    await ops.server.unload("idle")
+    ops.server.loads.clear()
+    ops.shelf.unlist("idle", 2)
+    await ops.look()
+    assert (retired(ops.root, "idle"), ops.server.loads) == ((2,), [])
+    ops.shelf.unlist("idle", 1)
+    await ops.look()
+    assert retired(ops.root, "idle") == (1, 2)
+
+
+async def test_its_folder_stays_until_triton_has_answered(ops: Ops) -> None:
+    """One that starts meanwhile may have read that it is listed: without its files it would wait for ever."""
+    await ops.two()
+    ops.server.away = True
+    with pytest.raises(TritonUnavailable):
+        await ops.keeper.take_out("level", 2)
+    await ops.look()
+    assert listed(ops.root, "level") == (1,)
+    assert (ops.root / "level/2/model.py").exists()
+    ops.server.away = False
+    await ops.look()
+    assert not (ops.root / "level/2").exists()
+    assert await ops.server.versions("level") == (1,)
+
+
+async def test_one_on_its_way_out_does_not_come_back_with_another(ops: Ops) -> None:
+    await ops.two()
+    ops.shelf.unlist("level", 2)
+    assert ops.shelf.put(artefact_of("level", 3.0)).version == 3
+    assert listed(ops.root, "level") == (1, 3)
+    ops.shelf.unlist("level", 1)
+    ops.shelf.enlist("level", 1)
+    assert listed(ops.root, "level") == (1, 3)
 
 
 async def test_a_version_that_cannot_be_loaded_is_told(ops: Ops) -> None:
@@ -209,9 +247,8 @@ async def test_a_contract_that_cannot_be_read_is_told_and_nothing_of_its_model_i
     await ops.look()
     assert await ops.server.versions("level") == (1, 2)
     await ops.server.check(second)
-    assert ops.shelf.tidy(set()) == []
     with pytest.raises(ContractMismatch, match="cannot be read"):
-        ops.shelf.retire("level", 1)
+        ops.shelf.unlist("level", 1)
     with pytest.raises(ContractMismatch, match="cannot be read"):
         ops.shelf.put(artefact_of("level", 3.0))
     assert listed(ops.root, "level") == (1, 2)
@@ -231,8 +268,9 @@ async def test_what_a_process_that_died_has_left_there_is_left_too(ops: Ops) -> 
     await ops.two()
     ops.shelf.unlist("level", 2)
     spoil(ops, 1)
-    (told,) = ops.shelf.tidy({("level", 1)})
-    assert told.startswith("level:2 is left as it is: ")
+    await ops.look()
+    assert {one.name for one in (ops.root / "level").iterdir()} == {"1", "2", "config.pbtxt"}
+    assert await ops.server.versions("level") == (1, 2)
 
 
 async def test_an_odd_answer_about_one_model_is_told_and_the_others_are_looked_after(ops: Ops) -> None:

@@ -100,10 +100,12 @@ async def test_anothers_model_is_not_replaced(sites: tuple[Site, Site]) -> None:
 async def test_tidying_leaves_others_alone(sites: tuple[Site, Site]) -> None:
     """To acme, bolt's versions are not half done: they are not there."""
     acme, bolt = sites
-    (bolt.ops.root / "bolt.level" / "1" / "staged.json").unlink()
-    assert acme.ops.shelf.tidy({("acme.level", 1)}) == []
+    assert (await bolt.stage("level", 2.0)).status_code == 200
+    (bolt.ops.root / "bolt.level" / "2" / "staged.json").unlink()
+    await acme.ops.look()
+    assert await bolt.listed() == ["bolt.level:1", "bolt.level:2"]
+    await bolt.ops.look()
     assert await bolt.listed() == ["bolt.level:1"]
-    assert bolt.ops.shelf.tidy(set()) == ["bolt.level:1 did not pass staging and is taken out"]
 
 
 def test_each_decides_about_its_own_at_the_same_time(tmp_path: Path) -> None:

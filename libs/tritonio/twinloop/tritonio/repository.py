@@ -12,6 +12,10 @@ after that; on its way out it is the other way round. Whenever a process dies, w
 complete, and a version that `config.pbtxt` does not name is one that came, or went, half of the way. The
 number of a version is never given to another one, also when it is retired.
 
+A Triton that has read that a version is listed and then does not find its files waits for them for ever, and
+so does everything else that it is about to load. So a folder is taken away (`retire`, `withdraw`) only after
+the version was unlisted (`unlist`) and Triton has answered since.
+
 Triton takes every folder of <root> for a model, and may refuse to start over one that is none: what is not to
 be served lies there as a file.
 """
@@ -122,24 +126,26 @@ def withdraw(root: Path, model: str, version: int, target: Target = DEFAULT) -> 
 
 
 def unlist(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
-    """Have Triton serve the other versions of `model` only; this one stays where it is."""
+    """Have Triton serve the others of `model` that are listed; this one stays where it is."""
     with alone(root):
-        _list_others(root, model, version, target)
+        _unlist(root, model, version, target)
 
 
-def relist(root: Path, model: str, target: Target = DEFAULT) -> None:
-    """Have Triton serve every version of `model` that is in the repository."""
+def enlist(root: Path, model: str, version: int, target: Target = DEFAULT) -> None:
+    """Have Triton serve a version that is in the repository, too."""
     with alone(root):
-        found = _all(root, model)
-        if found and tuple(one.version for one in found) != listed(root, model):
-            _configure(root, model, found, target)
+        if version in listed(root, model):
+            return
+        served = {one.version for one in _listed(root, model)} | {version}
+        if named := [one for one in _all(root, model) if one.version in served]:
+            _configure(root, model, named, target)
 
 
 def refresh(root: Path, model: str, target: Target = DEFAULT) -> bool:
     """Bring the configuration of `model` up to date with `target`, and return whether it was not: Triton
     follows at the next load. Raises `ContractMismatch` when it cannot be served so; nothing changes then."""
     with alone(root):
-        named = [one for one in _all(root, model) if one.version in listed(root, model)]
+        named = _listed(root, model)
         if not named or parse((root / model / _CONFIG).read_text()) == configuration(named, target):
             return False
         _configure(root, model, named, target)
@@ -184,6 +190,14 @@ def _all(root: Path, model: str) -> tuple[ModelContract, ...]:
     return contracts(root, model)
 
 
+def _listed(root: Path, model: str) -> list[ModelContract]:
+    """Those of the versions that are listed; all, where the list is none that we wrote."""
+    found, served = _all(root, model), listed(root, model)
+    if not served and (root / model / _CONFIG).exists():
+        return list(found)
+    return [one for one in found if one.version in served]
+
+
 def _archives(root: Path) -> Iterator[tuple[str, int, Path]]:
     """Model, version and file of what was retired."""
     for path in root.glob(f"{_RETIRED}*.tar"):
@@ -214,7 +228,8 @@ def _publish(
         write(aside / _runner(target.platform), _runner_of(contract, onnx, target.platform))
         home.parent.mkdir(exist_ok=True)
         aside.rename(home)
-    _configure(root, model, [*others, contract], target)
+    served = [one for one in _listed(root, model) if one.version != version]
+    _configure(root, model, [*served, contract], target)
     return home
 
 
@@ -223,7 +238,7 @@ def _let_go(root: Path, model: str, version: int, target: Target, *, keep: bool)
     home = folder / str(version)
     if not home.exists():
         return
-    others = _list_others(root, model, version, target)
+    _unlist(root, model, version, target)
     if keep:
         packed = root / f"{_ASIDE}{model}-{version}.tar"
         with packed.open("wb") as file:
@@ -235,7 +250,8 @@ def _let_go(root: Path, model: str, version: int, target: Target, *, keep: bool)
     aside = _aside(root, model, version)
     home.rename(aside)
     shutil.rmtree(aside)
-    if not others:
+    if not contracts(root, model):
+        (folder / _CONFIG).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody keeps something else there
             folder.rmdir()
 
@@ -244,13 +260,13 @@ def _archive(root: Path, model: str, version: int) -> Path:
     return root / f"{_RETIRED}{model}-{version}.tar"
 
 
-def _list_others(root: Path, model: str, version: int, target: Target) -> list[ModelContract]:
-    others = [one for one in _all(root, model) if one.version != version]
-    if others:
+def _unlist(root: Path, model: str, version: int, target: Target) -> None:
+    served = _listed(root, model)
+    others = [one for one in served if one.version != version]
+    if others and len(others) < len(served):
         _configure(root, model, others, target)
-    else:
+    elif not others:
         (root / model / _CONFIG).unlink(missing_ok=True)
-    return others
 
 
 def _aside(root: Path, model: str, version: int) -> Path:

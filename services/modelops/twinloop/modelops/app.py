@@ -112,7 +112,9 @@ async def main(settings: ModelopsSettings, context: Context, *, access: Access, 
         await first_of(routes.caught_up, stopping)
         if stopping.is_set():
             return
-        tidy(shelf, routes)
+        for route in routes.known.values():
+            log.info("route", scope=route.scope, serving=named(route.contract))
+        shelf.sweep()
         await keeper.refresh()
         group.create_task(look(keeper, routes, stopping, settings.look_s))
         group.create_task(watch.run(scores, stopping))
@@ -140,15 +142,6 @@ async def alone(settings: ModelopsSettings, context: Context) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(context.stopping.wait(), _STANDBY_S)
     return False
-
-
-def tidy(shelf: Shelf, routes: RouteTable) -> None:
-    """Finish what a process that died has begun."""
-    used = {(one.model, one.version) for route in routes.known.values() for one in route.versions()}
-    for done in shelf.tidy(used):
-        log.warning("finished what was begun", what=done)
-    for route in routes.known.values():
-        log.info("route", scope=route.scope, serving=named(route.contract))
 
 
 async def look(keeper: Keeper, routes: RouteTable, stopping: asyncio.Event, every_s: float) -> None:

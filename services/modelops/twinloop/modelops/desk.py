@@ -22,7 +22,7 @@ from twinloop.modelops.trials import Trials
 from twinloop.modelops.uses import Uses, every
 from twinloop.runtime.clock import Clock
 from twinloop.runtime.observability import logging
-from twinloop.tritonio.errors import TritonError
+from twinloop.tritonio.errors import TritonError, TritonUnavailable
 from twinloop.tritonio.server import InferenceServer
 
 log = logging.logger(__name__)
@@ -134,10 +134,9 @@ class Desk:
             await self._audit.append(
                 asset=held.contract.signal_set, who=by, what="retire model", old=name, reason=reason
             )
-            self._shelf.retire(*version)
             log.info("retired", version=name, by=by, reason=reason)
-            with contextlib.suppress(TritonError):  # it is told again, until it serves what is listed
-                await self._keeper.load(held.contract.model)
+            with contextlib.suppress(TritonUnavailable):  # it is told when it is back
+                await self._keeper.take_out(*version)
 
     async def conclude(self, trial: ModelRoute, *, promote: bool, why: str) -> ModelRoute | None:
         """End a trial by what it has shown; `None` when it is not in force any more."""
@@ -243,8 +242,8 @@ class Desk:
 
     def _known(self, model: str, version: int) -> Held:
         held = self._shelf.find(model, version)
-        if held is None:
-            there = ", ".join(named(one.contract) for one in self._shelf.versions(model))
+        if held is None or not held.listed:
+            there = ", ".join(named(one.contract) for one in self._shelf.versions(model) if one.listed)
             raise NotKnown(
                 f"there is no {model}:{version}: " + (f"there is {there}" if there else "stage it first")
             )

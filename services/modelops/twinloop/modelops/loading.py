@@ -78,7 +78,8 @@ class Keeper:
         try:
             serving = await self._server.serving()
             # What nobody needs and nobody serves is left alone: it is loaded when somebody wants it.
-            known = {*needed, *(self._shelf.known() & serving.keys())}
+            left = (one for one in self._shelf.models() if self._unfinished(one, needed.get(one, ())))
+            known = {*needed, *(self._shelf.known() & serving.keys()), *left}
             for model in sorted(known):
                 await self._look_after(model, needed.get(model, {}), set(serving.get(model, ())), now_s)
         except TritonError as error:
@@ -105,6 +106,15 @@ class Keeper:
             await self._server.load(model)
         else:
             await self._server.unload(model)
+
+    async def take_out(self, model: str, version: int) -> None:
+        """Have a version served no more, and then put its folder away; its `lock` is held. It is gone for
+        everybody once it is unlisted. Raises `TritonUnavailable` when Triton cannot be told now: what is left
+        to do is done when it is back."""
+        self._shelf.unlist(model, version)
+        if await self._server.versions(model) or not self._shelf.listed(model):
+            await self._tried(model)
+        self._shelf.clear(model, version)
 
     async def wanted(self, held: Held) -> None:
         """Have a version served that somebody is about to give a route, if it can be."""
@@ -156,8 +166,9 @@ class Keeper:
         state = self._models.setdefault(model, _Model())
         present = self._present(model)
         if unlisted := [n for n in needed if n in present and not present[n].listed]:
-            log.error("a route names what is not listed; it is now", model=model, version=unlisted[0])
-            self._shelf.relist(model)
+            log.error("a route names what is not listed; it is now", model=model, versions=unlisted)
+            for version in unlisted:
+                self._shelf.enlist(model, version)
         due = set(self._shelf.listed(model))
         unlike = served != due if needed else bool(served - due)
         state.unlike = state.unlike + 1 if unlike else 0
@@ -168,6 +179,18 @@ class Keeper:
             self._changed.discard(model)
             served = set(await self._server.versions(model))
         await self._ask_all(model, needed, served, heal=True)
+        if self._unfinished(model, needed):
+            self._shelf.sweep()  # who publishes now is done before anything is taken for half done
+            for version in self._unfinished(model, needed):
+                log.warning(
+                    "did not pass, or was on its way out: it is taken out", model=model, version=version
+                )
+                await self.take_out(model, version)
+
+    def _unfinished(self, model: str, needed: Collection[int]) -> list[int]:
+        """The versions that did not pass and such as were unlisted, but for those that are `needed`: what
+        somebody has begun who holds the lock of the model, or was cut off."""
+        return [n for n, one in self._present(model).items() if not one.may_serve and n not in needed]
 
     def _present(self, model: str) -> dict[int, Held]:
         return {one.contract.version: one for one in self._shelf.versions(model)}
@@ -228,5 +251,5 @@ class Keeper:
         try:
             await self._tried(contract.model)
         finally:
-            self._shelf.relist(contract.model)
+            self._shelf.enlist(contract.model, contract.version)
         await self._tried(contract.model)

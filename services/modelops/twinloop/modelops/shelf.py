@@ -61,8 +61,13 @@ class Held:
 
     @property
     def may_serve(self) -> bool:
-        """Whether it has passed; what has no card is older than staging."""
-        return self.listed and (self.staged is not None or self.card is None)
+        """Whether it has passed, and is not on its way out."""
+        return self.listed and self.passed
+
+    @property
+    def passed(self) -> bool:
+        """What has no card is older than staging."""
+        return self.staged is not None or self.card is None
 
 
 class Shelf:
@@ -154,51 +159,28 @@ class Shelf:
         repository.write(aside, msgspec.json.format(msgspec.json.encode(staged)))
         aside.replace(self._folder(contract) / _MARK)
 
-    def withdraw(self, contract: ModelContract) -> None:
-        """Take out what has not passed."""
-        repository.withdraw(self.root, contract.model, contract.version, self._target)
-
-    def retire(self, model: str, version: int) -> None:
-        """Take out of service, and keep."""
-        repository.retire(self.root, model, version, self._target)
-
     def unlist(self, model: str, version: int) -> None:
-        """Have Triton serve the others only."""
+        """Have Triton serve it no more."""
         repository.unlist(self.root, model, version, self._target)
 
-    def relist(self, model: str) -> None:
-        """Have Triton serve all versions that are there."""
-        repository.relist(self.root, model, self._target)
+    def enlist(self, model: str, version: int) -> None:
+        """Have Triton serve it again."""
+        repository.enlist(self.root, model, version, self._target)
+
+    def clear(self, model: str, version: int) -> None:
+        """Take its folder away, for good if it has not passed. Only when it was unlisted, and Triton has
+        answered since: see `repository`."""
+        if (held := self.find(model, version)) is not None:
+            take_away = repository.retire if held.passed else repository.withdraw
+            take_away(self.root, *held.version, self._target)
 
     def refresh(self, model: str) -> bool:
         """Bring its configuration up to date; whether it was not. Raises `ContractMismatch`."""
         return repository.refresh(self.root, model, self._target)
 
-    def tidy(self, used: Collection[tuple[str, int]]) -> list[str]:
-        """Finish what somebody who died has begun; what was done, in words. `used` are the versions that
-        routes name: they stay."""
-        repository.sweep(self.root)  # who publishes now is done before anything is taken for half done
-        found = self.versions()
-        done: list[str] = []
-        for one in found:
-            try:
-                done += self._tidied(one, used=one.version in used)
-            except ContractMismatch as error:
-                done.append(f"{one.contract.model}:{one.contract.version} is left as it is: {error}")
-        return done
-
-    def _tidied(self, one: Held, *, used: bool) -> Iterator[str]:
-        name = f"{one.contract.model}:{one.contract.version}"
-        if used:
-            if not one.listed:
-                self.relist(one.contract.model)
-                yield f"{name} is to be served again, because a route names it"
-        elif one.card is not None and one.staged is None:
-            self.withdraw(one.contract)
-            yield f"{name} did not pass staging and is taken out"
-        elif not one.listed:
-            self.retire(*one.version)
-            yield f"{name} is retired"
+    def sweep(self) -> None:
+        """Remove what somebody who died while he published has left aside."""
+        repository.sweep(self.root)
 
     def _held(self, contract: ModelContract, listed: Collection[int]) -> Held:
         folder = self._folder(contract)

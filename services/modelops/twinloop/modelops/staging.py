@@ -193,9 +193,8 @@ class Staging:
 
     async def _take_out(self, contract: ModelContract) -> None:
         """As if it had never been there. Should Triton be away, it is told when it is back."""
-        self._shelf.withdraw(contract)
-        with contextlib.suppress(TritonError):
-            await self._keeper.load(contract.model)
+        with contextlib.suppress(TritonUnavailable):
+            await self._keeper.take_out(contract.model, contract.version)
 
     @contextlib.asynccontextmanager
     async def _timed(self, step: Step) -> AsyncIterator[None]:

@@ -53,7 +53,11 @@ class Stand:
         ]
         return ModelsView(
             routes=[route_view(one, self._watch.outcome(one.scope)) for one in shown],
-            versions=[await self._version(one, routes) for one in self._shelf.versions(model)],
+            versions=[
+                await self._version(one, routes)
+                for one in self._shelf.versions(model)
+                if one.listed or _use(one, routes)[1]  # else only its folder is yet to go
+            ],
         )
 
     async def diff(self, one: tuple[str, int], other: tuple[str, int]) -> DiffView:
