@@ -98,14 +98,30 @@ def promtool(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
     )
 
 
-def judged(folder: Path, tests: Sequence[dict[str, Any]], interval: str = "1m") -> str:
-    """Play `tests` against the rules by `promtool test rules`; what it complains about, or ""."""
-    for name, text in rendered_rules().items():
+def _concerning(alert: str) -> dict[str, str]:
+    """Of the rules as the chart renders them, those of an alert and whatever is recorded for them."""
+    expression = dict[str, str]()
+    for name, text in expressions():
+        expression[name] = expression.get(name, "") + text
+    wanted, found = {alert}, set[str]()
+    while wanted:
+        found |= wanted
+        wanted = {one for one in expression if any(one in expression[name] for name in wanted)} - found
+    files = {name: yaml.safe_load(text) for name, text in rendered_rules().items()}
+    for group in (group for file in files.values() for group in file["groups"]):
+        group["rules"] = [one for one in group["rules"] if (one.get("alert") or one["record"]) in found]
+    return {name: yaml.safe_dump(file) for name, file in files.items()}
+
+
+def judged(folder: Path, alert: str, tests: Sequence[dict[str, Any]], interval: str = "1m") -> str:
+    """Play `tests` of an alert by `promtool test rules`; what it complains about, or ""."""
+    files = _concerning(alert)
+    for name, text in files.items():
         (folder / name).write_text(text)
-    order = [one["name"] for one in groups()]
+    order = [one["name"] for one in groups(files)]
     order.sort(key=lambda name: name != "twinloop-indicators")  # the others read what these record
     what = {
-        "rule_files": list(rendered_rules()),
+        "rule_files": list(files),
         "evaluation_interval": interval,
         "group_eval_order": order,
         "tests": list(tests),

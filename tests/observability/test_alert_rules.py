@@ -46,13 +46,13 @@ def _name(case: Case) -> str:
 def test_it_fires_when_it_must_and_is_over_in_time(case: Case, tmp_path: Path) -> None:
     bad = _group(case, case.bad, {case.early: False, case.fires: True, case.over: False})
     good = _group(case, case.good, dict.fromkeys((case.early, case.fires, case.over), False))
-    assert judged(tmp_path, [bad, good], case.interval) == ""
+    assert judged(tmp_path, case.alert, [bad, good], case.interval) == ""
 
 
 def test_a_rule_that_never_fires_is_noticed(tmp_path: Path) -> None:
     case = CASES[-1]
     never = _group(case, case.good, {case.fires: True})
-    assert "FAILED" in judged(tmp_path, [never])
+    assert "FAILED" in judged(tmp_path, case.alert, [never])
 
 
 def test_the_files_are_rules_and_so_is_what_the_chart_makes_of_them(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_nothing_of_another_namespace_is_alerted_of(alert: str, elsewhere: str, 
     """Two releases under one Prometheus."""
     (case,) = (one for one in CASES if one.alert == alert)
     for series, fires in ((elsewhere, False), (elsewhere.replace('"other"', f'"{NAMESPACE}"'), True)):
-        assert judged(tmp_path, [_group(case, {series: "1000x60"}, {case.fires: fires})]) == ""
+        assert judged(tmp_path, alert, [_group(case, {series: "1000x60"}, {case.fires: fires})]) == ""
 
 
 def test_every_rule_of_an_alert_has_a_case() -> None:
