@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, NoError, UnknownTopicOrPartitionError
+from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5, MetadataResponse_v5
 
 from twinloop.contracts.topics import ALL
 from twinloop.runtime.kafka import provision
-from twinloop.runtime.kafka.provision import _new
+from twinloop.runtime.kafka.provision import _new, _partitions
 
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "2")])
@@ -21,6 +23,23 @@ def test_a_written_record_is_in_two_copies_where_one_of_three_may_be_lost(
         asked = _new(topic, "acme.", copies)
         assert asked.name == f"acme.{topic.name}"
         assert asked.topic_configs.get("min.insync.replicas") == in_sync
+
+
+async def test_what_is_not_there_is_not_made_by_asking_for_it() -> None:
+    """And nobody else's topics are told of, of which a cluster may have thousands."""
+    found = [
+        (NoError.errno, "acme.changes", False, [(0, 0, 1, [1], [1], [])]),
+        (UnknownTopicOrPartitionError.errno, "acme.models", False, []),
+    ]
+
+    class Admin:
+        async def _send_request(self, request: MetadataRequest) -> MetadataResponse_v5:
+            asked = request.build(MetadataRequest_v5)
+            assert (asked.topics, asked.allow_auto_topic_creation) == (["acme.changes", "acme.models"], False)
+            return MetadataResponse_v5(0, [], "cluster", 1, found)
+
+    admin = cast("AIOKafkaAdminClient", Admin())
+    assert await _partitions(admin, ["acme.changes", "acme.models"]) == {"acme.changes": 1}
 
 
 def a_kafka_that_starts(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:

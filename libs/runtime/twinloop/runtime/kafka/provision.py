@@ -14,9 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
+    NoError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 from pydantic import Field
 
 from twinloop.contracts.topics import ALL, Topic
@@ -77,10 +79,10 @@ async def provision(
     admin = AIOKafkaAdminClient(**client_of(kafka))
     await admin.start()
     try:
-        present = {one["topic"]: one for one in await admin.describe_topics()}
+        present = await _partitions(admin, [topic.named(prefix) for topic in topics])
         for topic in topics:
-            there = present.get(topic.named(prefix))
-            if there is not None and (count := len(there["partitions"])) != topic.partitions:
+            count = present.get(topic.named(prefix), topic.partitions)
+            if count != topic.partitions:
                 raise TopicMismatch(
                     f"{topic.named(prefix)} has {count} partitions instead of {topic.partitions}:"
                     " create it anew, or choose another TWINLOOP_TOPIC_PREFIX"
@@ -90,6 +92,17 @@ async def provision(
         return [topic.named(prefix) for topic in missing]
     finally:
         await admin.close()
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """How many each of these topics has that is there. aiokafka's `describe_topics` would have a Kafka that
+    is set so (`auto.create.topics.enable`) make the others, and without names tell of all that there are."""
+    answer = await admin._send_request(MetadataRequest(names, allow_auto_topic_creation=False))
+    return {
+        one["topic"]: len(one["partitions"])
+        for one in answer.to_object()["topics"]
+        if one["error_code"] == NoError.errno
+    }
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[NewTopic]) -> None:
