@@ -16,6 +16,7 @@ import httpx
 import msgspec
 import numpy as np
 from support.artefacts import card_of
+from support.http import asking
 from support.line_scene import bearer
 from support.processes import ServiceProcess
 from support.topics import records
@@ -82,7 +83,7 @@ class Workshop:
 
     async def ask(self, verb: str, **what: Any) -> httpx.Response:
         """POST a verb; what modelops answers."""
-        async with httpx.AsyncClient(timeout=_PATIENT_S) as client:
+        async with asking(_PATIENT_S) as client:
             url = f"{self.modelops.url}/models/{verb}"
             return await client.post(url, headers=self.token, **what)
 
@@ -96,7 +97,7 @@ class Workshop:
 
     async def listed(self) -> dict[str, Any]:
         """What modelops tells of routes and versions."""
-        async with httpx.AsyncClient(timeout=_PATIENT_S) as client:
+        async with asking(_PATIENT_S) as client:
             answer = await client.get(f"{self.modelops.url}/models", headers=self.token)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

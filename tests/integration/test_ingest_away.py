@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import httpx
 import pytest
+from support.http import asking
 from support.ports import free_endpoint
 from support.processes import ServiceProcess
 from support.topics import events, records
@@ -102,7 +102,7 @@ class Scene:
     async def weld(self, welds: int, **more: Any) -> None:
         """Begin a campaign."""
         campaign = {"name": "x", "welds": welds, "rate_hz": RATE_HZ, "seed": 1, "stations": STATIONS, **more}
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as panel:
+        async with asking(TIMEOUT_S) as panel:
             answer = await panel.post(f"{self.simulator.url}/campaigns", json=campaign)
         assert answer.status_code == 202, answer.text
 

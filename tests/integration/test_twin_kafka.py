@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import websockets
+from support.http import HTTP
 from support.process_models import write_process_model
 from support.processes import ServiceProcess
 from support.topics import events
@@ -74,7 +75,7 @@ class Scene:
     welded: int = 0
 
     def get(self, path: str, twin: ServiceProcess | None = None) -> Any:
-        answer = httpx.get((twin or self.twin).url + path, headers=as_person("vera"), timeout=TIMEOUT_S)
+        answer = HTTP.get((twin or self.twin).url + path, headers=as_person("vera"))
         return answer.json() if answer.status_code == 200 else answer.status_code
 
     async def post(

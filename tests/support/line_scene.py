@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from support.http import asking
 from support.line import ASSET, approved, envelope, promotion, proposal, simulated
 from support.processes import ServiceProcess
 from support.topics import events
@@ -146,12 +147,12 @@ class Scene:
         return told
 
     async def post(self, path: str, who: str, **body: Any) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with asking(TIMEOUT_S) as client:
             return await client.post(f"{self.line.url}{path}", json=body, headers=bearer(self.certs, who))
 
     async def station(self) -> dict[str, Any]:
         """What the line says of the station."""
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with asking(TIMEOUT_S) as client:
             answer = await client.get(f"{self.line.url}/stations", headers=bearer(self.certs, "vera"))
         found: dict[str, Any] = next(one for one in answer.json()["stations"] if one["asset"] == ASSET)
         return found

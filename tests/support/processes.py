@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from support.http import HTTP
+
 
 @dataclass
 class ServiceProcess:
@@ -76,7 +78,7 @@ class ServiceProcess:
         if not (url := self.url):
             return None
         try:
-            return httpx.get(url + path, timeout=20)  # a process may stand still: nothing is judged by this
+            return HTTP.get(url + path)
         except httpx.HTTPError:
             return None
 

@@ -19,6 +19,7 @@ from docker.models.containers import Container
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
+from support.http import HTTP
 from support.images import ROOT, image
 
 PORT = 8080
@@ -80,7 +81,7 @@ class Running:
     def get(self, path: str) -> httpx.Response | None:
         """Its answer; `None` while it does not answer."""
         try:
-            return httpx.get(self.url + path, timeout=5)
+            return HTTP.get(self.url + path, timeout=5)
         except httpx.HTTPError:
             return None
 
