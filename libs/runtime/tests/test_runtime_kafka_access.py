@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from twinloop.runtime.credentials import AccessUnusable, secret_of
-from twinloop.runtime.kafka.access import KafkaAccess, Mechanism, Security, client_of
+from twinloop.runtime.kafka.access import KafkaAccess, Mechanism, Security, client_of, program
 from twinloop.runtime.kafka.settings import access_of
 from twinloop.runtime.settings import ServiceSettings, load
 
@@ -44,8 +47,23 @@ def test_without_more_it_is_plaintext(files: Path) -> None:
     assert client_of("127.0.0.1:9092") == {
         "bootstrap_servers": "127.0.0.1:9092",
         "security_protocol": "PLAINTEXT",
+        "client_id": program(),
     }
     assert access_of(variables(files, SASL="", USER="", CA_FILE="")) == KafkaAccess("127.0.0.1:9092")
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("twinloop.detector.__main__", "twinloop-detector"),
+        ("twinloop.runtime.kafka.provision", "twinloop-runtime-kafka-provision"),
+        (None, "twinloop"),
+    ],
+)
+def test_brokers_are_told_what_runs(module: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = None if module is None else ModuleSpec(module, None)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    assert program() == told
 
 
 def test_scram_takes_its_password_from_the_file_as_it_is_now(files: Path) -> None:

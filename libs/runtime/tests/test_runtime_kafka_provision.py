@@ -11,7 +11,7 @@ from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5, Meta
 
 from twinloop.contracts.topics import ALL
 from twinloop.runtime.kafka import provision
-from twinloop.runtime.kafka.provision import _new, _partitions
+from twinloop.runtime.kafka.provision import _new, partitions
 
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, None), (2, None), (3, "2"), (5, "2")])
@@ -39,7 +39,7 @@ async def test_what_is_not_there_is_not_made_by_asking_for_it() -> None:
             return MetadataResponse_v5(0, [], "cluster", 1, found)
 
     admin = cast("AIOKafkaAdminClient", Admin())
-    assert await _partitions(admin, ["acme.changes", "acme.models"]) == {"acme.changes": 1}
+    assert await partitions(admin, ["acme.changes", "acme.models"]) == {"acme.changes": 1}
 
 
 def a_kafka_that_starts(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:

@@ -33,6 +33,7 @@ from twinloop.local.errors import LocalError
 from twinloop.local.interrupts import run_command
 from twinloop.local.plan import OPERATOR
 from twinloop.runtime.kafka.access import client_of
+from twinloop.runtime.kafka.provision import partitions
 from twinloop.runtime.settings import ServiceSettings, load
 
 _ASK = "A pod says what it waits for: kubectl exec POD -- python -m twinloop.runtime.healthcheck ready"
@@ -84,14 +85,14 @@ async def topics_there(settings: ServiceSettings) -> None:
     admin = AIOKafkaAdminClient(**client_of(settings.kafka_access))
     await admin.start()
     try:
-        present = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
+        wanted = {topic.named(settings.topic_prefix): topic.partitions for topic in ALL}
+        there = await partitions(admin, wanted)
     finally:
         await admin.close()
-    found = {topic: present.get(topic.named(settings.topic_prefix), 0) for topic in ALL}
     wrong = [
-        f"{topic.named(settings.topic_prefix)} has {count} partitions, not {topic.partitions}"
-        for topic, count in found.items()
-        if count != topic.partitions
+        f"{name} has {there.get(name, 0)} partitions, not {count}"
+        for name, count in wanted.items()
+        if there.get(name) != count
     ]
     if wrong:
         raise NotThere("; ".join(wrong))

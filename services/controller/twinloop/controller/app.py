@@ -21,6 +21,7 @@ from twinloop.controller.policy import ControllerPolicy
 from twinloop.controller.settings import ControllerSettings
 from twinloop.controller.streams import SOURCES, Streams
 from twinloop.runtime.kafka import clients
+from twinloop.runtime.kafka.provision import partitions
 from twinloop.runtime.observability import logging
 from twinloop.runtime.observability.metrics import ConsumerMetrics
 from twinloop.runtime.service import Context
@@ -93,7 +94,7 @@ async def _topics_there(settings: ControllerSettings, stopping: asyncio.Event, m
         admin = AIOKafkaAdminClient(**settings.kafka_access.client())
         try:
             await admin.start()
-            absent = wanted - set(await admin.list_topics())
+            absent = wanted - (await partitions(admin, wanted)).keys()
             if not absent:
                 return True
             missing[:] = [f"topics are not made yet: {', '.join(sorted(absent))}"]

@@ -26,7 +26,7 @@ from twinloop.contracts.topics import (
 from twinloop.controller.agents import Record
 from twinloop.controller.committed import CommittedTransport
 from twinloop.controller.credentials import credentials
-from twinloop.runtime.kafka.access import KafkaAccess
+from twinloop.runtime.kafka.access import KafkaAccess, program
 from twinloop.runtime.kafka.clients import measure_lag
 from twinloop.runtime.observability.metrics import ConsumerMetrics, Place
 
@@ -67,6 +67,7 @@ class Streams:
             f"{prefix}controller",
             broker="kafka://" + ";".join(address.strip() for address in kafka.servers.split(",")),
             broker_credentials=credentials(kafka),
+            broker_client_id=program(),
             datadir=str(data),
             store="rocksdb://",
             autodiscover=False,

@@ -9,6 +9,7 @@ the next one. Nothing that is secret is in the value itself, so it may be printe
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -70,7 +71,11 @@ class KafkaAccess:
 
     def client(self) -> dict[str, Any]:
         """Keyword arguments of every client of aiokafka. Raises `AccessUnusable`."""
-        made: dict[str, Any] = {"bootstrap_servers": self.servers, "security_protocol": self.security.value}
+        made: dict[str, Any] = {
+            "bootstrap_servers": self.servers,
+            "security_protocol": self.security.value,
+            "client_id": program(),
+        }
         if self.security.encrypts:
             made["ssl_context"] = self.tls.context()
         if self.security.asks_who and self.mechanism is not None:
@@ -85,6 +90,12 @@ class KafkaAccess:
     def password(self) -> str | None:
         """That of PLAIN and SCRAM. Raises `AccessUnusable`."""
         return None if self.password_file is None else secret_of(self.password_file)
+
+
+def program() -> str:
+    """What runs, as brokers are told it (`client.id`): `twinloop-detector` for `twinloop.detector`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return "twinloop" if spec is None else str(spec.name).removesuffix(".__main__").replace(".", "-")
 
 
 Kafka = KafkaAccess | str

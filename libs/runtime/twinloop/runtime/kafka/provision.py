@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -79,7 +79,7 @@ async def provision(
     admin = AIOKafkaAdminClient(**client_of(kafka))
     await admin.start()
     try:
-        present = await _partitions(admin, [topic.named(prefix) for topic in topics])
+        present = await partitions(admin, [topic.named(prefix) for topic in topics])
         for topic in topics:
             count = present.get(topic.named(prefix), topic.partitions)
             if count != topic.partitions:
@@ -94,10 +94,10 @@ async def provision(
         await admin.close()
 
 
-async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+async def partitions(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, int]:
     """How many each of these topics has that is there. aiokafka's `describe_topics` would have a Kafka that
     is set so (`auto.create.topics.enable`) make the others, and without names tell of all that there are."""
-    answer = await admin._send_request(MetadataRequest(names, allow_auto_topic_creation=False))
+    answer = await admin._send_request(MetadataRequest(list(names), allow_auto_topic_creation=False))
     return {
         one["topic"]: len(one["partitions"])
         for one in answer.to_object()["topics"]
