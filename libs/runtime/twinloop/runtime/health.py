@@ -1,7 +1,7 @@
 """Health and metrics over HTTP: `/health/live`, `/health/ready`, `/metrics`.
 
 Live means that the event loop turns; an outage of Kafka or Triton must not fail it. Ready means that every
-registered check passes; before the first is registered, the service is starting.
+registered check passes; before the service has registered its first, it is starting.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ Check = Callable[[], str | None]
 
 
 class Health:
-    """Readiness checks by name. A check returns `None` when all is well, else what is missing."""
+    """Readiness checks by name. A check returns `None` when all is well, else what is missing.
 
-    def __init__(self) -> None:
+    `beneath` are those of what every service stands on.
+    """
+
+    def __init__(self, **beneath: Check) -> None:
+        self._beneath = beneath
         self._checks: dict[str, Check] = {}
 
     def add(self, name: str, check: Check) -> None:
@@ -35,9 +39,9 @@ class Health:
 
     def missing(self) -> dict[str, str]:
         """What is not ready, by check; empty when ready."""
-        if not self._checks:
-            return {"service": "starting"}
-        return {name: problem for name, check in self._checks.items() if (problem := check()) is not None}
+        checks = [*self._beneath.items(), *self._checks.items()]
+        found = {name: problem for name, check in checks if (problem := check()) is not None}
+        return found if self._checks else {"service": "starting", **found}
 
 
 def routes(health: Health, registry: CollectorRegistry) -> list[BaseRoute]:

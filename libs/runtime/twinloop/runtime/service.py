@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twinloop.runtime.clock import Clock, SystemClock
 from twinloop.runtime.health import Health, serve
+from twinloop.runtime.kafka import clients
 from twinloop.runtime.observability import logging, tracing
 from twinloop.runtime.observability.metrics import ServiceMetrics
 from twinloop.runtime.settings import ServiceSettings
@@ -39,7 +40,7 @@ class Context:
     name: str
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-    health: Health = field(default_factory=Health)
+    health: Health = field(default_factory=lambda: Health(kafka=clients.not_started))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clock: Clock = field(default_factory=SystemClock)
     api: ASGIApp | None = None

@@ -108,31 +108,44 @@ class MemoryPublisher:
         self.messages.extend(messages)
 
 
+_not_started: dict[object, str] = {}
+"""Of each client that could not be started and is tried again: why."""
+
+
+def not_started() -> str | None:
+    """Health check: what keeps the clients of this process from being started, if anything does."""
+    return next(iter(_not_started.values()), None)
+
+
 async def started(make: Callable[[], Any], stopping: asyncio.Event, what: str) -> Any:
     """Start a client, trying again while the cluster is away: an outage at start is no crash."""
-    delay_s = 0.2
-    while True:
-        client = make()
-        try:
-            await client.start()
-        except KafkaError as error:
-            await client.stop()
-            log.warning(
-                "kafka is away, or refuses this user: look at password, certificate and ACLs",
-                client=what,
-                problem=str(error),
-                again_in_s=delay_s,
-            )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), delay_s)
-            if stopping.is_set():
+    this, delay_s = object(), 0.2
+    try:
+        while True:
+            client = make()
+            try:
+                await client.start()
+            except KafkaError as error:
+                await client.stop()
+                _not_started[this] = f"Kafka is away, or refuses this user: {error}"
+                log.warning(
+                    "kafka is away, or refuses this user: look at password, certificate and ACLs",
+                    client=what,
+                    problem=str(error),
+                    again_in_s=delay_s,
+                )
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), delay_s)
+                if stopping.is_set():
+                    raise
+                delay_s = min(delay_s * 2, 5.0)
+            except asyncio.CancelledError:
+                await client.stop()
                 raise
-            delay_s = min(delay_s * 2, 5.0)
-        except asyncio.CancelledError:
-            await client.stop()
-            raise
-        else:
-            return client
+            else:
+                return client
+    finally:
+        _not_started.pop(this, None)
 
 
 @contextlib.asynccontextmanager
