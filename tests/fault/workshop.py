@@ -175,6 +175,7 @@ async def workshop(run: Scene) -> AsyncIterator[Workshop]:
             "TWINLOOP_MODELOPS_LOOK_S": "0.5",
             "TWINLOOP_MODELOPS_QUIET_S": "6",
             "TWINLOOP_MODELOPS_BUDGET_S": "5",  # a stall of the machine is no slow model
+            "TWINLOOP_MODELOPS_RUN_S": "15",
             "TWINLOOP_ACCESS_PEOPLE": str(people / "people.toml"),
         },
         run.folder / "modelops.log",
