@@ -75,7 +75,7 @@ class Scene:
     welded: int = 0
 
     def get(self, path: str, twin: ServiceProcess | None = None) -> Any:
-        answer = HTTP.get((twin or self.twin).url + path, headers=as_person("vera"))
+        answer = HTTP.get((twin or self.twin).url + path, headers=as_person("vera"), timeout=TIMEOUT_S)
         return answer.json() if answer.status_code == 200 else answer.status_code
 
     async def post(

@@ -78,7 +78,8 @@ class Keeper:
         try:
             serving = await self._server.serving()
             # What nobody needs and nobody serves is left alone: it is loaded when somebody wants it.
-            left = (one for one in self._shelf.models() if self._unfinished(one, needed.get(one, ())))
+            models = self._shelf.models()
+            left = (one for one in models if _unfinished(self._present(one), needed.get(one, ())))
             known = {*needed, *(self._shelf.known() & serving.keys()), *left}
             for model in sorted(known):
                 await self._look_after(model, needed.get(model, {}), set(serving.get(model, ())), now_s)
@@ -179,18 +180,13 @@ class Keeper:
             self._changed.discard(model)
             served = set(await self._server.versions(model))
         await self._ask_all(model, needed, served, heal=True)
-        if self._unfinished(model, needed):
+        if _unfinished(present, needed):
             self._shelf.sweep()  # who publishes now is done before anything is taken for half done
-            for version in self._unfinished(model, needed):
+            for version in _unfinished(self._present(model), needed):
                 log.warning(
                     "did not pass, or was on its way out: it is taken out", model=model, version=version
                 )
                 await self.take_out(model, version)
-
-    def _unfinished(self, model: str, needed: Collection[int]) -> list[int]:
-        """The versions that did not pass and such as were unlisted, but for those that are `needed`: what
-        somebody has begun who holds the lock of the model, or was cut off."""
-        return [n for n, one in self._present(model).items() if not one.may_serve and n not in needed]
 
     def _present(self, model: str) -> dict[int, Held]:
         return {one.contract.version: one for one in self._shelf.versions(model)}
@@ -253,3 +249,9 @@ class Keeper:
         finally:
             self._shelf.enlist(contract.model, contract.version)
         await self._tried(contract.model)
+
+
+def _unfinished(present: Mapping[int, Held], needed: Collection[int]) -> list[int]:
+    """The versions that did not pass and such as were unlisted, but for those that are `needed`: what
+    somebody has begun who holds the lock of the model, or was cut off."""
+    return [n for n, one in present.items() if not one.may_serve and n not in needed]
