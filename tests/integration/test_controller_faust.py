@@ -28,6 +28,7 @@ from twinloop.contracts.events import Alarm, AlarmCode, Anomaly
 from twinloop.contracts.modes import Mode
 from twinloop.contracts.topics import ALARMS, ANOMALIES, AUDIT, CHANGES, DEAD_LETTERS, GENEALOGY, SCORES
 from twinloop.controller.agents import Record
+from twinloop.controller.committed import CommittedTransport
 from twinloop.controller.streams import Streams
 from twinloop.runtime.kafka.access import KafkaAccess
 from twinloop.runtime.kafka.provision import provision
@@ -279,7 +280,7 @@ async def folding(
         prefix=prefix,
         data=data,
         commit_interval_s=commit_interval_s,
-        session_timeout_s=6.0,
+        session_timeout_s=30.0,
         replication=1,
         metrics=ConsumerMetrics(CollectorRegistry(), "controller"),
     )
@@ -330,6 +331,29 @@ async def test_what_is_read_while_it_goes_back_to_the_committed_offsets_is_not_l
         await until(lambda: all_of(range(40)), problem="not seen: those of meanwhile are folded, too")
 
 
+async def test_the_first_record_waits_until_kafka_tells_of_the_changelog(
+    kafka: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka has made a topic a moment before it tells of it. Here that moment is long."""
+    await provision(kafka, prefix=topic_prefix)
+    await send(kafka, topic_prefix, range(1))
+    make, makings = CommittedTransport._really_create_topic, []
+
+    async def late(*args: Any, **kwargs: Any) -> None:
+        async def making() -> None:
+            await asyncio.sleep(1.0)
+            await make(*args, **kwargs)
+
+        makings.append(asyncio.create_task(making()))
+
+    monkeypatch.setattr(CommittedTransport, "_really_create_topic", late)
+    folded: list[int] = []
+    async with folding(kafka, topic_prefix, tmp_path, folded) as streams:
+        await until(lambda: folded == [0] or streams.failed.done(), problem="not seen: it is folded")
+        assert folded == [0]
+    await asyncio.gather(*makings)
+
+
 async def test_whatever_ends_the_stop_of_its_consumer_no_connection_stays_open(
     kafka: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +375,28 @@ async def test_whatever_ends_the_stop_of_its_consumer_no_connection_stays_open(
         assert all(one.connected() for one in open_ones)
     assert len(open_ones) >= 2  # to the broker, and to it as the group's coordinator
     assert not any(one.connected() for one in open_ones)
+
+
+async def test_a_rebalance_while_it_stops_leaves_no_connection_and_no_member_behind(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Faust then closes the consumer from a thread that it does not belong to, and takes it for closed."""
+    await provision(kafka, prefix=topic_prefix)
+    await send(kafka, topic_prefix, range(1))
+    folded: list[int] = []
+    async with folding(kafka, topic_prefix, tmp_path, folded) as streams:
+        await until(lambda: folded == [0], problem="not seen: it is folded")
+        client = streams._app.consumer._thread._consumer._client
+        open_ones = list(client._conns.values())
+        streams._app._on_rebalance_when_stopped()
+    assert not any(one.connected() for one in open_ones)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        (told,) = await admin.describe_consumer_groups([topic_prefix + "controller"])
+    finally:
+        await admin.close()
+    assert not told.groups[0][5], "the group still counts it as a member"
 
 
 async def test_where_nothing_is_committed_yet_it_goes_back_to_the_beginning(

@@ -1,6 +1,6 @@
 """Faust's Kafka consumer and producer, mended (Faust 0.15).
 
-Eight things, each found by trying. Its consumer:
+Ten things, each found by trying. Its consumer:
 
 - when a table is restored it goes back to the committed offsets while its fetcher is at work, and throws away
   what is in the queues only then. What the fetcher brings in between is thrown away, too, and never read
@@ -16,11 +16,17 @@ on topics that are written in transactions:
   commit moves on by two or three offsets only, while the rest piles up and is read again after a restart;
 - it takes offset 0 for "nothing read yet", and so misses a gap right behind it: commits stand still;
 - its thread keeps a process alive that wants to end while Kafka does not answer;
-- its thread ends, and leaves the connections open, when the stop of aiokafka's consumer does (`mends.stop`).
+- its thread ends, and leaves the connections open, when the stop of aiokafka's consumer does (`mends.stop`);
+- a rebalance while it stops closes aiokafka's consumer from another thread: that fails half-way, but the stop
+  takes it for done. Connections stay open, and the group waits for a member that is gone.
 
-And its producer: before offsets are committed the table's changelog is to be written, but that gives up on a
-buffer from which nothing went for a tenth of a second, as on a busy machine, and does not wait for the record
-that has just left it. A process that was killed then had lost states whose records were committed.
+And its producer:
+
+- before offsets are committed the table's changelog is to be written, but that gives up on a buffer from
+  which nothing went for a tenth of a second, as on a busy machine, and does not wait for the record that has
+  just left it. A process that was killed then had lost states whose records were committed;
+- Kafka has made a topic a moment before it tells of it. The changelog, made at the first start, was then
+  taken for one without partitions, and the first record ended the service.
 """
 
 from __future__ import annotations
@@ -64,6 +70,9 @@ class _CommittedThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             raise KafkaTimeoutError(f"no answer to where {len(none)} partitions begin")
         return committed
 
+    def close(self) -> None:
+        """Nothing: asked for at a rebalance while the app stops, and its stop closes the consumer."""
+
     async def on_thread_stop(self) -> None:
         """As Faust's, with a stop that nothing ends early."""
         await super(AIOKafkaConsumerThread, self).on_thread_stop()
@@ -103,11 +112,16 @@ class CommittedConsumer(Consumer):  # type: ignore[misc]
 
 
 class WholeProducer(Producer):  # type: ignore[misc]
-    """Flushed is what Kafka has acknowledged: all of it."""
+    """Flushed is what Kafka has acknowledged: all of it. Made is a topic that Kafka tells of."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unacknowledged: set[asyncio.Future[Any]] = set()
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Make it, and wait until Kafka tells of it. Raises `KafkaError` when it does not."""
+        await super().create_topic(topic, *args, **kwargs)
+        await self._ensure_producer().partitions_for(topic)
 
     def send_soon(self, fut: asyncio.Future[Any]) -> None:
         """Buffer a change of a table."""
