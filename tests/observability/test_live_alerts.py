@@ -11,6 +11,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -57,7 +58,7 @@ async def _play(scene: Scene) -> None:
         await into_service(people, level, "for a test")
         await commission(scene.stack, panel, print)
         await engineer.lead_up(asset(CLOSED), Mode.SUPERVISED, "for a test")
-        await panel.start(Order(100_000, 8.0, "window-drift", 7).campaign())
+        await panel.start(_order(None))
 
         watched = Watched(where.prometheus)
         watching = asyncio.create_task(watched.watch())
@@ -75,9 +76,9 @@ async def _play(scene: Scene) -> None:
 
 async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel, engineer: People) -> None:
     stack, kafka = scene.stack, scene.stack.endpoints.kafka
-    # Senders gone wrong, a drift beyond what may be corrected, a store that was tampered with, line killed.
+    # Senders gone wrong, a drift beyond what may be corrected, a store that was tampered with; line killed.
     flowing.poison_hz = 12
-    await stack.kill("line")
+    await panel.start(_order("window-drift"))
     with tampered(Path(stack.state.root) / "audit" / "modelops.jsonl"):
         await watched.until_fired(
             {
@@ -87,13 +88,13 @@ async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel
                 "TwinloopDeadLetterRate",
                 "TwinloopAuthorityExhausted",
                 "TwinloopAuditChainBroken",
-                "TwinloopTargetDown",
-                "TwinloopLagAbsent",
             },
             SLOW_S,
         )
     flowing.poison_hz = 0
-    await panel.start(Order(100_000, 8.0, None, 7).campaign())
+    await stack.kill("line")
+    await watched.until_fired({"TwinloopTargetDown", "TwinloopLagAbsent"}, SLOW_S)
+    await panel.start(_order(None))
     await stack.start("line")
     # A historian that hangs; and a model whose process dies, while nobody can heal it.
     await stack.kill("historian", signal.SIGSTOP)
@@ -138,7 +139,7 @@ async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel
     await panel.start(Order(100_000, 2.5, None, 11).campaign() | late)
     async with _kept_in(engineer, Mode.AUTO):
         await watched.until_fired({"TwinloopLoopSlow"}, SLOW_S)
-    await panel.start(Order(100_000, 8.0, None, 7).campaign())
+    await panel.start(_order(None))
     # Two installations share a group; then an operator sets the group back.
     async with fenced(kafka, "detector"):
         await watched.until_fired({"TwinloopTransactionAborts"}, SLOW_S)
@@ -149,6 +150,10 @@ async def _faults(scene: Scene, watched: Watched, flowing: Traffic, panel: Panel
     assert await set_back(kafka, "detector", 3) > 0
     await stack.start("detector")
     await watched.until_fired({"TwinloopExactlyOnceViolation"}, SLOW_S)
+
+
+def _order(scenario: str | None) -> dict[str, Any]:
+    return Order(100_000, 8.0, scenario, 7).campaign()
 
 
 @contextlib.asynccontextmanager
