@@ -13,9 +13,9 @@ from fault.rows import ROWS
 from fault.scene import Size, loaded, scene
 
 SEED = 20
-SHORT = Size(frames=10_000, rate=1000, share=0.15, idle=False)
-SHORTER = Size(frames=10_000, rate=1000, share=0.05, idle=False)
-"""Of what has a hundred swaps."""
+SHORT = Size(frames=10_000, rate=500, share=0.15, idle=False)
+SHORTER = Size(frames=10_000, rate=250, share=0.05, idle=False)
+"""Of what has a hundred swaps. How many frames there are is the work of what judges the run, too."""
 FEW = ("kill", "sigterm", "kafka", "triton", "poison", "disorder", "flood")
 
 
