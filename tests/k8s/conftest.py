@@ -30,6 +30,9 @@ def cluster() -> Iterator[None]:
     folder = os.environ.get("TWINLOOP_CLUSTER")
     assert folder, "there is no cluster: set KUBECONFIG, or TWINLOOP_CLUSTER to a folder with cluster.sh"
     tool = str(Path(folder) / "cluster.sh")
+    inspect = ["docker", "image", "inspect", *map(image, LOOP)]
+    built = subprocess.run(inspect, capture_output=True, check=False)
+    assert not built.returncode, "its nodes need our images: make images, and leave the Docker engine running"
     subprocess.run([tool, "up"], check=True, timeout=UP_S)
     try:
         said = run(tool, "status").splitlines()[-1]
