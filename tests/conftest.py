@@ -20,8 +20,8 @@ from twinloop.local.keys import certs as local_certs
 from twinloop.local.stack import Stack
 
 LOOPS = ("tests/fault/", "tests/e2e/", "tests/observability/")
-"""Where tests play a whole loop, a dozen processes each, and judge its times. The heaviest first: a thousand
-frames a second, beside which the other worker had better begin with what starts nothing."""
+"""Where tests play a whole loop, a dozen processes each, and judge its times. The heaviest first: hundreds
+of frames a second, beside which the other worker had better begin with what starts nothing."""
 
 
 def _plays_loop(nodeid: str) -> bool:

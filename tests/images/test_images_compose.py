@@ -127,24 +127,33 @@ def test_with_tls_and_sasl_each_program_is_itself_and_reads_its_own_password_alo
     users = {**{one: one for one in images.SERVICES}, "detector-vehicles": "detector", "topics": "provision"}
     users = {**users, "cli": "monitor", "demo": "monitor"}
     del users["simulator"]  # it does not speak to Kafka
+    mqtt_users = {"ingest": "ingest", "simulator": "plant"}
+    mounted = {
+        **{name: [f"kafka-{user}:/kafka:ro"] for name, user in users.items()},
+        "acls": ["kafka-admin:/kafka:ro"],
+        "kafka": ["kafka-broker:/kafka:ro"],
+        "mqtt": ["mqtt-broker:/mqtt:ro"],
+        "simulator": [],
+    }
     for name, user in users.items():
         environment = told[name]["environment"]
         assert environment["TWINLOOP_KAFKA_USER"] == f"${{TWINLOOP_TOPIC_PREFIX-}}{user}", name
         assert environment["TWINLOOP_KAFKA_SECURITY"] == "SASL_SSL"
-        assert told[name]["volumes"] == [f"kafka-{user}:/kafka:ro"]
-    assert told.keys() == {*users, "setup", "kafka", "acls"}
+    for name, user in mqtt_users.items():
+        environment = told[name]["environment"]
+        assert environment["TWINLOOP_MQTT_USER"] == user
+        assert environment["TWINLOOP_MQTT_CA_FILE"]
+        mounted[name] = [*mounted[name], f"mqtt-{user}:/mqtt:ro"]
+    assert told.keys() == {*mounted, "setup"}
+    assert {name: told[name]["volumes"] for name in mounted} == mounted
     assert set(users.values()) == set(handout.USERS)
-    assert told["acls"]["volumes"] == ["kafka-admin:/kafka:ro"]
-    assert told["kafka"]["volumes"] == ["kafka-broker:/kafka:ro"]
     handed = {one.split(":")[0] for one in told["setup"]["volumes"]}
-    assert (
-        handed
-        == overlay["volumes"].keys()
-        == {f"kafka-{one}" for one in (*users.values(), "admin", "broker")}
-    )
+    given = {one.split(":")[0] for volumes in mounted.values() for one in volumes}
+    assert handed == overlay["volumes"].keys() == given
     image = (ROOT / "deploy/docker/Dockerfile").read_text()
-    (folders,) = re.findall(r"for one in ([a-z ]+); do \\\n +mkdir -p \"/empty/kafka/", image)
-    assert {f"kafka-{one}" for one in folders.split()} == handed, "a volume takes the owner of its folder"
+    folders = re.findall(r"for one in ([a-z ]+); do(?: \\\n +| )mkdir -p \"/empty/(kafka|mqtt)/", image)
+    made = {f"{of}-{one}" for names, of in folders for one in names.split()}
+    assert made == handed, "a volume takes the owner of its folder"
 
 
 def test_a_gpu_is_used_as_its_page_says() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from twinloop.local.keys.handout import HANDED, KAFKA, PSEUDONYM_KEY, USERS, hand_out, main, make
+from twinloop.local.keys.handout import HANDED, KAFKA, MQTT, PSEUDONYM_KEY, USERS, hand_out, main, make
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +69,36 @@ def test_each_user_of_kafka_has_his_own_password_and_no_other(tmp_path: Path) ->
         for file in one.iterdir():
             secret = file.name not in ("ca.pem", "cert.pem")
             assert stat.S_IMODE(file.stat().st_mode) == (0o600 if secret else 0o644), file
-    broker = x509.load_pem_x509_certificate((tmp_path / "keys/kafka/broker.cert.pem").read_bytes())
-    names = broker.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", KAFKA}
+    assert _hosts(tmp_path / "keys/kafka/broker.cert.pem") == {"localhost", KAFKA}
     assert (tmp_path / "handed/ingest" / PSEUDONYM_KEY).exists()
     before = {one: one.read_bytes() for one in kafka.rglob("*") if one.is_file()}
     assert main(told) == 0
     assert {one: one.read_bytes() for one in kafka.rglob("*") if one.is_file()} == before
+
+
+def test_each_user_of_mqtt_has_his_own_password_and_the_broker_none(tmp_path: Path) -> None:
+    told = ["--from", str(tmp_path / "keys"), "--to", str(tmp_path / "handed")]
+    told += ["--mqtt", str(tmp_path / "mqtt")]
+    assert main(told) == 0
+    mqtt = tmp_path / "mqtt"
+    assert {one.name for one in mqtt.iterdir()} == {"broker", "ingest", "plant"}
+    passwords = {one: (mqtt / one / "password").read_text().strip() for one in ("ingest", "plant")}
+    assert len(set(passwords.values())) == 2
+    for one in passwords:
+        assert {file.name for file in (mqtt / one).iterdir()} == {"ca.pem", "password"}
+        assert stat.S_IMODE((mqtt / one / "password").stat().st_mode) == 0o600
+    broker = {file.name: file.read_text() for file in (mqtt / "broker").iterdir()}
+    assert not [text for text in broker.values() if any(one in text for one in passwords.values())]
+    assert [line.split(":")[0] for line in broker["passwords"].splitlines()] == [*passwords]
+    listener = json.loads(broker["amqtt.json"])["listeners"]["default"]
+    for what in ("certfile", "keyfile", "cafile"):
+        assert Path(listener[what]).parent == Path("/mqtt")
+        assert Path(listener[what]).name in broker
+    assert listener["ssl"] is True
+    assert _hosts(mqtt / "broker/cert.pem") == {"localhost", MQTT}
+
+
+def _hosts(certificate: Path) -> set[str]:
+    made = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(names.get_values_for_type(x509.DNSName))

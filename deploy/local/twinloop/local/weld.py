@@ -9,7 +9,6 @@ from typing import Any, Final
 import httpx
 
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import finished
 from twinloop.local.demo.scenarios import CLOSED, OPEN, SCENARIOS
 from twinloop.local.errors import CannotStart
 
@@ -60,7 +59,7 @@ async def weld(url: str, order: Order, *, wait: bool, say: Say) -> None:
             await panel.start(order.campaign())
             say(order.in_words())
             if wait:
-                progress = await finished(panel, timeout_s=30 + 3 * order.welds / order.rate_hz)
+                progress = await panel.finished(30 + 3 * order.welds / order.rate_hz)
                 done = ", ".join(f"{name} {one.welds_done}" for name, one in progress.stations.items())
                 say(f"welded: {done}")
     except httpx.HTTPStatusError as error:

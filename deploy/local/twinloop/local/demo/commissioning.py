@@ -19,7 +19,7 @@ from twinloop.contracts.topics import TELEMETRY_FACTORY
 from twinloop.local.demo.models import PATIENT_S, into_service
 from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import PlayError, finished
+from twinloop.local.demo.play import PlayError
 from twinloop.local.demo.scenarios import CLOSED, HEALTHY_WELDS, asset, healthy_welds, trials
 from twinloop.local.demo.stage import Stage
 from twinloop.local.jobs import run_job
@@ -89,7 +89,7 @@ async def _weld(panel: Panel, campaign: dict[str, Any]) -> None:
     await panel.start(campaign)
     welds = int(campaign["welds"])
     try:
-        await finished(panel, timeout_s=30 + 3 * welds / float(campaign["rate_hz"]))
+        await panel.finished(30 + 3 * welds / float(campaign["rate_hz"]))
     except TimeoutError:
         raise PlayError(f"the welds of {campaign['name']} did not end: look at the simulator's log") from None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import msgspec
+
+_LOOK_EVERY_S = 0.25
 
 
 class StationProgress(msgspec.Struct, frozen=True):
@@ -61,3 +64,12 @@ class Panel:
         answer = await self._client.get("/campaigns/current")
         answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=CampaignProgress)
+
+    async def finished(self, timeout_s: float) -> CampaignProgress:
+        """The progress of the present campaign once it is finished. Raises `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                progress = await self.progress()
+                if progress.finished:
+                    return progress
+                await asyncio.sleep(_LOOK_EVERY_S)

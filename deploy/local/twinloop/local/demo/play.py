@@ -10,7 +10,7 @@ import msgspec
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.modes import Mode
 from twinloop.local.demo.operator import People
-from twinloop.local.demo.panel import CampaignProgress, Panel
+from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.read_back import Reader
 from twinloop.local.demo.report import Report, Since, count
 from twinloop.local.demo.scenarios import CLOSED, Scenario, asset, set_up
@@ -34,16 +34,6 @@ class PlayError(LocalError):
 
     Operator action: the message names the service to look at; its log is in the state folder.
     """
-
-
-async def finished(panel: Panel, timeout_s: float) -> CampaignProgress:
-    """The progress of the present campaign once it is finished."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            progress = await panel.progress()
-            if progress.finished:
-                return progress
-            await asyncio.sleep(LOOK_EVERY_S / 2)
 
 
 async def _since(panel: Panel, scenario: Scenario) -> Since:
@@ -121,7 +111,7 @@ async def set_up_again(panel: Panel, people: People, name: str) -> None:
     """What earlier plays have corrected is set back, as a campaign's beginning does. The line takes that for
     an operator's hand, as it should, and the asset is handed back. Raises `httpx.HTTPError`."""
     await panel.start(set_up())
-    await finished(panel, _SET_UP_S)
+    await panel.finished(_SET_UP_S)
     end = asyncio.get_running_loop().time() + _NOTICED_S
     while asyncio.get_running_loop().time() < end:
         if (await people.modes(name)).get("manual"):

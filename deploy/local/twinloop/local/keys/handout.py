@@ -4,8 +4,8 @@
 a folder (a volume) of their own: the twin's signing key is for the twin alone. Runs at every start: what
 changed is replaced.
 
-With `--kafka <folder>` also what makes Kafka ask who one is (TLS, SCRAM, ACLs), in a folder there for each of
-its users, the broker, and the administrator.
+With `--kafka <folder>` and `--mqtt <folder>` also what makes Kafka and the MQTT broker ask who one is, over
+TLS, in a folder there for each user, for the broker, and for Kafka's administrator.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from twinloop.local.errors import CannotStart
 from twinloop.local.keys import certs
 from twinloop.local.keys.authority import write
 from twinloop.local.keys.secured import ADMIN, BROKER, Secrets, Secure
+from twinloop.local.parts import mqtt_secured
 from twinloop.local.parts.kafka_secured import write_key_store
 from twinloop.runtime.credentials import secret_of
 
@@ -52,6 +53,11 @@ HANDED: Final[Mapping[str, Sequence[str]]] = {
 
 KAFKA: Final = "kafka"
 """What containers call Kafka's."""
+MQTT: Final = "mqtt"
+"""What they call the MQTT broker's."""
+_MQTT_ADDRESS: Final = "0.0.0.0:1883"
+_MQTT_FOLDER: Final = Path("/mqtt")
+"""Where that one finds its folder."""
 USERS: Final = (
     *("ingest", "detector", "modelops", "controller", "twin", "line", "historian"),
     *("provision", "monitor"),
@@ -72,14 +78,15 @@ def make(folder: Path) -> None:
 
 
 def make_secured(folder: Path, prefix: str) -> Secrets:
-    """Make what `folder` lacks for a Kafka that is known as `KAFKA`, with users at the site `prefix`."""
-    secrets_ = Secrets(folder, Secure(sites=(prefix,)), (KAFKA,))
+    """Make what `folder` lacks for a Kafka that is known as `KAFKA`, with users at the site `prefix`, and for
+    an MQTT broker that is known as `MQTT`."""
+    secrets_ = Secrets(folder, Secure(sites=(prefix,)), (KAFKA,), (MQTT,))
     secrets_.make(datetime.now(UTC))
     write_key_store(secrets_)
     return secrets_
 
 
-def hand_out_secured(made: Secrets, prefix: str, into: Path) -> None:
+def hand_out_kafka(made: Secrets, prefix: str, into: Path) -> None:
     """Copy to each user of Kafka below `into` his password, to the broker and the administrator their keys,
     and to everybody whom to believe."""
     for program in (*USERS, BROKER, ADMIN):
@@ -92,6 +99,23 @@ def hand_out_secured(made: Secrets, prefix: str, into: Path) -> None:
     shutil.copy2(made.kafka / "broker.pem", into / BROKER / "broker.pem")
     lines = [f"{user} {secret_of(made.kafka_password(user))}\n" for user in made.secure.users()]
     write(into / BROKER / "users", "".join(lines).encode(), private=True)
+
+
+def hand_out_mqtt(made: Secrets, into: Path) -> None:
+    """Copy to each user of the MQTT broker below `into` his password, to the broker its key, what is told of
+    passwords and what is allowed, and to everybody whom to believe."""
+    for user in made.secure.mqtt_users():
+        (into / user).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(made.authorities, into / user / "ca.pem")
+        shutil.copy2(made.mqtt_password(user), into / user / "password")
+    mine = {"certificate": "cert.pem", "key": "key.pem", "authorities": "ca.pem", "passwords": "passwords"}
+    seen = {what: _MQTT_FOLDER / name for what, name in mine.items()}
+    told = mqtt_secured.configuration(_MQTT_ADDRESS, made.secure.plants, **seen)
+    write(into / BROKER / "amqtt.json", told)
+    write(into / BROKER / mine["passwords"], mqtt_secured.hashed_passwords(made), private=True)
+    shutil.copy2(made.authorities, into / BROKER / mine["authorities"])
+    shutil.copy2(made.mqtt_certificate, into / BROKER / mine["certificate"])
+    shutil.copy2(made.mqtt_key, into / BROKER / mine["key"])
 
 
 def hand_out(source: Path, into: Path) -> None:
@@ -111,14 +135,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", type=Path, required=True, metavar="FOLDER", dest="source")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", dest="into")
     parser.add_argument("--kafka", type=Path, metavar="FOLDER")
+    parser.add_argument("--mqtt", type=Path, metavar="FOLDER")
     parser.add_argument("--prefix", default="", help="of the site, as TWINLOOP_TOPIC_PREFIX")
     options = parser.parse_args(arguments)
     try:
-        made = make_secured(options.source, options.prefix) if options.kafka else None
+        secured = options.kafka is not None or options.mqtt is not None
+        made = make_secured(options.source, options.prefix) if secured else None
         make(options.source)
         hand_out(options.source, options.into)
-        if made is not None:
-            hand_out_secured(made, options.prefix, options.kafka)
+        if made is not None and options.kafka is not None:
+            hand_out_kafka(made, options.prefix, options.kafka)
+        if made is not None and options.mqtt is not None:
+            hand_out_mqtt(made, options.mqtt)
     except CannotStart as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code

@@ -59,29 +59,37 @@ class Secure:
         """Kafka's, each program at each site."""
         return tuple(f"{site}{one.name}" for site in self.sites for one in PROGRAMS)
 
+    def mqtt_users(self) -> tuple[str, ...]:
+        """MQTT's."""
+        return (INGEST, *self.plants)
+
 
 class Secrets:
-    """The files of `Secure` in `folder`. Kafka is known as `hosts` beside localhost."""
+    """The files of `Secure` in `folder`. `kafka_hosts` and `mqtt_hosts`: what Kafka and the MQTT broker are
+    known as beside localhost."""
 
-    def __init__(self, folder: Path, secure: Secure, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, secure: Secure, kafka_hosts: Sequence[str] = (), mqtt_hosts: Sequence[str] = ()
+    ) -> None:
         self.secure = secure
-        self._hosts = hosts
+        self._kafka_hosts, self._mqtt_hosts = kafka_hosts, mqtt_hosts
         self._folder = folder
         self.authorities = folder / "ca" / "ca.pem"
         self.kafka = folder / "kafka"
         self.mqtt = folder / "mqtt"
+        self.mqtt_certificate, self.mqtt_key = (self.mqtt / f"{MQTT}.{one}.pem" for one in ("cert", "key"))
         self.pseudonym_key = folder / "ingest" / "pseudonym.key"
 
     def make(self, now: datetime) -> None:
         """Make what is missing."""
         authority = Authority(self._folder / "ca", now)
-        authority.issue(self.kafka, BROKER, self._hosts)
+        authority.issue(self.kafka, BROKER, self._kafka_hosts)
         authority.issue(self.kafka, ADMIN)
-        authority.issue(self.mqtt, MQTT)
+        authority.issue(self.mqtt, MQTT, self._mqtt_hosts)
         for what in ("cert", "key"):  # of a former version: Kafka would take who has it for its own broker
             (self.mqtt / f"{BROKER}.{what}.pem").unlink(missing_ok=True)
         files = [self.kafka_password(user) for user in self.secure.users()]
-        files += [self.mqtt_password(user) for user in (INGEST, *self.secure.plants)]
+        files += [self.mqtt_password(user) for user in self.secure.mqtt_users()]
         for file in (*files, self.pseudonym_key):
             if not file.exists():
                 write(file, f"{secrets.token_urlsafe(32)}\n".encode(), private=True)

@@ -5,7 +5,6 @@ A secured one is `amqtt`: TLS, a password for ingest and for each plant, and a l
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from twinloop.local import probes
 from twinloop.local.keys.authority import write
 from twinloop.local.keys.secured import INGEST, Secrets
+from twinloop.local.parts import mqtt_secured
 from twinloop.local.parts.base import Elsewhere, Part
 from twinloop.local.ports import LOOPBACK, Ports
 from twinloop.local.process import Command
@@ -47,12 +47,21 @@ class Mqtt(Part):
             "%Y-%m-%dT%H:%M:%S\n"
         )
         if self._secrets is not None:
-            # Who starts no broker, as in a container, has no amqtt.
-            from twinloop.local.parts import mqtt_secured
-
-            listener = mqtt_secured.configuration(self._secrets, self._port.address, self._folder)
-            write(self._configuration, json.dumps(listener).encode(), private=True)
+            self._secure(self._secrets)
         return ()
+
+    def _secure(self, secrets: Secrets) -> None:
+        passwords = self._folder / "passwords"
+        write(passwords, mqtt_secured.hashed_passwords(secrets), private=True)
+        told = mqtt_secured.configuration(
+            self._port.address,
+            secrets.secure.plants,
+            certificate=secrets.mqtt_certificate,
+            key=secrets.mqtt_key,
+            authorities=secrets.authorities,
+            passwords=passwords,
+        )
+        write(self._configuration, told, private=True)
 
     @property
     def _configuration(self) -> Path:

@@ -6,20 +6,15 @@ nodes, and whether hosts are there. Ingest hears all, and asks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amqtt.contexts import Action
-from amqtt.plugins.authentication import FileAuthPlugin
-from amqtt.plugins.topic_checking import TopicAccessControlListPlugin
-from amqtt.session import Session
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from twinloop.local.keys.authority import write
-from twinloop.local.keys.secured import INGEST, MQTT, Secrets
+from twinloop.local.keys.secured import INGEST, Secrets
 from twinloop.runtime.credentials import secret_of
 
 _VEHICLES = "vehicles/+/telemetry"
@@ -50,65 +45,39 @@ def may_hear(plants: Mapping[str, str]) -> dict[str, list[str]]:
     }
 
 
-def configuration(secrets: Secrets, address: str, folder: Path) -> dict[str, Any]:
-    """That of the broker; writes the file of its users' hashed passwords into `folder`."""
-    users, hasher = (INGEST, *secrets.secure.plants), PasswordHash((Argon2Hasher(),))
-    lines = [f"{user}:{hasher.hash(secret_of(secrets.mqtt_password(user)))}\n" for user in users]
-    passwords = folder / "passwords"
-    write(passwords, "".join(lines).encode(), private=True)
-    publish, hear = may_publish(secrets.secure.plants), may_hear(secrets.secure.plants)
-    here = "twinloop.local.parts.mqtt_secured"
-    return {
+def hashed_passwords(secrets: Secrets) -> bytes:
+    """The file of the broker's users, which tells nobody their passwords."""
+    hasher = PasswordHash((Argon2Hasher(),))
+    users = secrets.secure.mqtt_users()
+    return "".join(f"{one}:{hasher.hash(secret_of(secrets.mqtt_password(one)))}\n" for one in users).encode()
+
+
+def configuration(
+    address: str,
+    plants: Mapping[str, str],
+    *,
+    certificate: Path,
+    key: Path,
+    authorities: Path,
+    passwords: Path,
+) -> bytes:
+    """That of the broker at `address`, JSON; files are where the broker sees them."""
+    publish, hear = may_publish(plants), may_hear(plants)
+    plugins = "twinloop.local.parts.mqtt_plugins"
+    told: dict[str, Any] = {
         "listeners": {
             "default": {
                 "type": "tcp",
                 "bind": address,
                 "ssl": True,
-                "certfile": str(secrets.mqtt / f"{MQTT}.cert.pem"),
-                "keyfile": str(secrets.mqtt / f"{MQTT}.key.pem"),
-                "cafile": str(secrets.authorities),
+                "certfile": str(certificate),
+                "keyfile": str(key),
+                "cafile": str(authorities),
             }
         },
         "plugins": {
-            f"{here}.Users": {"password_file": str(passwords), "publish_acl": publish},
-            f"{here}.Topics": {"publish_acl": publish, "subscribe_acl": hear, "receive_acl": hear},
+            f"{plugins}.Users": {"password_file": str(passwords), "publish_acl": publish},
+            f"{plugins}.Topics": {"publish_acl": publish, "subscribe_acl": hear, "receive_acl": hear},
         },
     }
-
-
-class Users(FileAuthPlugin):  # type: ignore[misc]  # amqtt is untyped
-    """Asks for a password, always; and refuses a will that its user may not publish, which the broker would
-    publish for him."""
-
-    async def authenticate(self, *, session: Session) -> bool:
-        """See `FileAuthPlugin`."""
-        if not session.username or not await super().authenticate(session=session):
-            return False
-        if not session.will_flag:
-            return True
-        allowed = self.context.config.publish_acl.get(session.username, [])
-        return any(Topics.topic_ac(session.will_topic or "", one) for one in allowed)
-
-    @dataclass
-    class Config(FileAuthPlugin.Config):  # type: ignore[misc]  # amqtt is untyped
-        """The file, and who may publish what."""
-
-        publish_acl: dict[str, list[str]] = field(default_factory=dict)
-
-
-class Topics(TopicAccessControlListPlugin):  # type: ignore[misc]  # amqtt is untyped
-    """The lists. What the broker itself publishes goes to nobody who may not hear it."""
-
-    async def topic_filtering(
-        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
-    ) -> bool:
-        """See `TopicAccessControlListPlugin`."""
-        return bool(await super().topic_filtering(session=session, topic=topic, action=action))
-
-    @dataclass
-    class Config:
-        """Topics by user."""
-
-        publish_acl: dict[str, list[str]] = field(default_factory=dict)
-        subscribe_acl: dict[str, list[str]] = field(default_factory=dict)
-        receive_acl: dict[str, list[str]] = field(default_factory=dict)
+    return json.dumps(told).encode()
