@@ -7,7 +7,7 @@ WORKERS ?= 2
 BESIDE := $(if $(filter-out 0,$(WORKERS)),-n $(WORKERS) --dist loadscope --no-loadscope-reorder)
 PACKAGES := $(notdir $(wildcard libs/* services/*)) local
 
-.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop bench-capacity test-unit test-helm helm-refresh test-k8s test-containers images sbom compose-demo engine-down lint format install install-dev install-train test-train test-torch test-howto eval bench-field docs dashboards proto audit lock clean
+.PHONY: help demo replay up down ps logs open alerts query weld certs test fault fault-models mutants bench bench-loop bench-capacity test-unit test-helm helm-refresh test-k8s test-containers images sbom compose-demo engine-down lint format install install-dev install-train test-train eval bench-field docs dashboards proto audit lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 17
@@ -108,13 +108,8 @@ helm-refresh: install-dev  ## Write what is made of other things: the chart's ta
 test-k8s: install-dev  ## Install the chart on a real Kubernetes, upgrade it under traffic, drain it: KUBECONFIG, or TWINLOOP_CLUSTER names a folder of tools that make one
 	PYTHONPATH=tests $(RUN) -m pytest tests/k8s -o python_files='k8s_*.py' -x
 
-test-train: test-torch test-howto  ## Run the tests that need torch, and play the page for data scientists
-
-test-torch: install install-train
-	$(TRAIN) -m pytest tests/train
-
-test-howto: install install-train
-	$(TRAIN) -m pytest tests/howto
+test-train: install install-train  ## Run the tests that need torch, and play the page for data scientists
+	$(TRAIN) -m pytest tests/train tests/howto
 
 lint: install-dev  ## Check style, types and the rules of imports
 	.venv/bin/ruff check .

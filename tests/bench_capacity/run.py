@@ -16,7 +16,6 @@ from bench_capacity.scene import Say, Scene, stations
 from twinloop.contracts import codec
 from twinloop.contracts.field import BuiltJoint, BuiltModule, BuiltPack, VehicleBuilt
 from twinloop.contracts.topics import GENEALOGY
-from twinloop.local.demo.play import finished
 from twinloop.local.weld import FAULTS
 from twinloop.runtime.kafka.clients import publisher
 
@@ -63,7 +62,7 @@ async def _send(scene: Scene, point: Point) -> int:
             "own_noise": True,
         }
     )
-    progress = await finished(scene.panel, timeout_s=30 + 3 * point.seconds)
+    progress = await scene.panel.finished(30 + 3 * point.seconds)
     return sum(one.welds_done for one in progress.stations.values())  # the loop may stop a station
 
 

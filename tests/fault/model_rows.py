@@ -35,6 +35,7 @@ MODEL_ROWS: dict[str, Play] = {}
 HALF = 0.5
 """Of the maximum load."""
 STEADY_S = 15.0
+"""How long it runs after its maximum was looked for, before anything is swapped."""
 _FIRST, _MORE = 1000.0, 1.25
 """What is tried first for the maximum, and how much more next."""
 _LOOK_S, _BEHIND_S = 4.0, 2.0
@@ -103,10 +104,11 @@ async def swaps(shop: Workshop) -> Told:
     # What others leave of a machine at the moment is no maximum.
     run.load.rate = HALF * await maximum(run) if run.size.idle else run.size.rate
     load = f"{run.load.rate:.0f} frames/s" + (", half of the maximum" if run.size.idle else "")
-    await asyncio.sleep(STEADY_S)
+    steady_s = STEADY_S if run.size.idle else 0.0
+    await asyncio.sleep(steady_s)
     order = [1, *versions]
     times = run.size.times(100)
-    calm_from, calm, swapping = time.time() - STEADY_S / 2, list[Span](), list[Span]()
+    calm_from, calm, swapping = time.time() - steady_s / 2, list[Span](), list[Span]()
     for number in range(1, times + 1):
         version, begun = order[number % len(order)], time.time()
         calm.append((calm_from, begun))

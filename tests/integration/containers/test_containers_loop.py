@@ -20,7 +20,6 @@ from twinloop.contracts.topics import CHANGES, GENEALOGY, SCORES
 from twinloop.local.demo.commissioning import commission
 from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
-from twinloop.local.demo.play import finished
 from twinloop.local.demo.scenarios import CLOSED, SCENARIOS, asset
 from twinloop.local.demo.stage import Elsewhere
 from twinloop.local.keys.handout import hand_out, make
@@ -174,7 +173,7 @@ async def test_a_weld_changes_the_plc_and_everybody_drains(ground: Yard) -> None
                 await people.lead_up(asset(CLOSED), Mode.AUTO, "commissioned")
                 await panel.start(drift)
                 first = await first_part(panel)
-                await finished(panel, timeout_s=120)
+                await panel.finished(120)
                 applied, power_w = await all_of_it(bootstrap, first)
                 if applied:
                     break
@@ -226,7 +225,7 @@ async def test_no_part_is_lost_while_ingest_is_killed_and_cut_off(ground: Yard) 
         ground.cut_off(ingest)
         await asyncio.sleep(5)
         ground.rejoin(ingest)
-        progress = await finished(panel, timeout_s=120)
+        progress = await panel.finished(120)
     station = progress.stations[CLOSED]
     assert station.first_sequence is not None
     assert station.last_sequence is not None
