@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from twinloop.local.demo.commissioning import commission
+from twinloop.local.demo.display import verdict
 from twinloop.local.demo.operator import People
 from twinloop.local.demo.panel import Panel
 from twinloop.local.demo.play import play_led, set_up_again
@@ -78,6 +79,7 @@ def test_it_ends_as_it_must(scenario: str, line: Commissioned) -> None:
 def test_without_the_line_the_verdict_fails(line: Commissioned) -> None:
     """The proof that the verdict can fail. The last one: the line stays away."""
     report = line.play(SCENARIOS["line-off"])
+    assert verdict(report).startswith("VERDICT: loop NOT closed: ")
     assert not report.closed
     assert "no change was verified" in report.problems
 

@@ -55,6 +55,7 @@ KAFKA: Final = "kafka"
 """What containers call Kafka's."""
 MQTT: Final = "mqtt"
 """What they call the MQTT broker's."""
+_AUTHORITIES: Final = "ca.pem"
 _MQTT_ADDRESS: Final = "0.0.0.0:1883"
 _MQTT_FOLDER: Final = Path("/mqtt")
 """Where that one finds its folder."""
@@ -89,14 +90,10 @@ def make_secured(folder: Path, prefix: str) -> Secrets:
 def hand_out_kafka(made: Secrets, prefix: str, into: Path) -> None:
     """Copy to each user of Kafka below `into` his password, to the broker and the administrator their keys,
     and to everybody whom to believe."""
-    for program in (*USERS, BROKER, ADMIN):
-        (into / program).mkdir(parents=True, exist_ok=True)
-        shutil.copy2(made.authorities, into / program / "ca.pem")
     for program in USERS:
-        shutil.copy2(made.kafka_password(f"{prefix}{program}"), into / program / "password")
-    for what in ("cert", "key"):
-        shutil.copy2(made.kafka / f"{ADMIN}.{what}.pem", into / ADMIN / f"{what}.pem")
-    shutil.copy2(made.kafka / "broker.pem", into / BROKER / "broker.pem")
+        _give(into / program, made, {"password": made.kafka_password(f"{prefix}{program}")})
+    _give(into / ADMIN, made, {f"{one}.pem": made.kafka / f"{ADMIN}.{one}.pem" for one in ("cert", "key")})
+    _give(into / BROKER, made, {"broker.pem": made.kafka / "broker.pem"})
     lines = [f"{user} {secret_of(made.kafka_password(user))}\n" for user in made.secure.users()]
     write(into / BROKER / "users", "".join(lines).encode(), private=True)
 
@@ -105,17 +102,25 @@ def hand_out_mqtt(made: Secrets, into: Path) -> None:
     """Copy to each user of the MQTT broker below `into` his password, to the broker its key, what is told of
     passwords and what is allowed, and to everybody whom to believe."""
     for user in made.secure.mqtt_users():
-        (into / user).mkdir(parents=True, exist_ok=True)
-        shutil.copy2(made.authorities, into / user / "ca.pem")
-        shutil.copy2(made.mqtt_password(user), into / user / "password")
-    mine = {"certificate": "cert.pem", "key": "key.pem", "authorities": "ca.pem", "passwords": "passwords"}
-    seen = {what: _MQTT_FOLDER / name for what, name in mine.items()}
-    told = mqtt_secured.configuration(_MQTT_ADDRESS, made.secure.plants, **seen)
+        _give(into / user, made, {"password": made.mqtt_password(user)})
+    _give(into / BROKER, made, {"cert.pem": made.mqtt_certificate, "key.pem": made.mqtt_key})
+    told = mqtt_secured.configuration(
+        _MQTT_ADDRESS,
+        made.secure.plants,
+        certificate=_MQTT_FOLDER / "cert.pem",
+        key=_MQTT_FOLDER / "key.pem",
+        authorities=_MQTT_FOLDER / _AUTHORITIES,
+        passwords=_MQTT_FOLDER / "passwords",
+    )
     write(into / BROKER / "amqtt.json", told)
-    write(into / BROKER / mine["passwords"], mqtt_secured.hashed_passwords(made), private=True)
-    shutil.copy2(made.authorities, into / BROKER / mine["authorities"])
-    shutil.copy2(made.mqtt_certificate, into / BROKER / mine["certificate"])
-    shutil.copy2(made.mqtt_key, into / BROKER / mine["key"])
+    write(into / BROKER / "passwords", mqtt_secured.hashed_passwords(made), private=True)
+
+
+def _give(folder: Path, made: Secrets, files: Mapping[str, Path]) -> None:
+    """Copy each to its name in `folder`, and beside them whom to believe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file in {_AUTHORITIES: made.authorities, **files}.items():
+        shutil.copy2(file, folder / name)
 
 
 def hand_out(source: Path, into: Path) -> None:
