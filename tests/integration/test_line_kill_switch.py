@@ -28,7 +28,10 @@ from twinloop.simulator.plant import Plant
 from twinloop.simulator.plc_state import ControlSource, LocalReason, to_local
 
 TIMES = 20
-DEADLINE_S = 1.0
+WATCHDOG_S = 60.0
+DEADLINE_S = 10.0
+"""Far longer than it takes on any machine, and shorter than all that it must not wait for: a Kafka that never
+comes, and the PLC's own watchdog."""
 NOBODY = "127.0.0.1:1"
 """Where no Kafka is."""
 
@@ -86,9 +89,9 @@ def show(what: str, times_s: list[float]) -> None:
     print(f"\n{what}: {len(times_s)} times, median {middle * 1e3:.1f} ms, longest {longest * 1e3:.1f} ms")  # noqa: T201
 
 
-async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tmp_path: Path) -> None:
-    """HTTP, line, OPC UA, and nothing else. The PLC's own watchdog would take longer."""
-    plant, times_s = new_plant(watchdog_s=60.0), []
+async def test_it_works_without_kafka_every_time(certs: Path, tmp_path: Path) -> None:
+    """HTTP, line, OPC UA, and nothing else."""
+    plant, times_s = new_plant(watchdog_s=WATCHDOG_S), []
     async with (
         running(NOBODY, "", tmp_path, certs, plant) as line,
         httpx.AsyncClient(timeout=TIMEOUT_S) as client,
@@ -112,7 +115,10 @@ async def test_it_works_without_kafka_every_time_within_a_second(certs: Path, tm
 
 @pytest.fixture
 async def scene(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> AsyncIterator[Scene]:
-    endpoint, plant = free_endpoint(), new_plant(watchdog_s=60.0)  # what it does is not the switch's work
+    endpoint, plant = (
+        free_endpoint(),
+        new_plant(watchdog_s=WATCHDOG_S),
+    )  # what it does is not the switch's work
     line = new_line(kafka, topic_prefix, tmp_path, certs)
     line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)

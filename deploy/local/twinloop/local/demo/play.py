@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.5
 SETTLE_S = 15.0
 """How long after the last weld everything still under way may take."""
 PLAYS = 3
-_TOO_LATE = frozenset({AlarmCode.INPUT_INVALID, AlarmCode.WATCHDOG})
+TOO_LATE = frozenset({AlarmCode.INPUT_INVALID, AlarmCode.WATCHDOG})
 """Why an asset is shed when parts or heartbeats come late: no scenario asks for it."""
 _SET_UP_S = 30.0
 _NOTICED_S = 10.0
@@ -98,7 +98,7 @@ async def play_led(
             await people.lead_up(name, Mode.AUTO, f"commissioned for {scenario.name}")
             say(f"{CLOSED} is in AUTO: an engineer led it there, one mode after the other")
         report, since = await play(scenario, panel, reader, show)
-        late = sorted(_TOO_LATE & report.alarms.keys())
+        late = sorted(TOO_LATE & report.alarms.keys())
         if report.closed or not late or not left:
             break
         say(f"this machine was too busy ({', '.join(late)}): {CLOSED} was shed, and it is played again")
