@@ -8,8 +8,9 @@ the first worker, and the other does everything else meanwhile.
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "loops" if _plays_loop(nodeid) else nodeid.split("::", 1)[0]
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The half million objects of thousands of tests stay to the end: no collector need look through them,
+    neither while they are made nor at each table that Faust closes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
