@@ -23,6 +23,7 @@ from support.waiting import until
 from twinloop.audit.store import verify_file
 from twinloop.contracts.changes import Issued
 from twinloop.contracts.codec import Message
+from twinloop.contracts.controls import Overridden
 from twinloop.contracts.events import AlarmCode
 from twinloop.contracts.topics import ALARMS, AUDIT, CHANGES, DEAD_LETTERS
 from twinloop.line.metrics import Metrics
@@ -237,7 +238,7 @@ async def test_an_operator_at_the_panel_wins(scene: Scene) -> None:
     await scene.start()
     scene.plant.operate("weld1", lambda state: by_hand.set_setpoint(state, "laser_power_w", 1015.0))
     await until(partial(shed, scene, "set at the machine"))
-    (found,) = await scene.controls()
+    (found,) = [one for one in await scene.controls() if isinstance(one, Overridden)]
     assert (found.value, found.expected) == (1015.0, 1000.0)
     await scene.release("c1", power(1030.0, 1015.0))
     told = await scene.ended("c1")
