@@ -36,12 +36,19 @@ NOBODY = "127.0.0.1:1"
 """Where no Kafka is."""
 
 
+def patient_line(kafka: str, prefix: str, folder: Path, certs: Path) -> ServiceProcess:
+    """A line that waits as long as these tests for the PLC's answer that it has control."""
+    line = new_line(kafka, prefix, folder, certs)
+    line.settings["TWINLOOP_LINE_CALL_TIMEOUT_S"] = f"{DEADLINE_S:g}"
+    return line
+
+
 @asynccontextmanager
 async def running(
     kafka: str, prefix: str, folder: Path, certs: Path, plant: Plant
 ) -> AsyncIterator[ServiceProcess]:
     """A line and its PLC."""
-    endpoint, line = free_endpoint(), new_line(kafka, prefix, folder, certs)
+    endpoint, line = free_endpoint(), patient_line(kafka, prefix, folder, certs)
     line.settings["TWINLOOP_OPCUA"] = endpoint
     async with serving(endpoint, plant, certs):
         line.start()
@@ -119,7 +126,7 @@ async def scene(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> A
         free_endpoint(),
         new_plant(watchdog_s=WATCHDOG_S),
     )  # what it does is not the switch's work
-    line = new_line(kafka, topic_prefix, tmp_path, certs)
+    line = patient_line(kafka, topic_prefix, tmp_path, certs)
     line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)
     async with AsyncExitStack() as stack:
