@@ -103,11 +103,7 @@ async def test_it_works_without_kafka_every_time(certs: Path, tmp_path: Path) ->
         running(NOBODY, "", tmp_path, certs, plant) as line,
         httpx.AsyncClient(timeout=TIMEOUT_S) as client,
     ):
-        await until(
-            lambda: (
-                (answer := line.get("/health/ready")) is not None and "plc" not in answer.json()["missing"]
-            )
-        )
+        await until(lambda: line.metric("plc_connected") == 1.0)
         for _ in range(TIMES):
             take(plant)
             times_s.append(await time_to_local(client, line, certs, plant))
@@ -122,10 +118,8 @@ async def test_it_works_without_kafka_every_time(certs: Path, tmp_path: Path) ->
 
 @pytest.fixture
 async def scene(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> AsyncIterator[Scene]:
-    endpoint, plant = (
-        free_endpoint(),
-        new_plant(watchdog_s=WATCHDOG_S),
-    )  # what it does is not the switch's work
+    endpoint = free_endpoint()
+    plant = new_plant(watchdog_s=WATCHDOG_S)  # what it does is not the switch's work
     line = patient_line(kafka, topic_prefix, tmp_path, certs)
     line.settings["TWINLOOP_OPCUA"] = endpoint
     await provision(kafka, topic_prefix)
