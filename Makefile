@@ -144,7 +144,7 @@ audit: install  ## Ask PyPI's advisories whether anything that is pinned has a k
 	@$(RUN) -m twinloop.local.weaknesses
 
 lock:  ## Pin the requirements anew: needs uv
-	@for one in services dev triton kafka bench train audit; do \
+	@for one in services dev triton kafka bench train audit uv; do \
 	  (cd deploy/requirements && uv pip compile $$one.in --quiet --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links -o $$one.txt) || exit 1; \
 	done
 	$(PYTHON) deploy/docker/lock.py

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from prometheus_client import CollectorRegistry
 from support.waiting import until
 
 from twinloop.contracts.codec import Message
 from twinloop.contracts.topics import ALL, ANOMALIES, MODELS, SCORES
-from twinloop.runtime.kafka.clients import consumer, follow, publisher
+from twinloop.runtime.kafka.clients import PROMPT, consumer, follow, publisher
+from twinloop.runtime.kafka.mends import IDLE_MS
 from twinloop.runtime.kafka.provision import TopicMismatch, provision
 from twinloop.runtime.observability.metrics import ConsumerMetrics, Place
 
@@ -88,6 +92,30 @@ async def test_a_consumer_stops_also_while_it_waits_to_fetch_again(kafka: str, t
         client._fetcher._pending_tasks.add(waiting)
     assert waiting.cancelled()
     assert not any(one.connected() for one in client._client._conns.values())
+
+
+async def test_only_a_fetch_that_holds_up_no_partition_waits_long(kafka: str, topic_prefix: str) -> None:
+    """What is not taken yet is not asked for, and what comes there meanwhile waits for that answer."""
+    await provision(kafka, topic_prefix)
+    every = SCORES.partitions
+    asked: set[tuple[int, int]] = set()
+    async with (
+        publisher(kafka, topic_prefix, asyncio.Event()) as out,
+        consumer(kafka, [SCORES], topic_prefix, asyncio.Event(), group=None) as client,
+    ):
+        send = client._client.send
+
+        def seen(node: int, request: Any, **how: Any) -> Awaitable[Any]:
+            if isinstance(request, FetchRequest):
+                asked.add((sum(len(partitions) for _, partitions in request.topics), request._max_wait_ms))
+            return send(node, request, **how)
+
+        client._client.send = seen
+        await until(lambda: (every, IDLE_MS) in asked)
+        await out.publish([Message(SCORES, b"key", b"not taken", ())])
+        await until(lambda: any(count == every - 1 for count, _ in asked))
+        assert asked == {(every, IDLE_MS), (every - 1, PROMPT.max_wait_ms)}
+        assert await read(client, 1) == [b"not taken"]
 
 
 async def test_lag_is_told_of_what_is_held_also_while_paused(kafka: str, topic_prefix: str) -> None:
