@@ -77,7 +77,7 @@ def install_requirements(venv: Path, requirements: Path, log: Path, what: str) -
     python = str(venv / "bin" / "python")
     uv = shutil.which("uv")
     if uv:
-        command = [uv, "pip", "install", "--quiet", "--python", python]
+        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
     else:
         command = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     run_logged([*command, "--require-hashes", "-r", str(requirements)], log, what)
