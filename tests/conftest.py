@@ -24,13 +24,16 @@ LOOPS = ("tests/fault/", "tests/e2e/", "tests/observability/")
 """Where tests play a whole loop, a dozen processes each, and judge its times. The heaviest first: hundreds
 of frames a second, beside which the other worker had better begin with what starts nothing."""
 
+ORDER = (*LOOPS, "libs/", "services/", "deploy/", "tests/integration/")
+"""And what takes seconds at last, for whichever worker is free."""
+
 
 def _plays_loop(nodeid: str) -> bool:
     return nodeid.startswith(LOOPS)
 
 
 def _place(item: pytest.Item) -> int:
-    return next((n for n, folder in enumerate(LOOPS) if item.nodeid.startswith(folder)), len(LOOPS))
+    return next((n for n, folder in enumerate(ORDER) if item.nodeid.startswith(folder)), len(ORDER))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from support.line import ASSET, head, hold, names, power, proposal
 from support.line_scene import Scene, new_line
-from support.plant import break_plc, line_security, new_plant, serving
-from support.ports import free_endpoint
+from support.plant import Yard, break_plc, line_security, open_yard, serving
 from support.processes import ServiceProcess
 from support.waiting import until
 
@@ -33,6 +32,8 @@ from twinloop.runtime.kafka.clients import publisher
 from twinloop.runtime.kafka.provision import provision
 from twinloop.simulator import by_hand
 from twinloop.trust.keys import Signer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
@@ -51,17 +52,21 @@ def second(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> Iterat
         one.stop()
 
 
-@pytest.fixture
-async def scene(kafka: str, topic_prefix: str, line: ServiceProcess, certs: Path) -> AsyncIterator[Scene]:
-    endpoint, plant = free_endpoint(), new_plant(watchdog_s=20.0)  # no stall of this machine trips it
-    line.settings["TWINLOOP_OPCUA"] = endpoint
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def yard(certs: Path) -> AsyncIterator[Yard]:
+    async with open_yard(certs) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(
+    kafka: str, topic_prefix: str, line: ServiceProcess, yard: Yard, certs: Path
+) -> AsyncIterator[Scene]:
+    line.settings["TWINLOOP_OPCUA"] = yard.endpoint
+    server = await yard.renew(watchdog_s=20.0)  # no stall of this machine trips it
     await provision(kafka, topic_prefix)
-    async with AsyncExitStack() as stack:
-        server_stack = AsyncExitStack()
-        server = await server_stack.enter_async_context(serving(endpoint, plant, certs))
-        stack.push_async_callback(server_stack.aclose)
-        out = await stack.enter_async_context(publisher(kafka, topic_prefix, asyncio.Event()))
-        yield Scene(kafka, topic_prefix, line, certs, endpoint, plant, server, server_stack.aclose, out)
+    async with publisher(kafka, topic_prefix, asyncio.Event()) as out:
+        yield Scene(kafka, topic_prefix, line, certs, yard.endpoint, yard.plant, server, yard.stop, out)
         if line.running:
             await asyncio.to_thread(line.stop)
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from asyncua import ua
 from asyncua.server.server import Server
 from prometheus_client import CollectorRegistry
 from support.line import DEVICE
 from support.plant import (
     RECIPE,
+    Yard,
     break_plc,
     line_security,
     new_plant,
+    open_yard,
     serving,
 )
 from support.ports import free_endpoint
@@ -38,6 +41,8 @@ from twinloop.runtime.clock import SystemClock
 from twinloop.simulator import by_hand
 from twinloop.simulator.plc_state import PlcState
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 @dataclass
 class Bench:
@@ -52,7 +57,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def fake_bench(_: Path) -> AsyncIterator[Bench]:
+async def fake_bench(_yard: Yard, _certs: Path) -> AsyncIterator[Bench]:
     one = FakePlc(
         SystemClock(), replace(DEVICE, part_counter=0, control_source=LOCAL, local_reason="startup")
     )
@@ -87,13 +92,10 @@ async def fake_bench(_: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def real_bench(folder: Path) -> AsyncIterator[Bench]:
-    endpoint, plant = free_endpoint(), new_plant(watchdog_s=60.0)
+async def real_bench(yard: Yard, certs: Path) -> AsyncIterator[Bench]:
+    plant, one = yard.plant, await yard.renew(watchdog_s=60.0)
     async with AsyncExitStack() as stack:
-        server = AsyncExitStack()
-        one = await server.enter_async_context(serving(endpoint, plant, folder))
-        stack.push_async_callback(server.aclose)
-        device = await stack.enter_async_context(session(endpoint, line_security(folder)))
+        device = await stack.enter_async_context(session(yard.endpoint, line_security(certs)))
         await until(lambda: device.problem() is None)
 
         def operate(act: Callable[[PlcState], PlcState]) -> None:
@@ -109,7 +111,7 @@ async def real_bench(folder: Path) -> AsyncIterator[Bench]:
             partial(operate, partial(by_hand.set_setpoint, parameter="laser_power_w", value=1010.0)),
             partial(operate, by_hand.lock),
             partial(operate, by_hand.raise_alarm),
-            server.aclose,
+            yard.stop,
         )
 
 
@@ -141,13 +143,19 @@ async def session(endpoint: str, security: Security | None = None) -> AsyncItera
         yield one
 
 
-@pytest.fixture(params=[fake_bench, real_bench], ids=["fake", "opcua"])
-async def bench(request: pytest.FixtureRequest, certs: Path) -> AsyncIterator[Bench]:
-    async with request.param(certs) as one:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def yard(certs: Path) -> AsyncIterator[Yard]:
+    async with open_yard(certs) as one:
         yield one
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(params=[fake_bench, real_bench], ids=["fake", "opcua"], loop_scope="module")
+async def bench(request: pytest.FixtureRequest, yard: Yard, certs: Path) -> AsyncIterator[Bench]:
+    async with request.param(yard, certs) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def remote(bench: Bench) -> Bench:
     """The same, with control taken."""
     await bench.plc.take_control("weld1", "take")

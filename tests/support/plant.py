@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from support.ports import free_endpoint
 from twinloop.line.security import Security as LineSecurity
 from twinloop.runtime.clock import SystemClock
 from twinloop.simulator import metrics
@@ -24,10 +25,14 @@ RECIPE = "cu-al-tab-7"
 STATION = "weld1"
 
 
+def _stations(watchdog_s: float) -> dict[str, StationSpec]:
+    spec = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25), watchdog_s)
+    return {STATION: spec, "weld2": spec}
+
+
 def new_plant(watchdog_s: float = 1.5) -> Plant:
     """Two stations of the reference plant."""
-    spec = StationSpec(RECIPE, Range(1000, 850, 1350, 30), Range(0, -2, 2, 0.25), watchdog_s)
-    return Plant({STATION: spec, "weld2": spec}, 1)
+    return Plant(_stations(watchdog_s), 1)
 
 
 def break_plc(plant: Plant, station: str = STATION, **faults: Any) -> None:
@@ -47,6 +52,50 @@ async def serving(endpoint: str, plant: Plant, certs: Path | None = None) -> Asy
     clock, uptime = SystemClock(), time.monotonic
     async with serve(endpoint, plant, clock, registry, security=security, uptime=uptime) as server:
         yield server
+
+
+class _Renewable(Plant):
+    def renew(self, watchdog_s: float) -> None:
+        super().__init__(_stations(watchdog_s), 1)
+
+
+class Yard:
+    """A plant with its secured server for the tests of a module: to make a server takes seconds.
+
+    Each test begins with `renew`, and may `stop` it. Who talks to it closes his connection before the next.
+    """
+
+    def __init__(self, certs: Path) -> None:
+        self.endpoint = free_endpoint()
+        self.plant = _Renewable(_stations(1.5), 1)
+        self._certs = certs
+        self._running = AsyncExitStack()
+        self._server: PlcServer | None = None
+
+    async def renew(self, watchdog_s: float) -> PlcServer:
+        """A new plant, as if nothing had been; the server."""
+        self.plant.renew(watchdog_s)
+        if self._server is None:
+            serves = serving(self.endpoint, self.plant, self._certs)
+            self._server = await self._running.enter_async_context(serves)
+        for station in self.plant.stations:
+            await self._server.refresh(station)
+        return self._server
+
+    async def stop(self) -> None:
+        """Let nobody be there."""
+        self._server = None
+        await self._running.aclose()
+
+
+@asynccontextmanager
+async def open_yard(certs: Path) -> AsyncIterator[Yard]:
+    """Stopped at the end."""
+    one = Yard(certs)
+    try:
+        yield one
+    finally:
+        await one.stop()
 
 
 def line_security(certs: Path) -> LineSecurity:
