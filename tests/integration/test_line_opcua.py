@@ -15,7 +15,7 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from support.line import ASSET, head, hold, names, power, proposal
 from support.line_scene import Scene, new_line
-from support.plant import Yard, break_plc, line_security, open_yard, serving
+from support.plant import SharedPlc, break_plc, line_security, serving
 from support.processes import ServiceProcess
 from support.waiting import until
 
@@ -52,21 +52,25 @@ def second(kafka: str, topic_prefix: str, tmp_path: Path, certs: Path) -> Iterat
         one.stop()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def yard(certs: Path) -> AsyncIterator[Yard]:
-    async with open_yard(certs) as one:
-        yield one
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(
-    kafka: str, topic_prefix: str, line: ServiceProcess, yard: Yard, certs: Path
+    kafka: str, topic_prefix: str, line: ServiceProcess, shared_plc: SharedPlc, certs: Path
 ) -> AsyncIterator[Scene]:
-    line.settings["TWINLOOP_OPCUA"] = yard.endpoint
-    server = await yard.renew(watchdog_s=20.0)  # no stall of this machine trips it
+    line.settings["TWINLOOP_OPCUA"] = shared_plc.endpoint
+    server = await shared_plc.renew(watchdog_s=20.0)  # no stall of this machine trips it
     await provision(kafka, topic_prefix)
     async with publisher(kafka, topic_prefix, asyncio.Event()) as out:
-        yield Scene(kafka, topic_prefix, line, certs, yard.endpoint, yard.plant, server, yard.stop, out)
+        yield Scene(
+            kafka,
+            topic_prefix,
+            line,
+            certs,
+            shared_plc.endpoint,
+            shared_plc.plant,
+            server,
+            shared_plc.stop,
+            out,
+        )
         if line.running:
             await asyncio.to_thread(line.stop)
 

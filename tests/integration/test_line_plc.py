@@ -19,11 +19,10 @@ from prometheus_client import CollectorRegistry
 from support.line import DEVICE
 from support.plant import (
     RECIPE,
-    Yard,
+    SharedPlc,
     break_plc,
     line_security,
     new_plant,
-    open_yard,
     serving,
 )
 from support.ports import free_endpoint
@@ -57,7 +56,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def fake_bench(_yard: Yard, _certs: Path) -> AsyncIterator[Bench]:
+async def fake_bench(_shared: SharedPlc, _certs: Path) -> AsyncIterator[Bench]:
     one = FakePlc(
         SystemClock(), replace(DEVICE, part_counter=0, control_source=LOCAL, local_reason="startup")
     )
@@ -92,10 +91,10 @@ async def fake_bench(_yard: Yard, _certs: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def real_bench(yard: Yard, certs: Path) -> AsyncIterator[Bench]:
-    plant, one = yard.plant, await yard.renew(watchdog_s=60.0)
+async def real_bench(shared_plc: SharedPlc, certs: Path) -> AsyncIterator[Bench]:
+    plant, one = shared_plc.plant, await shared_plc.renew(watchdog_s=60.0)
     async with AsyncExitStack() as stack:
-        device = await stack.enter_async_context(session(yard.endpoint, line_security(certs)))
+        device = await stack.enter_async_context(session(shared_plc.endpoint, line_security(certs)))
         await until(lambda: device.problem() is None)
 
         def operate(act: Callable[[PlcState], PlcState]) -> None:
@@ -111,7 +110,7 @@ async def real_bench(yard: Yard, certs: Path) -> AsyncIterator[Bench]:
             partial(operate, partial(by_hand.set_setpoint, parameter="laser_power_w", value=1010.0)),
             partial(operate, by_hand.lock),
             partial(operate, by_hand.raise_alarm),
-            yard.stop,
+            shared_plc.stop,
         )
 
 
@@ -143,15 +142,9 @@ async def session(endpoint: str, security: Security | None = None) -> AsyncItera
         yield one
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def yard(certs: Path) -> AsyncIterator[Yard]:
-    async with open_yard(certs) as one:
-        yield one
-
-
 @pytest_asyncio.fixture(params=[fake_bench, real_bench], ids=["fake", "opcua"], loop_scope="module")
-async def bench(request: pytest.FixtureRequest, yard: Yard, certs: Path) -> AsyncIterator[Bench]:
-    async with request.param(yard, certs) as one:
+async def bench(request: pytest.FixtureRequest, shared_plc: SharedPlc, certs: Path) -> AsyncIterator[Bench]:
+    async with request.param(shared_plc, certs) as one:
         yield one
 
 

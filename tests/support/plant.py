@@ -59,7 +59,7 @@ class _Renewable(Plant):
         super().__init__(_stations(watchdog_s), 1)
 
 
-class Yard:
+class SharedPlc:
     """A plant with its secured server for the tests of a module: to make a server takes seconds.
 
     Each test begins with `renew`, and may `stop` it. Who talks to it closes his connection before the next.
@@ -86,16 +86,6 @@ class Yard:
         """Let nobody be there."""
         self._server = None
         await self._running.aclose()
-
-
-@asynccontextmanager
-async def open_yard(certs: Path) -> AsyncIterator[Yard]:
-    """Stopped at the end."""
-    one = Yard(certs)
-    try:
-        yield one
-    finally:
-        await one.stop()
 
 
 def line_security(certs: Path) -> LineSecurity:

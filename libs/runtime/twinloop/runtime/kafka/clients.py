@@ -39,7 +39,8 @@ class Fetch:
     """When Kafka answers a fetch: once `min_bytes` are there for it, and after `max_wait_ms` in any case.
 
     One fetch is on its way to a broker at a time, so that what a consumer asks for meanwhile waits for it: a
-    partition whose records were just taken, an end offset.
+    partition whose records were just taken, an end offset. One that asks for every partition holds up none,
+    and waits for `mends.IDLE_MS` if that is longer.
     """
 
     min_bytes: int
